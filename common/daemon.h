@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Daemon: what both programs do around their core: command line, libevent loop, signals, service manager (sd_notify,
+ * watchdog), the NATS keys of the configuration.
+ *
+ * One per process. Loop thread only.
+ */
+
+#include <event2/event.h>
+
+#include "common/config.h"
+#include "common/instant.h"
+#include "proto/cc.h"
+
+#define COMPOZY_VERSION "0.1.0"
+
+typedef struct DaemonArguments {
+        const char *file;           /* -c */
+        const char **options;       /* -o, n_options of them; the array is owned */
+        size_t n_options;
+        bool check_config;
+} DaemonArguments;
+
+enum {
+        DAEMON_E_OK,
+
+        DAEMON_E_EXIT,  /* --help or --version was printed: leave with success */
+        DAEMON_E_USAGE, /* an unknown option or argument, already reported on stderr: leave with status 2 */
+};
+
+/* -c, -o, --check-config, --version, --help. `summary` is one line for --help. */
+int daemon_parse_arguments(
+        int argc, char **argv, const char *summary, const ConfigTable *table, DaemonArguments *ret);
+void daemon_arguments_done(DaemonArguments *arguments);
+
+typedef struct Daemon Daemon;
+
+typedef struct DaemonCallbacks {
+        void (*on_stop)(void *userdata);   /* first SIGTERM or SIGINT: drain; a second one leaves at once */
+        void (*on_reload)(void *userdata); /* SIGHUP */
+        void (*on_time)(void *userdata);   /* the moment of daemon_arm() has come */
+        void *userdata;
+} DaemonCallbacks;
+
+int daemon_new(const DaemonCallbacks *callbacks, Daemon **ret) _must_check_;
+Daemon *daemon_free(Daemon *daemon);
+
+DEFINE_CLEANUP(Daemon *, daemon_free);
+
+struct event_base *daemon_base(Daemon *daemon);
+
+/* Arms the one timer of the core; USEC_NEVER disarms. */
+void daemon_arm(Daemon *daemon, uint64_t usec);
+
+/* sd_notify(3): READY=1 once, STATUS=..., RELOADING, STOPPING, EXTEND_TIMEOUT_USEC. Nothing when there is no manager. */
+void daemon_notify_ready(Daemon *daemon);
+void daemon_notify_status(Daemon *daemon, const char *format, ...) _printf_(2, 3);
+void daemon_notify_reloading(Daemon *daemon); /* daemon_notify_ready() ends it */
+void daemon_notify_stopping(Daemon *daemon, uint64_t extend_usec);
+
+/* Runs until daemon_exit(); returns its status. The watchdog is fed from here, by turns that came round. */
+int daemon_run(Daemon *daemon);
+void daemon_exit(Daemon *daemon, int status);
+
+/* When the loop last came round; for /healthz. */
+uint64_t daemon_last_turn_usec(const Daemon *daemon);

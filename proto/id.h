@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Ids: 1-64 characters of A-Z a-z 0-9 _ -, so that each is one NATS token.
+ */
+
+#include "proto/cc.h"
+#include "proto/slice.h"
+
+#define ID_MAX 64
+#define ID_GENERATED 22 /* base 62: 131 bits */
+
+typedef struct Id {
+        char text[ID_MAX + 1];
+        uint8_t size;
+} Id;
+
+bool id_is_valid(Slice text);
+
+/* `text` must be valid. */
+Id id_of(Slice text);
+
+static inline Slice id_slice(const Id *id) {
+        return (Slice){ id->text, id->size };
+}
+
+static inline bool id_equal(const Id *id, Slice text) {
+        return slice_equal(id_slice(id), text);
+}
+
+/* From two words of randomness; pure, so that a seeded run makes the same ids. */
+Id id_from_random(uint64_t high, uint64_t low);

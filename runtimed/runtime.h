@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Runtime: the deciding core of compozy-runtimed. Registration and heartbeats, agents with their mailboxes,
+ * executions and their memory, reports, the control API, joined by one table of handlers.
+ *
+ * Takes messages, outcomes of behaviours, link changes and the time; answers by writing into its Outbox and by handing out Runs (what a
+ * worker is to do next). Does no I/O, reads no clock, holds no thread: tests/sim/ drives the same object in virtual
+ * time with virtual workers. Loop thread only; a Run that was handed out belongs to its worker until it comes back.
+ */
+
+#include "common/instant.h"
+#include "common/nats_link.h"
+#include "common/outbox.h"
+#include "proto/cc.h"
+#include "runtimed/run.h"
+
+typedef struct Runtime Runtime;
+
+typedef struct RuntimeOptions {
+        const char *id;             /* an id; borrowed for the runtime's life, as all texts here */
+        const char *subject_prefix;
+        const char *inbox_prefix;   /* "_INBOX.<unique>": the runtime subscribes to everything below it */
+        const char *hostname, *ip_address, *version;
+        const char *labels;         /* "name=value,..." */
+        uint64_t pid;
+        uint64_t epoch;             /* of this start: larger than any before, so the edge takes the wall clock in ms */
+        uint64_t random_seed;
+
+        uint64_t heartbeat_interval_ms;
+        uint64_t max_in_flight;
+        uint64_t max_agents;
+        uint64_t max_message_bytes;
+        uint64_t max_result_bytes;
+        uint64_t memory_executions, memory_bytes; /* finished executions whose answers are remembered */
+        uint64_t report_delay_usec;               /* reports are gathered for at most so long */
+        unsigned events;                          /* as EventsWanted in the dispatcher: 0 all, 1 verbose, 2 outcomes, 3 none */
+        bool allow_forbidden_topics;              /* results may go below the prefix */
+} RuntimeOptions;
+
+/* `outbox` is borrowed for the runtime's life. */
+int runtime_new(const RuntimeOptions *options, Outbox *outbox, Instant now, Runtime **ret) _must_check_;
+Runtime *runtime_free(Runtime *runtime);
+
+DEFINE_CLEANUP(Runtime *, runtime_free);
+
+/* The subscriptions its edge must hold; borrowed for the runtime's life. */
+const NatsLinkSubscription *runtime_subscriptions(const Runtime *runtime, size_t *ret_n);
+
+/* Creates and starts an agent from the text of its definition (DESIGN §7). The error names field, value and limit. */
+int runtime_create_agent(Runtime *runtime, Slice definition, Instant now, ErrorCode *ret_code, WireError *ret_error);
+
+/* what happened */
+
+void runtime_on_link_up(Runtime *runtime, uint64_t max_payload, Instant now);
+void runtime_on_link_down(Runtime *runtime, Instant now);
+void runtime_on_message(Runtime *runtime, const InMessage *message, Instant now);
+void runtime_on_outcome(Runtime *runtime, Outcome *outcome, Instant now); /* takes it */
+void runtime_on_turn_end(Runtime *runtime, Instant now);                  /* after a batch: reports that are due */
+
+/* When to call runtime_on_time(); USEC_NEVER: not before something else happens. */
+uint64_t runtime_next_deadline(const Runtime *runtime);
+void runtime_on_time(Runtime *runtime, Instant now);
+
+/* What the workers are to do next, in the order of handing over; NULL: nothing. The receiver owes its outcomes. */
+Run *runtime_take_run(Runtime *runtime);
+
+/*
+ * SIGTERM: takes no new work, finishes what it holds until `deadline_usec`, then hands back or answers the rest, and deregisters.
+ * runtime_is_stopped() once all of that is in the outbox.
+ */
+void runtime_stop(Runtime *runtime, uint64_t deadline_usec, Instant now);
+bool runtime_is_stopped(const Runtime *runtime);
+
+/* Another process took over this id: the edge logs it, has stopped it, and leaves with an error. */
+bool runtime_was_replaced(const Runtime *runtime);
+
+/* what it knows */
+
+bool runtime_is_registered(const Runtime *runtime); /* a dispatcher took the current registration */
+uint64_t runtime_epoch(const Runtime *runtime);
+size_t runtime_n_agents(const Runtime *runtime);
+size_t runtime_n_in_flight(const Runtime *runtime);
+void runtime_metrics(const Runtime *runtime, Buffer *buffer);
+
+/* For the simulator and tests: NULL, or a sentence that says which internal invariant is broken. */
+const char *runtime_check(const Runtime *runtime, Instant now);
