@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * A line is formatted once, on the stack, and leaves in one system call, so threads need no lock between them. What came
+ * from a peer may be in it anywhere: each control character, and each byte that is no UTF-8, becomes '?', so nobody
+ * can forge a second line or speak to the operator's terminal.
+ */
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SD_JOURNAL_SUPPRESS_LOCATION /* the line of log_write() tells nobody anything */
+#include <systemd/sd-journal.h>
+
+#include "common/instant.h"
+#include "common/log.h"
+
+#define TEXT_SIZE 2048   /* a sentence */
+#define RECORD_SIZE 8192 /* a sentence and its fields */
+#define FIELDS_MAX 24
+#define LIMIT_WINDOW_USEC (10 * USEC_PER_SEC)
+
+typedef struct LevelLook {
+        const char *name, *label, *colour;
+} LevelLook;
+
+static const LevelLook levels[] = {
+        [LOG_EMERG]   = { "emerg",   "EMERG",  "\033[1;31m" },
+        [LOG_ALERT]   = { "alert",   "ALERT",  "\033[1;31m" },
+        [LOG_CRIT]    = { "crit",    "CRIT",   "\033[1;31m" },
+        [LOG_ERR]     = { "err",     "ERROR",  "\033[1;31m" },
+        [LOG_WARNING] = { "warning", "WARN",   "\033[1;33m" },
+        [LOG_NOTICE]  = { "notice",  "NOTICE", "\033[1m" },
+        [LOG_INFO]    = { "info",    "INFO",   "" },
+        [LOG_DEBUG]   = { "debug",   "DEBUG",  "\033[2m" },
+};
+
+/* Written by log_open() and log_set_sink() before other threads log; only the level changes later. */
+static struct {
+        const char *ident;
+        bool to_journal;
+        bool is_terminal;
+        bool with_priority; /* "<6>" in front: stderr ends in the journal anyway */
+        LogSink sink;
+        void *sink_userdata;
+} log_state = { .ident = "compozy" };
+
+static atomic_int max_level = LOG_INFO;
+
+/* Is stderr the stream that the service manager connected? (systemd.exec(5), $JOURNAL_STREAM) */
+static bool stderr_is_journal(void) {
+        const char *stream = getenv("JOURNAL_STREAM");
+        unsigned long long device, inode;
+        struct stat st;
+
+        return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
+                st.st_dev == device && st.st_ino == inode;
+}
+
+void log_open(const char *ident, LogTarget target, int level) {
+        const bool connected = stderr_is_journal();
+
+        assert(ident);
+
+        log_state.ident = ident;
+        log_state.to_journal = target == LOG_TARGET_JOURNAL || (target == LOG_TARGET_AUTO && connected);
+        log_state.is_terminal = isatty(STDERR_FILENO) == 1;
+        log_state.with_priority = connected;
+        log_set_level(level);
+}
+
+void log_set_level(int level) {
+        atomic_store_explicit(&max_level, level, memory_order_relaxed);
+}
+
+int log_level(void) {
+        return atomic_load_explicit(&max_level, memory_order_relaxed);
+}
+
+void log_set_sink(LogSink sink, void *userdata) {
+        log_state.sink = sink;
+        log_state.sink_userdata = userdata;
+}
+
+/* A run of bytes on the stack that lines are put together in; what does not fit is cut. */
+typedef struct Line {
+        char *data;
+        size_t size, capacity;
+} Line;
+
+static void line_append(Line *line, const char *text, size_t size) {
+        const size_t n = MIN_OF(size, line->capacity - line->size);
+
+        memcpy(line->data + line->size, text, n);
+        line->size += n;
+}
+
+static void line_text(Line *line, const char *text) {
+        line_append(line, text, strlen(text));
+}
+
+/* How many bytes of a printable UTF-8 character begin at `text`; 0 when none does. */
+static size_t printable_length(const char *text, size_t size) {
+        const unsigned char *p = (const unsigned char *)text;
+        const size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+
+        if (n == 0 || n > size || p[0] < 0x20 || p[0] == 0x7f)
+                return 0;
+        for (size_t i = 1; i < n; i++)
+                if ((p[i] & 0xc0) != 0x80)
+                        return 0;
+        if (n == 2 && p[0] == 0xc2 && p[1] < 0xa0) /* the control characters of ISO 8859 */
+                return 0;
+        if (n == 3 && ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0))) /* too long; surrogates */
+                return 0;
+        if (n == 4 && ((p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90)))
+                return 0;
+        return n;
+}
+
+static void line_clean(Line *line, Slice text) {
+        while (text.size > 0) {
+                const size_t n = printable_length(text.data, text.size);
+
+                if (n > line->capacity - line->size)
+                        return;
+                if (n > 0)
+                        line_append(line, text.data, n);
+                else
+                        line_append(line, "?", 1);
+                text = slice_after(text, MAX_OF(n, (size_t)1));
+        }
+}
+
+static void line_value(Line *line, const LogField *field) {
+        char number[24];
+
+        if (field->is_number) {
+                (void)snprintf(number, sizeof(number), "%llu", (unsigned long long)field->number);
+                line_text(line, number);
+        } else
+                line_clean(line, field->text);
+}
+
+/* An iovec over what `line` grew by since `start`. */
+static struct iovec line_since(const Line *line, size_t start) {
+        return (struct iovec){ line->data + start, line->size - start };
+}
+
+static int write_journal(int level, const char *message_id, LogFields fields, Slice text) {
+        char record[RECORD_SIZE];
+        Line line = { .data = record, .capacity = sizeof(record) };
+        struct iovec iov[FIELDS_MAX + 4];
+        const char priority = (char)('0' + level);
+        size_t n = 0, start;
+
+        line_text(&line, "PRIORITY=");
+        line_append(&line, &priority, 1);
+        iov[n++] = line_since(&line, 0);
+
+        start = line.size;
+        line_text(&line, "SYSLOG_IDENTIFIER=");
+        line_text(&line, log_state.ident);
+        iov[n++] = line_since(&line, start);
+
+        start = line.size;
+        line_text(&line, "MESSAGE=");
+        line_clean(&line, text);
+        iov[n++] = line_since(&line, start);
+
+        if (message_id) {
+                start = line.size;
+                line_text(&line, "MESSAGE_ID=");
+                line_text(&line, message_id);
+                iov[n++] = line_since(&line, start);
+        }
+        for (size_t i = 0; i < fields.n_items && i < FIELDS_MAX && line.size < line.capacity; i++) {
+                if (!fields.items[i].is_number && !fields.items[i].text.data)
+                        continue;
+                start = line.size;
+                line_text(&line, "COMPOZY_");
+                line_text(&line, fields.items[i].name);
+                line_text(&line, "=");
+                line_value(&line, &fields.items[i]);
+                iov[n++] = line_since(&line, start);
+        }
+        return sd_journal_sendv(iov, (int)n);
+}
+
+static void line_time(Line *line) {
+        const uint64_t now = instant_now().real_usec;
+        const time_t seconds = (time_t)(now / USEC_PER_SEC);
+        char text[40];
+        struct tm local;
+        size_t n;
+
+        if (!localtime_r(&seconds, &local))
+                return;
+        n = strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &local);
+        (void)snprintf(text + n, sizeof(text) - n, ".%03u ", (unsigned)(now % USEC_PER_SEC / 1000));
+        line_text(line, text);
+}
+
+/* The fields that the sentence does not say already: " (trigger=x epoch=3)". */
+static void line_fields(Line *line, LogFields fields, Slice text) {
+        bool first = true;
+
+        for (size_t i = 0; i < fields.n_items; i++) {
+                char value_bytes[256], name[32];
+                Line value = { .data = value_bytes, .capacity = sizeof(value_bytes) };
+                size_t n = 0;
+
+                line_value(&value, &fields.items[i]);
+                if (value.size == 0 || memmem(text.data, text.size, value.data, value.size))
+                        continue;
+                for (const char *c = fields.items[i].name; *c != '\0' && n < sizeof(name); c++)
+                        name[n++] = (char)tolower((unsigned char)*c);
+                line_text(line, first ? " (" : " ");
+                line_append(line, name, n);
+                line_text(line, "=");
+                line_append(line, value.data, value.size);
+                first = false;
+        }
+        if (!first)
+                line_text(line, ")");
+}
+
+static void write_stderr(int level, LogFields fields, Slice text) {
+        char record[RECORD_SIZE], label[16];
+        Line line = { .data = record, .capacity = sizeof(record) - 8 }; /* the end always has room */
+        const char *colour = log_state.is_terminal ? levels[level].colour : "";
+
+        if (log_state.with_priority) {
+                (void)snprintf(label, sizeof(label), "<%d>", level);
+                line_text(&line, label);
+        } else
+                line_time(&line);
+        line_text(&line, colour);
+        (void)snprintf(label, sizeof(label), "%-6s ", levels[level].label);
+        line_text(&line, label);
+        line_clean(&line, text);
+        line_fields(&line, fields, text);
+
+        line.capacity = sizeof(record);
+        line_text(&line, colour[0] != '\0' ? "\033[0m\n" : "\n");
+        (void)!write(STDERR_FILENO, line.data, line.size); /* nobody could be told */
+}
+
+void log_write(int level, const char *message_id, LogFields fields, const char *format, ...) {
+        char text[TEXT_SIZE];
+        const int saved_errno = errno;
+        va_list arguments;
+        int n;
+
+        assert(level >= LOG_EMERG && level <= LOG_DEBUG);
+
+        va_start(arguments, format);
+        n = vsnprintf(text, sizeof(text), format, arguments);
+        va_end(arguments);
+        if (n < 0)
+                text[0] = '\0';
+
+        if (log_state.sink)
+                log_state.sink(level, message_id, fields, text, log_state.sink_userdata);
+        else if (!log_state.to_journal || write_journal(level, message_id, fields, slice_of(text)) < 0)
+                write_stderr(level, fields, slice_of(text));
+        errno = saved_errno;
+}
+
+bool log_limit_pass(LogLimit *limit, uint32_t burst, uint64_t now, uint32_t *ret_left_out) {
+        assert(limit);
+        assert(ret_left_out);
+
+        *ret_left_out = 0;
+        if (limit->n_lines == 0 || now - limit->window_start >= LIMIT_WINDOW_USEC) {
+                *ret_left_out = limit->n_left_out;
+                *limit = (LogLimit){ .window_start = now };
+        }
+        if (limit->n_lines >= burst) {
+                limit->n_left_out++;
+                return false;
+        }
+        limit->n_lines++;
+        return true;
+}
+
+int log_level_from_name(Slice name) {
+        for (size_t i = 0; i < ELEMENTSOF(levels); i++)
+                if (slice_equal(name, slice_of(levels[i].name)))
+                        return (int)i;
+        if (slice_equal(name, SLICE("error")))
+                return LOG_ERR;
+        return -EINVAL;
+}
