@@ -17,13 +17,14 @@ typedef struct Buffer {
         char *data;
         size_t size;
         size_t capacity;
-        bool failed; /* an allocation failed: the content is incomplete */
+        unsigned nesting; /* objects and arrays that emit.h has open: below the outermost value, commas put themselves */
+        bool failed;      /* an allocation failed: the content is incomplete */
 } Buffer;
 
 /* Frees the memory; the buffer is empty and usable again. The form for _cleanup_(). */
 void buffer_done(Buffer *buffer);
 
-/* Forgets the content and the failure, keeps the memory. */
+/* Forgets the content, the nesting and the failure, keeps the memory. */
 void buffer_clear(Buffer *buffer);
 
 /* Room for `more` bytes beyond the content: 0, or -ENOMEM (and failed is set). */

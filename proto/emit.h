@@ -3,7 +3,8 @@
 
 /*
  * Emit: writes JSON into a Buffer. Commas put themselves; a member whose slice is absent (data NULL) is left out.
- * With `key` NULL the value is an array element or the outermost value.
+ * With `key` NULL the value is an array element or the outermost value; before the outermost value there is never a
+ * comma, whatever the buffer holds already.
  */
 
 #include "proto/buffer.h"

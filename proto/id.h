@@ -9,7 +9,7 @@
 #include "proto/slice.h"
 
 #define ID_MAX 64
-#define ID_GENERATED 22 /* base 62: 131 bits */
+#define ID_GENERATED 22 /* base 62: room for 128 bits */
 
 typedef struct Id {
         char text[ID_MAX + 1];

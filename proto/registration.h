@@ -22,9 +22,24 @@ typedef struct AgentSummary {
         Slice state; /* an agent's lifecycle state; absent: running */
 } AgentSummary;
 
+/* free_slots when a message does not state it: no limit but the runtime's max_in_flight. */
+#define FREE_SLOTS_UNSTATED UINT64_MAX
+
 typedef struct RuntimeLoad {
         uint64_t in_flight, queued, agents, free_slots;
 } RuntimeLoad;
+
+/* For the `fields` of a SCAN_OBJECT "load". */
+#define RUNTIME_LOAD_FIELD(type, load, member) \
+        { .name = #member, .kind = SCAN_U64, .offset = offsetof(type, load.member), .max = EPOCH_MAX }
+#define RUNTIME_LOAD_FIELDS(type, load)                                                               \
+        {                                                                                             \
+                RUNTIME_LOAD_FIELD(type, load, in_flight), RUNTIME_LOAD_FIELD(type, load, queued),    \
+                RUNTIME_LOAD_FIELD(type, load, agents), RUNTIME_LOAD_FIELD(type, load, free_slots), { 0 }, \
+        }
+
+/* The member "load". */
+void runtime_load_emit(Buffer *buffer, const RuntimeLoad *load);
 
 typedef struct Registration {
         Metadata metadata;
@@ -69,7 +84,8 @@ typedef struct Heartbeat {
         Metadata metadata;
         Slice runtime_id;
         uint64_t epoch, revision;
-        uint64_t sequence, interval_ms;
+        uint64_t sequence;
+        uint64_t interval_ms; /* 0: not stated, as registered */
         bool draining;
         RuntimeLoad load;
 } Heartbeat;
@@ -91,8 +107,8 @@ extern const char *const deregister_reason_names[_DEREGISTER_REASON_MAX + 1];
 typedef struct Deregistration {
         Metadata metadata;
         Slice runtime_id;
-        uint64_t epoch;
-        unsigned reason; /* DeregisterReason */
+        uint64_t epoch;  /* 0: whichever is current */
+        unsigned reason; /* DeregisterReason; DEREGISTER_NONE: not given */
         Slice seen_by;   /* "runtime", or the dispatcher's id: payload.context.seen_by */
 } Deregistration;
 

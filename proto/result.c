@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "proto/check.h"
+#include "proto/emit.h"
+#include "proto/result.h"
+
+#define AT(member) offsetof(Result, member)
+
+static const ScanField workflow_fields[] = {
+        { .name = "id", .kind = SCAN_ID, .offset = AT(workflow_id) },
+        { .name = "exec_id", .kind = SCAN_TEXT, .offset = AT(workflow_exec_id), .max = TEXT_MAX },
+        { 0 },
+};
+
+static const ScanField agent_fields[] = {
+        { .name = "id", .kind = SCAN_ID, .offset = AT(agent_id) },
+        { .name = "exec_id", .kind = SCAN_ID, .required = true, .offset = AT(agent_exec_id) },
+        { 0 },
+};
+
+static const ScanField runtime_fields[] = {
+        { .name = "runtime_id", .kind = SCAN_ID, .required = true, .offset = AT(runtime_id) },
+        { .name = "epoch", .kind = SCAN_U64, .offset = AT(epoch), .max = EPOCH_MAX },
+        { 0 },
+};
+
+static const ScanField error_fields[] = {
+        { .name = "code", .kind = SCAN_TEXT, .required = true, .offset = AT(error_code), .max = TEXT_MAX },
+        { .name = "message", .kind = SCAN_TEXT, .offset = AT(error.message) },
+        { .name = "details", .kind = SCAN_RAW_OBJECT, .offset = AT(error.details) },
+        { 0 },
+};
+
+static const ScanField outcome_fields[] = {
+        { .name = "output", .kind = SCAN_RAW, .offset = AT(output) },
+        { .name = "error", .kind = SCAN_OBJECT, .fields = error_fields },
+        { 0 },
+};
+
+static const ScanField payload_fields[] = {
+        { .name = "status", .kind = SCAN_NAME, .required = true, .offset = AT(status), .names = result_status_names },
+        { .name = "result", .kind = SCAN_OBJECT, .fields = outcome_fields },
+        { .name = "duration_ms", .kind = SCAN_REAL, .offset = AT(duration_ms) },
+        { .name = "attempt", .kind = SCAN_U64, .offset = AT(attempt), .max = EPOCH_MAX },
+        { 0 },
+};
+
+static const ScanField result_fields[] = {
+        { .name = "metadata", .kind = SCAN_OBJECT, .fields = metadata_fields },
+        { .name = "workflow", .kind = SCAN_OBJECT, .fields = workflow_fields },
+        { .name = "agent", .kind = SCAN_OBJECT, .required = true, .fields = agent_fields },
+        { .name = "agent_runtime", .kind = SCAN_OBJECT, .fields = runtime_fields },
+        { .name = "payload", .kind = SCAN_OBJECT, .required = true, .fields = payload_fields },
+        { 0 },
+};
+
+int result_decode(Slice body, Result *ret, Arena *arena, WireError *ret_error) {
+        int r;
+
+        *ret = (Result){ 0 };
+        r = scan_object(body, result_fields, ret, arena, ret_error);
+        if (r == 0)
+                r = check_type(&ret->metadata, "AgentExecutionResult", ret_error);
+        if (r != 0)
+                return r;
+        if (ret->status != STATUS_SUCCESS && !ret->error_code.data)
+                return wire_error(ret_error, "payload.result.error is missing");
+
+        ret->error.code = error_code_from_name(ret->error_code);
+        return 0;
+}
+
+static void emit_ids(Buffer *buffer, const char *key, Slice id, Slice exec_id) {
+        if (!id.data && !exec_id.data)
+                return;
+
+        emit_object(buffer, key);
+        emit_text(buffer, "id", id);
+        emit_text(buffer, "exec_id", exec_id);
+        emit_object_end(buffer);
+}
+
+static void emit_payload(Buffer *buffer, const Result *result) {
+        emit_object(buffer, "payload");
+        emit_string(buffer, "status", result_status_names[result->status]);
+        emit_object(buffer, "result");
+        if (result->status == STATUS_SUCCESS)
+                emit_raw(buffer, "output", result->output);
+        else
+                error_reply_emit(buffer, "error", &result->error);
+        emit_object_end(buffer);
+        emit_real(buffer, "duration_ms", result->duration_ms);
+        emit_u64(buffer, "attempt", result->attempt);
+        emit_object_end(buffer);
+}
+
+void result_encode(Buffer *buffer, const Result *result, uint64_t real_usec) {
+        const Metadata *metadata = &result->metadata;
+
+        assert(result->status > STATUS_NONE && result->status < _RESULT_STATUS_MAX);
+
+        emit_object(buffer, NULL);
+        metadata_emit(buffer, "AgentExecutionResult", METADATA_RESULT_ID, metadata->result_id, metadata->correlation_id,
+                real_usec, metadata->source_component);
+        emit_ids(buffer, "workflow", result->workflow_id, result->workflow_exec_id);
+        emit_ids(buffer, "agent", result->agent_id, result->agent_exec_id);
+        if (result->runtime_id.data) {
+                emit_object(buffer, "agent_runtime");
+                emit_text(buffer, "runtime_id", result->runtime_id);
+                emit_u64(buffer, "epoch", result->epoch);
+                emit_object_end(buffer);
+        }
+        emit_payload(buffer, result);
+        emit_object_end(buffer);
+}
