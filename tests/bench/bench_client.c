@@ -69,12 +69,12 @@ typedef struct Client {
         uint64_t warmup_nsec, measure_nsec;
         uint32_t *samples; /* latencies in ns / 16, which holds a minute */
         size_t n_samples;
-        uint64_t n_errors, n_strays;
+        uint64_t n_answers, n_errors, n_strays;
         char first_error[512];
 
         Watched watched[PIDS_MAX];
         size_t n_watched;
-        uint64_t busy_before, busy_after; /* of the machine, in nanoseconds */
+        uint64_t idle_before_nsec, idle_after_nsec; /* of the whole machine */
 } Client;
 
 static void put_hex(char *to, size_t digits, uint32_t value) {
@@ -99,17 +99,20 @@ static bool get_hex(const char *from, size_t digits, uint32_t *ret) {
         return true;
 }
 
-/* Busy time of all processors, from the first line of /proc/stat; steal is not ours to count. */
-static uint64_t machine_busy_nsec(void) {
-        unsigned long long user = 0, nice = 0, system = 0, idle, iowait, irq = 0, softirq = 0;
+/*
+ * Idle time of all processors, from the first line of /proc/stat. What is neither idle nor used by the processes watched went
+ * to somebody else, and tells how far the figures can be trusted.
+ */
+static uint64_t machine_idle_nsec(void) {
+        unsigned long long idle = 0, iowait = 0;
         FILE *f = fopen("/proc/stat", "re");
 
         if (!f)
                 return 0;
-        if (fscanf(f, "cpu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &iowait, &irq, &softirq) != 7)
-                user = nice = system = irq = softirq = 0;
+        if (fscanf(f, "cpu %*u %*u %*u %llu %llu", &idle, &iowait) != 2)
+                idle = iowait = 0;
         (void)fclose(f);
-        return (user + nice + system + irq + softirq) * (NSEC_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK));
+        return (idle + iowait) * (NSEC_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK));
 }
 
 static void build_body(Client *client, size_t size) {
@@ -209,6 +212,7 @@ static void on_answer(natsMsg *msg, void *userdata) {
                 client->samples[client->n_samples++] = (uint32_t)((client->now_nsec - slot->sent_nsec) / 16);
 
         slot->sent_nsec = 0;
+        client->n_answers++;
         client->n_outstanding--;
         client->last_answer_nsec = client->now_nsec;
         if (client->phase != PHASE_DRAIN)
@@ -221,7 +225,7 @@ static void take_cpu(Client *client, bool before) {
 
                 *(before ? &watched->before_nsec : &watched->after_nsec) = peer_cpu_nsec(watched->pid);
         }
-        *(before ? &client->busy_before : &client->busy_after) = machine_busy_nsec();
+        *(before ? &client->idle_before_nsec : &client->idle_after_nsec) = machine_idle_nsec();
 }
 
 static void on_turn(void *userdata) {
@@ -281,11 +285,11 @@ static void print_outcome(Client *client) {
         const double seconds = (double)(client->end_nsec - client->start_nsec) / 1e9;
 
         qsort(client->samples, client->n_samples, sizeof(client->samples[0]), compare_samples);
-        (void)printf("{\"requests\": %zu, \"seconds\": %.6f, \"rate\": %.1f, \"p50_usec\": %.1f, \"p99_usec\": %.1f, "
-                     "\"errors\": %" PRIu64 ", \"strays\": %" PRIu64 ", \"lost\": %zu, \"machine_busy_seconds\": %.3f, \"cpu_seconds\": {",
-                client->n_samples, seconds, (double)client->n_samples / seconds, percentile_usec(client, 0.5),
+        (void)printf("{\"requests\": %zu, \"answers\": %" PRIu64 ", \"seconds\": %.6f, \"rate\": %.1f, \"p50_usec\": %.1f, \"p99_usec\": %.1f, "
+                     "\"errors\": %" PRIu64 ", \"strays\": %" PRIu64 ", \"lost\": %zu, \"machine_idle_seconds\": %.3f, \"cpu_seconds\": {",
+                client->n_samples, client->n_answers, seconds, (double)client->n_samples / seconds, percentile_usec(client, 0.5),
                 percentile_usec(client, 0.99), client->n_errors, client->n_strays, client->n_outstanding,
-                (double)(client->busy_after - client->busy_before) / 1e9);
+                (double)(client->idle_after_nsec - client->idle_before_nsec) / 1e9);
         for (size_t i = 0; i < client->n_watched; i++)
                 (void)printf("%s\"%s\": %.6f", i ? ", " : "", client->watched[i].name,
                         (double)(client->watched[i].after_nsec - client->watched[i].before_nsec) / 1e9);
