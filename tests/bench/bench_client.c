@@ -5,12 +5,12 @@
  *
  *     bench_client [-n OUTSTANDING] [-s SECONDS] [-w WARMUP] [-b BYTES] [-t] [-p NAME=PID]... URL SUBJECT
  *
- * The same code for every variant; -t only changes what the body looks like and what the answer is held to: a TriggerAgent
- * whose payload.context.input is the bytes, answered by a result of status SUCCESS with the same output. Without it the
- * body is the bytes, and so is the answer.
+ * The same code for every variant; -t only changes what the body looks like and what the answer is held to: a
+ * TriggerAgent whose payload.context.input is the bytes, answered by a result of status SUCCESS with the same output.
+ * Without it the body is the bytes, and so is the answer.
  *
- * Each request has its own reply subject below one inbox subscription: slot and sequence number, in hexadecimal. The sequence number
- * is in the body too, so an answer to another request (or a second one to the same) is noticed.
+ * Each request has its own reply subject below one inbox subscription: slot and sequence number, in hexadecimal. The
+ * sequence number is in the body too, so an answer to another request (or a second one to the same) is noticed.
  *
  * Latency is counted from the turn that published a request to the turn that read its answer, by one clock reading per
  * turn. CPU time of the processes named with -p is taken at the two ends of the window, after the warm-up.
@@ -61,8 +61,9 @@ typedef struct Client {
         char reply[PEER_INBOX_MAX + 1 + SLOT_DIGITS + SEQUENCE_DIGITS + 1];
         size_t reply_prefix;
         char *body;
-        size_t body_size, input_at, input_size; /* the bytes within the body; their first ones are the sequence number */
-        size_t output_at;                        /* where the output stood in the last answer */
+        size_t body_size, input_at,
+                input_size; /* the bytes within the body; their first ones are the sequence number */
+        size_t output_at;   /* where the output stood in the last answer */
 
         Phase phase;
         uint64_t now_nsec, start_nsec, end_nsec, last_answer_nsec;
@@ -100,8 +101,8 @@ static bool get_hex(const char *from, size_t digits, uint32_t *ret) {
 }
 
 /*
- * Idle time of all processors, from the first line of /proc/stat. What is neither idle nor used by the processes watched went
- * to somebody else, and tells how far the figures can be trusted.
+ * Idle time of all processors, from the first line of /proc/stat. What is neither idle nor used by the processes
+ * watched went to somebody else, and tells how far the figures can be trusted.
  */
 static uint64_t machine_idle_nsec(void) {
         unsigned long long idle = 0, iowait = 0;
@@ -163,8 +164,8 @@ static bool output_is_input(Client *client, const char *data, size_t size) {
         static const char key[] = "\"output\":\"";
         const char *at;
 
-        if (client->output_at >= strlen(key) && client->output_at + client->input_size < size
-                && memcmp(data + client->output_at - strlen(key), key, strlen(key)) == 0)
+        if (client->output_at >= strlen(key) && client->output_at + client->input_size < size &&
+                memcmp(data + client->output_at - strlen(key), key, strlen(key)) == 0)
                 at = data + client->output_at;
         else {
                 at = memmem(data, size, key, strlen(key));
@@ -174,9 +175,8 @@ static bool output_is_input(Client *client, const char *data, size_t size) {
         }
 
         client->output_at = (size_t)(at - data);
-        return client->output_at + client->input_size < size
-               && memcmp(at, client->body + client->input_at, client->input_size) == 0
-               && at[client->input_size] == '"';
+        return client->output_at + client->input_size < size &&
+               memcmp(at, client->body + client->input_at, client->input_size) == 0 && at[client->input_size] == '"';
 }
 
 static bool answer_is_right(Client *client, natsMsg *msg, uint32_t sequence) {
@@ -196,9 +196,9 @@ static void on_answer(natsMsg *msg, void *userdata) {
         uint32_t index, sequence;
         Slot *slot;
 
-        if (!get_hex(subject, SLOT_DIGITS, &index) || index >= client->n_slots
-                || !get_hex(subject + SLOT_DIGITS, SEQUENCE_DIGITS, &sequence)
-                || client->slots[index].sequence != sequence || client->slots[index].sent_nsec == 0) {
+        if (!get_hex(subject, SLOT_DIGITS, &index) || index >= client->n_slots ||
+                !get_hex(subject + SLOT_DIGITS, SEQUENCE_DIGITS, &sequence) ||
+                client->slots[index].sequence != sequence || client->slots[index].sent_nsec == 0) {
                 client->n_strays++;
                 return;
         }
@@ -285,11 +285,13 @@ static void print_outcome(Client *client) {
         const double seconds = (double)(client->end_nsec - client->start_nsec) / 1e9;
 
         qsort(client->samples, client->n_samples, sizeof(client->samples[0]), compare_samples);
-        (void)printf("{\"requests\": %zu, \"answers\": %" PRIu64 ", \"seconds\": %.6f, \"rate\": %.1f, \"p50_usec\": %.1f, \"p99_usec\": %.1f, "
-                     "\"errors\": %" PRIu64 ", \"strays\": %" PRIu64 ", \"lost\": %zu, \"machine_idle_seconds\": %.3f, \"cpu_seconds\": {",
-                client->n_samples, client->n_answers, seconds, (double)client->n_samples / seconds, percentile_usec(client, 0.5),
-                percentile_usec(client, 0.99), client->n_errors, client->n_strays, client->n_outstanding,
-                (double)(client->idle_after_nsec - client->idle_before_nsec) / 1e9);
+        (void)printf("{\"requests\": %zu, \"answers\": %" PRIu64
+                     ", \"seconds\": %.6f, \"rate\": %.1f, \"p50_usec\": %.1f, \"p99_usec\": %.1f, "
+                     "\"errors\": %" PRIu64 ", \"strays\": %" PRIu64
+                     ", \"lost\": %zu, \"machine_idle_seconds\": %.3f, \"cpu_seconds\": {",
+                client->n_samples, client->n_answers, seconds, (double)client->n_samples / seconds,
+                percentile_usec(client, 0.5), percentile_usec(client, 0.99), client->n_errors, client->n_strays,
+                client->n_outstanding, (double)(client->idle_after_nsec - client->idle_before_nsec) / 1e9);
         for (size_t i = 0; i < client->n_watched; i++)
                 (void)printf("%s\"%s\": %.6f", i ? ", " : "", client->watched[i].name,
                         (double)(client->watched[i].after_nsec - client->watched[i].before_nsec) / 1e9);
@@ -311,16 +313,30 @@ static void parse_arguments(Client *client, int argc, char **argv, size_t *ret_b
 
         while ((c = getopt(argc, argv, "n:s:w:b:tp:")) >= 0)
                 switch (c) {
-                case 'n': client->n_slots = strtoul(optarg, NULL, 10); break;
-                case 's': client->measure_nsec = (uint64_t)(strtod(optarg, NULL) * 1e9); break;
-                case 'w': client->warmup_nsec = (uint64_t)(strtod(optarg, NULL) * 1e9); break;
-                case 'b': *ret_bytes = strtoul(optarg, NULL, 10); break;
-                case 't': client->trigger = true; break;
-                case 'p': watch(client, optarg); break;
-                default: exit(2);
+                case 'n':
+                        client->n_slots = strtoul(optarg, NULL, 10);
+                        break;
+                case 's':
+                        client->measure_nsec = (uint64_t)(strtod(optarg, NULL) * 1e9);
+                        break;
+                case 'w':
+                        client->warmup_nsec = (uint64_t)(strtod(optarg, NULL) * 1e9);
+                        break;
+                case 'b':
+                        *ret_bytes = strtoul(optarg, NULL, 10);
+                        break;
+                case 't':
+                        client->trigger = true;
+                        break;
+                case 'p':
+                        watch(client, optarg);
+                        break;
+                default:
+                        exit(2);
                 }
         if (argc - optind != 2 || client->n_slots == 0 || client->n_slots > OUTSTANDING_MAX)
-                peer_fail("usage: bench_client [-n OUTSTANDING] [-s SECONDS] [-w WARMUP] [-b BYTES] [-t] [-p NAME=PID]... URL SUBJECT");
+                peer_fail("usage: bench_client [-n OUTSTANDING] [-s SECONDS] [-w WARMUP] [-b BYTES] [-t] [-p "
+                          "NAME=PID]... URL SUBJECT");
 }
 
 static void start(Client *client, char **arguments) {

@@ -77,9 +77,10 @@ static void encode_relay(Buffer *buffer) {
 }
 
 static void encode_result(Buffer *buffer) {
-        static const char output[] = "\"abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrst"
-                                     "uvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijkl"
-                                     "mnopqrstuvwxyzabcdef\"";
+        static const char output[] =
+                "\"abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrst"
+                "uvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijkl"
+                "mnopqrstuvwxyzabcdef\"";
         const Result result = {
                 .metadata = { .result_id = exec_id, .correlation_id = exec_id, .source_component = SLICE("runtime") },
                 .workflow_id = SLICE("bench"),

@@ -5,13 +5,13 @@
  *
  *     bench_registry [-n RUNTIMES] [-s SECONDS] [-p NAME=PID]... URL
  *
- * All register at once, as after a roll call, each with one agent and a reply subject, and again after a second without an
- * answer. Then each sends heartbeats at the interval the dispatcher asked for (in its answer, or later with
- * control.announce), answers probes, and registers again when asked to. At the end the dispatcher lists them, page by page. One
- * connection: what is measured is the dispatcher.
+ * All register at once, as after a roll call, each with one agent and a reply subject, and again after a second without
+ * an answer. Then each sends heartbeats at the interval the dispatcher asked for (in its answer, or later with
+ * control.announce), answers probes, and registers again when asked to. At the end the dispatcher lists them, page by
+ * page. One connection: what is measured is the dispatcher.
  *
- * One line of JSON: how long registering took, how much CPU each process used while idle and while heartbeats came, what was
- * asked of the runtimes meanwhile, and how many the list held, by state.
+ * One line of JSON: how long registering took, how much CPU each process used while idle and while heartbeats came,
+ * what was asked of the runtimes meanwhile, and how many the list held, by state.
  */
 
 #include <getopt.h>
@@ -69,7 +69,8 @@ typedef struct Bench {
         uint64_t now_nsec, phase_nsec, seconds_nsec, mark_nsec, register_nsec;
         bool measuring;
 
-        uint64_t n_sent, n_retries, n_refused, n_heartbeats, n_probes, n_intervals_asked, n_registrations_asked, n_verdicts;
+        uint64_t n_sent, n_retries, n_refused, n_heartbeats, n_probes, n_intervals_asked, n_registrations_asked,
+                n_verdicts;
         uint64_t n_measured_heartbeats;
         char first_refusal[512];
 
@@ -101,7 +102,8 @@ static void mark_cpu(Bench *bench) {
 }
 
 static double cpu_share(const Bench *bench, const Watched *watched) {
-        return (double)(peer_cpu_nsec(watched->pid) - watched->mark_nsec) / (double)(peer_now_nsec() - bench->mark_nsec);
+        return (double)(peer_cpu_nsec(watched->pid) - watched->mark_nsec) /
+               (double)(peer_now_nsec() - bench->mark_nsec);
 }
 
 /* what a runtime says */
@@ -114,15 +116,20 @@ static void publish_registration(Bench *bench, size_t index) {
         (void)snprintf(subject, sizeof(subject), "compozy.events.agent.definition." ID_FORMAT ".registered", index);
         (void)snprintf(reply, sizeof(reply), "%s.r.%zu", peer_inbox(bench->peer), index);
         n = snprintf(body, sizeof(body),
-                "{\"metadata\":{\"type\":\"AgentRuntimeRegistered\",\"event_id\":\"" ID_FORMAT "-r\",\"correlation_id\":\"" ID_FORMAT
-                "\",\"event_timestamp\":\"%s\",\"source_component\":\"bench\"},"
-                "\"agent_runtime\":{\"runtime_id\":\"" ID_FORMAT "\",\"epoch\":%" PRIu64 ",\"revision\":1,\"hostname\":\"sim\","
-                "\"ip_address\":\"127.0.0.1\",\"pid\":1,\"version\":\"0\",\"labels\":{\"zone\":\"z%zu\"},\"agent_types\":[\"echo\"],"
-                "\"agent_definitions\":[{\"agent_id\":\"agent-%05zu\",\"agent_type\":\"echo\",\"capabilities\":[],\"exclusive\":false,"
-                "\"state\":\"running\"}],\"subjects\":{\"trigger\":\"compozy.runtime." ID_FORMAT ".trigger\",\"control\":"
+                "{\"metadata\":{\"type\":\"AgentRuntimeRegistered\",\"event_id\":\"" ID_FORMAT
+                "-r\",\"correlation_id\":\"" ID_FORMAT "\",\"event_timestamp\":\"%s\",\"source_component\":\"bench\"},"
+                "\"agent_runtime\":{\"runtime_id\":\"" ID_FORMAT "\",\"epoch\":%" PRIu64
+                ",\"revision\":1,\"hostname\":\"sim\","
+                "\"ip_address\":\"127.0.0.1\",\"pid\":1,\"version\":\"0\",\"labels\":{\"zone\":\"z%zu\"},\"agent_"
+                "types\":[\"echo\"],"
+                "\"agent_definitions\":[{\"agent_id\":\"agent-%05zu\",\"agent_type\":\"echo\",\"capabilities\":[],"
+                "\"exclusive\":false,"
+                "\"state\":\"running\"}],\"subjects\":{\"trigger\":\"compozy.runtime." ID_FORMAT
+                ".trigger\",\"control\":"
                 "\"compozy.runtime." ID_FORMAT ".control\"},\"capacity\":{\"max_in_flight\":64,\"max_agents\":100},"
                 "\"heartbeat_interval_ms\":1000},"
-                "\"payload\":{\"status\":\"REGISTERED\",\"context\":{\"reason\":\"start\",\"registration_timestamp\":\"%s\"}}}",
+                "\"payload\":{\"status\":\"REGISTERED\",\"context\":{\"reason\":\"start\",\"registration_timestamp\":"
+                "\"%s\"}}}",
                 index, index, bench->timestamp, index, bench->epoch, index % 8, index, index, index, bench->timestamp);
         peer_publish(bench->peer, subject, reply, body, (size_t)n);
         runtime->asked_nsec = bench->now_nsec;
@@ -138,8 +145,8 @@ static void publish_heartbeat(Bench *bench, size_t index) {
         runtime->next_heartbeat_nsec = bench->now_nsec + jittered(bench, runtime->interval_nsec);
         (void)snprintf(subject, sizeof(subject), "compozy.events.agent.definition." ID_FORMAT ".heartbeat", index);
         n = snprintf(body, sizeof(body),
-                "{\"metadata\":{\"type\":\"AgentRuntimeHeartbeat\",\"event_id\":\"" ID_FORMAT "-%" PRIu64 "\",\"correlation_id\":\"" ID_FORMAT
-                "\",\"event_timestamp\":\"%s\",\"source_component\":\"bench\"},"
+                "{\"metadata\":{\"type\":\"AgentRuntimeHeartbeat\",\"event_id\":\"" ID_FORMAT "-%" PRIu64
+                "\",\"correlation_id\":\"" ID_FORMAT "\",\"event_timestamp\":\"%s\",\"source_component\":\"bench\"},"
                 "\"agent_runtime\":{\"runtime_id\":\"" ID_FORMAT "\",\"epoch\":%" PRIu64 ",\"revision\":1},"
                 "\"payload\":{\"sequence\":%" PRIu64 ",\"interval_ms\":%" PRIu64 ",\"draining\":false,"
                 "\"load\":{\"in_flight\":0,\"queued\":0,\"agents\":1,\"free_slots\":64}}}",
@@ -154,8 +161,9 @@ static void publish_list_request(Bench *bench) {
         int n;
 
         (void)snprintf(reply, sizeof(reply), "%s.l.%zu", peer_inbox(bench->peer), bench->n_pages);
-        n = bench->n_pages == 0 ? snprintf(body, sizeof(body), "{\"limit\":%d}", PAGE_SIZE)
-                                : snprintf(body, sizeof(body), "{\"after\":\"%s\",\"limit\":%d}", bench->last_listed, PAGE_SIZE);
+        n = bench->n_pages == 0
+                    ? snprintf(body, sizeof(body), "{\"limit\":%d}", PAGE_SIZE)
+                    : snprintf(body, sizeof(body), "{\"after\":\"%s\",\"limit\":%d}", bench->last_listed, PAGE_SIZE);
         peer_publish(bench->peer, "compozy.commands.agent_dispatcher.list_runtimes", reply, body, (size_t)n);
 }
 
@@ -206,7 +214,8 @@ static void on_list_page(Bench *bench, json_t *answer) {
                 const char *state = json_string_value(json_object_get(entry, "state"));
 
                 if (!id || !state || strcmp(id, bench->last_listed) <= 0)
-                        peer_fail("list_runtimes: an entry without id or state, or out of order, after \"%s\"", bench->last_listed);
+                        peer_fail("list_runtimes: an entry without id or state, or out of order, after \"%s\"",
+                                bench->last_listed);
                 (void)snprintf(bench->last_listed, sizeof(bench->last_listed), "%s", id);
                 bench->n_listed++;
                 bench->n_live += strcmp(state, "live") == 0;
@@ -237,7 +246,8 @@ static void on_announce(Bench *bench, size_t index, natsMsg *msg) {
         const json_t *payload = json_object_get(body, "payload");
 
         bench->now_nsec = peer_now_nsec();
-        set_interval(bench, &bench->runtimes[index], json_integer_value(json_object_get(payload, "heartbeat_interval_ms")));
+        set_interval(
+                bench, &bench->runtimes[index], json_integer_value(json_object_get(payload, "heartbeat_interval_ms")));
         if (json_is_false(json_object_get(payload, "register"))) {
                 bench->n_intervals_asked++;
                 return;
@@ -261,7 +271,8 @@ static void on_control(natsMsg *msg, void *userdata) {
         } else if (strcmp(verb, "status") == 0 && natsMsg_GetReply(msg)) {
                 bench->n_probes++;
                 n = snprintf(body, sizeof(body),
-                        "{\"ok\":true,\"result\":{\"runtime_id\":\"" ID_FORMAT "\",\"epoch\":%" PRIu64 ",\"revision\":1,"
+                        "{\"ok\":true,\"result\":{\"runtime_id\":\"" ID_FORMAT "\",\"epoch\":%" PRIu64
+                        ",\"revision\":1,"
                         "\"draining\":false,\"load\":{\"in_flight\":0,\"queued\":0,\"agents\":1,\"free_slots\":64}}}",
                         index, bench->epoch);
                 peer_publish(bench->peer, natsMsg_GetReply(msg), NULL, body, (size_t)n);
@@ -369,12 +380,13 @@ static void print_outcome(const Bench *bench) {
         json_auto_t *outcome = NULL;
 
         outcome = json_pack("{s:I, s:f, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "runtimes",
-                (json_int_t)bench->n_runtimes, "register_seconds", (double)bench->register_nsec / 1e9, "registrations_sent",
-                (json_int_t)bench->n_sent, "refused", (json_int_t)bench->n_refused, "heartbeats_per_second",
-                (double)bench->n_measured_heartbeats / ((double)bench->seconds_nsec / 1e9), "interval_seconds",
-                (double)bench->runtimes[0].interval_nsec / 1e9, "probes", (json_int_t)bench->n_probes, "intervals_asked",
-                (json_int_t)bench->n_intervals_asked, "registrations_asked", (json_int_t)bench->n_registrations_asked,
-                "verdicts", (json_int_t)bench->n_verdicts, "listed", (json_int_t)bench->n_listed, "listed_live",
+                (json_int_t)bench->n_runtimes, "register_seconds", (double)bench->register_nsec / 1e9,
+                "registrations_sent", (json_int_t)bench->n_sent, "refused", (json_int_t)bench->n_refused,
+                "heartbeats_per_second", (double)bench->n_measured_heartbeats / ((double)bench->seconds_nsec / 1e9),
+                "interval_seconds", (double)bench->runtimes[0].interval_nsec / 1e9, "probes",
+                (json_int_t)bench->n_probes, "intervals_asked", (json_int_t)bench->n_intervals_asked,
+                "registrations_asked", (json_int_t)bench->n_registrations_asked, "verdicts",
+                (json_int_t)bench->n_verdicts, "listed", (json_int_t)bench->n_listed, "listed_live",
                 (json_int_t)bench->n_live, "list_pages", (json_int_t)bench->n_pages);
         for (size_t i = 0; i < bench->n_watched; i++)
                 (void)json_object_set_new(outcome, bench->watched[i].name,

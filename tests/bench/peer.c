@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The loop owns the socket: nats.c parses in ProcessReadEvent(), synchronous subscriptions are drained right after it, and
- * what that made us publish leaves in one write at the end of the turn, without a round through epoll.
+ * The loop owns the socket: nats.c parses in ProcessReadEvent(), synchronous subscriptions are drained right after it,
+ * and what that made us publish leaves in one write at the end of the turn, without a round through epoll.
  *
  * nats.c asks for a write only once, when its buffer was empty (`write_wanted`), and takes that back in
  * ProcessWriteEvent() when all is out. Only what the socket did not take waits for EV_WRITE.
  *
- * The client's pings are off: they come from nats.c's timer thread and would be the only thing here that is not on ours.
+ * The client's pings are off: they come from nats.c's timer thread and would be the only thing here that is not on
+ * ours.
  */
 
 #include <fcntl.h>
@@ -167,8 +168,7 @@ Peer *peer_new(const char *url, const char *name) {
         must(natsOptions_SetSendAsap(peer->options, true), "options");
         must(natsOptions_SetAllowReconnect(peer->options, false), "options");
         must(natsOptions_SetPingInterval(peer->options, 0), "options");
-        must(natsOptions_SetEventLoop(
-                     peer->options, peer, on_attach, on_read_wanted, on_write_wanted, on_detach),
+        must(natsOptions_SetEventLoop(peer->options, peer, on_attach, on_read_wanted, on_write_wanted, on_detach),
                 "options");
         must(natsConnection_Connect(&peer->connection, peer->options), url);
 
@@ -181,7 +181,8 @@ Peer *peer_free(Peer *peer) {
         if (!peer)
                 return NULL;
 
-        /* nats.c hands the socket back on a thread of its own; a program that is about to end need not wait for that. */
+        /* nats.c hands the socket back on a thread of its own; a program that is about to end need not wait for that.
+         */
         for (size_t i = 0; i < peer->n_subscriptions; i++)
                 natsSubscription_Destroy(peer->subscriptions[i].subscription);
         free(peer);
@@ -201,7 +202,8 @@ void peer_subscribe(Peer *peer, const char *subject, PeerHandler on_message, voi
 
         assert(peer->n_subscriptions < SUBSCRIPTIONS_MAX);
         must(natsConnection_SubscribeSync(&subscription->subscription, peer->connection, subject), subject);
-        must(natsSubscription_SetPendingLimits(subscription->subscription, PENDING_MSGS_MAX, PENDING_BYTES_MAX), subject);
+        must(natsSubscription_SetPendingLimits(subscription->subscription, PENDING_MSGS_MAX, PENDING_BYTES_MAX),
+                subject);
         subscription->on_message = on_message;
         subscription->userdata = userdata;
         peer->n_subscriptions++;
