@@ -6,7 +6,7 @@
  *
  * nats.c is attached to the loop through our own callbacks; subscriptions are synchronous and drained on the loop thread after
  * each read, so messages are handled in the order of the wire, on one thread, and what a turn published is written once, at its end.
- * Connects in the background and for ever, with backoff and jitter; subscriptions survive reconnects (nats.c restores them).
+ * Connects in the background and for ever, with backoff and jitter; subscriptions survive reconnects.
  *
  * Publishing never blocks. Past `pending_bytes_max` of unsent bytes the link says so (nats_link_is_congested) and
  * nats_link_publish() refuses.
@@ -34,6 +34,10 @@ typedef struct NatsLinkSubscription {
         const char *queue;   /* NULL: each subscriber gets its copy */
 } NatsLinkSubscription;
 
+typedef struct NatsReason {
+        char text[256]; /* a sentence for an operator, without secrets */
+} NatsReason;
+
 typedef struct NatsLinkOptions {
         const char *url; /* comma-separated for several */
         const char *name;
@@ -45,24 +49,39 @@ typedef struct NatsLinkOptions {
         uint64_t ping_interval_usec;             /* two unanswered pings: the connection is dead */
 
         /* loop thread */
-        void (*on_up)(uint64_t max_payload, const char *server_version, void *userdata); /* each time it (re)connects */
+        /* each time it (re)connects; nats.c does not tell the server's version: "" */
+        void (*on_up)(uint64_t max_payload, const char *server_version, void *userdata);
         void (*on_down)(const char *why, void *userdata);
         void (*on_message)(const InMessage *message, void *userdata); /* borrowed until it returns */
         void (*on_turn_end)(void *userdata); /* after a batch of messages: publish now, the write follows */
-        void (*on_error)(const char *why, void *userdata); /* asynchronous errors: permission violations, slow consumer */
+        /* asynchronous errors: permission violations, slow consumer; and why it can't connect, when that changes */
+        void (*on_error)(const char *why, void *userdata);
         void *userdata;
+
+        NatsReason *ret_why; /* NULL, or where nats_link_new() says why it failed */
 } NatsLinkOptions;
 
-/* Starts connecting; the first on_up tells when it has. Returns 0 or -errno (-EINVAL: bad url, unreadable credentials). */
+/*
+ * Starts connecting; the first on_up tells when it has. Texts in `options` are copied. Returns 0 or -errno (-EINVAL: bad url,
+ * -ENOENT, -EACCES: unreadable credentials, ...) with the reason in options->ret_why.
+ */
 int nats_link_new(struct event_base *base, const NatsLinkOptions *options, NatsLink **ret) _must_check_;
 NatsLink *nats_link_free(NatsLink *link);
 
 DEFINE_CLEANUP(NatsLink *, nats_link_free);
 
-/* Takes effect now or with the next connect, and after each reconnect. Returns 0 or -errno. */
+/*
+ * Takes effect now or with the next connect, and after each reconnect. Returns 0 or -errno.
+ *
+ * A subject below "_INBOX." is where answers come: it also gets the server's "no responders" (its messages take the way over a
+ * thread of nats.c; see the .c). On other subjects that word would be lost.
+ */
 int nats_link_subscribe(NatsLink *link, const NatsLinkSubscription *subscription);
 
-/* Queued; written at the end of the turn. Returns 0 or an outcome above. */
+/* No new messages for it; those that the server had sent already still come. Unknown subjects are ignored. */
+void nats_link_unsubscribe(NatsLink *link, const char *subject);
+
+/* Queued; written at the end of the turn. Returns 0, an outcome above, -EINVAL (a subject that can't travel), -ENOMEM. */
 int nats_link_publish(NatsLink *link, const OutMessage *message);
 
 /* Publishes what is in the outbox and clears it; `ret_refused` counts what was refused. */
@@ -79,3 +98,6 @@ typedef struct NatsLinkStats {
 } NatsLinkStats;
 
 void nats_link_stats(const NatsLink *link, NatsLinkStats *ret);
+
+/* Appends an address (or several, with commas) as it may be shown: what stands before an @ becomes ***. */
+void nats_url_redact(Slice urls, Buffer *buffer);

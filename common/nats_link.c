@@ -1,0 +1,780 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * How nats.c is used, and why so (3.4.1 to 3.10 were read for this):
+ *
+ * - Messages. After each read on the loop thread, nats.c has put the messages into the synchronous subscriptions, and they are taken out to the
+ *   last one before the next read. So the bytes of one read (32 KiB) bound what a turn does: timers and signals are
+ *   never starved, nothing piles up in the process, and a server that sends faster than we handle meets TCP's back-pressure.
+ *
+ * - "No responders". natsSubscription_NextMsg() turns the server's 503 into a status and destroys the message, and with it the subject
+ *   that says which request it was about. Only asynchronous subscriptions hand it out. So the few subjects below "_INBOX."
+ *   are asynchronous; nats.c's delivery thread leaves their messages in the inbox, in order.
+ *
+ * - Reconnecting is ours. nats.c gives up for good when a server refuses our credentials twice, blocks its caller in the first attempt, fills a
+ *   buffer with stale messages meanwhile, and attaches from a thread of its own. One way for the first connection and all later ones
+ *   (a new NatsWire, subscribed again before it is polled) is less than the two that its way would need.
+ *
+ * - Dead peers. nats.c's timer thread sends the PINGs but may not close (nats_wire.c). Here a silence of two intervals on the loop's own
+ *   clock ends the wire; a PONG is as good a sign of life as any message. A process that was stopped counts no time.
+ *
+ * - Writing. nats.c appends what is published to a buffer and never refuses. The buffer is written once at the end of a turn;
+ *   what the socket did not take is `n_unsent`, and past pending_bytes_max nothing more goes in.
+ */
+
+#include <limits.h>
+#include <nats/nats.h>
+#include <stdio.h>
+#include <strings.h>
+
+#include "common/instant.h"
+#include "common/link_inbox.h"
+#include "common/nats_link.h"
+#include "common/nats_settings.h"
+#include "common/nats_wire.h"
+#include "common/rng.h"
+
+#define RETRY_FIRST_USEC (50 * USEC_PER_MSEC)
+#define RETRY_JITTER_PERCENT 50 /* a fleet that lost its server together must not come back together */
+#define RETRY_SETTLED_USEC (10 * USEC_PER_SEC) /* a connection that lasted so long starts over with short pauses */
+#define SILENT_TICKS_MAX 4 /* of half a ping interval */
+#define INBOX_BATCH 1024
+#define UNSUBSCRIBE_TIMEOUT_MSEC 5000
+#define PUBLISH_OVERHEAD 32 /* "HPUB", lengths, line ends: for the estimate of unsent bytes */
+#define HEADER_OVERHEAD 12  /* "NATS/1.0\r\n" and the empty line count as payload */
+
+typedef enum LinkState {
+        LINK_WAITING, /* until the retry timer */
+        LINK_CONNECTING,
+        LINK_UP,
+        LINK_CLOSING, /* writes what is left, discards what comes */
+        LINK_CLOSED,
+} LinkState;
+
+typedef struct Subscription {
+        char *subject, *queue;
+        natsSubscription *handle; /* NULL while not connected */
+        bool is_inbox;
+        bool is_leaving;
+} Subscription;
+
+struct NatsLink {
+        struct event_base *base;
+        NatsLinkOptions options; /* numbers and callbacks; the texts are in `settings` */
+        NatsSettings *settings;
+        LinkInbox *inbox;
+        NatsWire *wire; /* NULL while waiting */
+        LinkState state;
+
+        Subscription *subscriptions;
+        size_t n_subscriptions, n_leaving;
+
+        struct event *inbox_event, *retry_timer, *pulse_timer, *close_timer, *flush_event;
+        struct event *read_event, *write_event; /* of the wire */
+        bool in_turn;         /* the end of the turn will write */
+        bool flush_scheduled; /* nobody's turn, so an event will */
+        bool write_pending;   /* the socket was full */
+
+        uint64_t max_payload;
+        size_t n_unsent; /* an estimate; exact after each write */
+        unsigned n_attempts, n_silent_ticks;
+        uint64_t n_reads_seen, up_usec;
+        char last_failure[256];
+        Rng rng;
+        Buffer scratch, headers;
+
+        void (*on_closed)(void *userdata);
+        void *on_closed_userdata;
+
+        NatsLinkStats stats;
+};
+
+static void link_retry_later(NatsLink *link);
+
+/* subscriptions */
+
+/* A nats.c thread. */
+static void on_inbox_message(natsConnection *connection, natsSubscription *handle, natsMsg *message, void *ticket) {
+        (void)connection;
+        (void)handle;
+
+        if (link_inbox_push((uintptr_t)ticket, message, NULL) != 0)
+                natsMsg_Destroy(message); /* counted by the inbox, if there still is one */
+}
+
+static int subscription_open(NatsLink *link, Subscription *subscription) {
+        natsConnection *connection = nats_wire_connection(link->wire);
+        const char *subject = subscription->subject, *queue = subscription->queue;
+        void *ticket = (void *)link_inbox_ticket(link->inbox);
+        natsSubscription **handle = &subscription->handle;
+        natsStatus s;
+
+        if (subscription->is_inbox && queue)
+                s = natsConnection_QueueSubscribe(handle, connection, subject, queue, on_inbox_message, ticket);
+        else if (subscription->is_inbox)
+                s = natsConnection_Subscribe(handle, connection, subject, on_inbox_message, ticket);
+        else if (queue)
+                s = natsConnection_QueueSubscribeSync(handle, connection, subject, queue);
+        else
+                s = natsConnection_SubscribeSync(handle, connection, subject);
+        if (s != NATS_OK)
+                return s == NATS_NO_MEMORY ? -ENOMEM : s == NATS_CONNECTION_CLOSED ? 0 : -EINVAL;
+
+        (void)natsSubscription_SetPendingLimits(
+                *handle, -1, (int)MIN_OF(link->options.subscription_bytes_max, (size_t)INT_MAX));
+        return 0;
+}
+
+static uint64_t subscription_dropped(const Subscription *subscription) {
+        int64_t n = 0;
+
+        if (subscription->handle)
+                (void)natsSubscription_GetDropped(subscription->handle, &n);
+        return n > 0 ? (uint64_t)n : 0;
+}
+
+static void subscription_close(NatsLink *link, Subscription *subscription) {
+        link->stats.dropped_messages += subscription_dropped(subscription);
+        natsSubscription_Destroy(subscription->handle);
+        subscription->handle = NULL;
+}
+
+static void subscription_remove(NatsLink *link, size_t index) {
+        Subscription *subscription = &link->subscriptions[index];
+
+        subscription_close(link, subscription);
+        if (subscription->is_leaving)
+                link->n_leaving--;
+        free(subscription->subject);
+        free(subscription->queue);
+        *subscription = link->subscriptions[--link->n_subscriptions];
+}
+
+/* Those that were unsubscribed and have handed out their last message. */
+static void sweep_subscriptions(NatsLink *link) {
+        for (size_t i = link->n_subscriptions; i > 0 && link->n_leaving > 0; i--) {
+                const Subscription *subscription = &link->subscriptions[i - 1];
+
+                if (subscription->is_leaving &&
+                    (!subscription->handle || !natsSubscription_IsValid(subscription->handle)))
+                        subscription_remove(link, i - 1);
+        }
+}
+
+int nats_link_subscribe(NatsLink *link, const NatsLinkSubscription *wanted) {
+        Subscription subscription = { 0 };
+        Subscription *all;
+        int r = 0;
+
+        assert(link);
+        assert(wanted && wanted->subject);
+
+        all = reallocarray(link->subscriptions, link->n_subscriptions + 1, sizeof(*all));
+        if (!all)
+                return -ENOMEM;
+        link->subscriptions = all;
+
+        subscription.subject = strdup(wanted->subject);
+        subscription.queue = wanted->queue ? strdup(wanted->queue) : NULL;
+        subscription.is_inbox = slice_starts_with(slice_of(wanted->subject), SLICE("_INBOX."));
+        if (!subscription.subject || (wanted->queue && !subscription.queue))
+                r = -ENOMEM;
+        else if (link->state == LINK_UP)
+                r = subscription_open(link, &subscription);
+        if (r < 0) {
+                free(subscription.subject);
+                free(subscription.queue);
+                return r;
+        }
+
+        link->subscriptions[link->n_subscriptions++] = subscription;
+        return 0;
+}
+
+void nats_link_unsubscribe(NatsLink *link, const char *subject) {
+        assert(link);
+        assert(subject);
+
+        for (size_t i = link->n_subscriptions; i > 0; i--) {
+                Subscription *subscription = &link->subscriptions[i - 1];
+
+                if (subscription->is_leaving || strcmp(subscription->subject, subject) != 0)
+                        continue;
+                subscription->is_leaving = true;
+                link->n_leaving++;
+                if (subscription->handle)
+                        (void)natsSubscription_DrainTimeout(subscription->handle, UNSUBSCRIBE_TIMEOUT_MSEC);
+        }
+}
+
+/* writing */
+
+static void on_wire_end(NatsLink *link);
+
+static void link_write(NatsLink *link) {
+        if (!link->wire || nats_wire_state(link->wire) != WIRE_OPEN)
+                return;
+        if (nats_wire_write(link->wire)) {
+                const int n = natsConnection_Buffered(nats_wire_connection(link->wire));
+
+                link->n_unsent = n > 0 ? (size_t)n : 0;
+                link->write_pending = event_add(link->write_event, NULL) == 0;
+                return;
+        }
+        link->n_unsent = 0;
+        if (link->state == LINK_CLOSING)
+                nats_wire_half_close(link->wire);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *userdata) {
+        NatsLink *link = userdata;
+
+        (void)fd;
+        (void)what;
+
+        link->write_pending = false;
+        link_write(link);
+        on_wire_end(link);
+}
+
+static void on_flush(evutil_socket_t fd, short what, void *userdata) {
+        NatsLink *link = userdata;
+
+        (void)fd;
+        (void)what;
+
+        link->flush_scheduled = false;
+        if (!link->write_pending)
+                link_write(link);
+        on_wire_end(link);
+}
+
+static void schedule_flush(NatsLink *link) {
+        if (link->in_turn || link->flush_scheduled || link->write_pending)
+                return;
+        link->flush_scheduled = true;
+        event_active(link->flush_event, EV_TIMEOUT, 0);
+}
+
+/* receiving */
+
+static bool header_passes(const char *name) {
+        return strcasecmp(name, "traceparent") == 0 || strcasecmp(name, "tracestate") == 0 ||
+                strncasecmp(name, "Compozy-", 8) == 0;
+}
+
+/* Costs one comparison inside nats.c when the message has no headers. */
+static Slice take_headers(NatsLink *link, natsMsg *message) {
+        const char **names = NULL, *value;
+        int n = 0;
+
+        if (natsMsgHeader_Keys(message, &names, &n) != NATS_OK)
+                return SLICE_NONE;
+
+        buffer_clear(&link->headers);
+        for (int i = 0; i < n; i++)
+                if (header_passes(names[i]) && natsMsgHeader_Get(message, names[i], &value) == NATS_OK && value)
+                        headers_put(&link->headers, slice_of(names[i]), slice_of(value));
+        free(names);
+        return link->headers.size > 0 && !link->headers.failed ? buffer_slice(&link->headers) : SLICE_NONE;
+}
+
+/* Takes the message. */
+static void deliver(NatsLink *link, natsMsg *message) {
+        const char *data = natsMsg_GetData(message);
+        const InMessage in = {
+                .subject = slice_of(natsMsg_GetSubject(message)),
+                .reply = slice_of(natsMsg_GetReply(message)),
+                .headers = take_headers(link, message),
+                .body = { data ? data : "", (size_t)natsMsg_GetDataLength(message) },
+                .no_responders = natsMsg_IsNoResponders(message),
+        };
+
+        link->stats.in_messages++;
+        link->stats.in_bytes += in.body.size;
+        if (link->state == LINK_UP && link->options.on_message)
+                link->options.on_message(&in, link->options.userdata);
+        natsMsg_Destroy(message);
+}
+
+static uint64_t drain_subscription(NatsLink *link, size_t index) {
+        uint64_t n_queued = 0, n = 0;
+
+        if (natsSubscription_QueuedMsgs(link->subscriptions[index].handle, &n_queued) != NATS_OK)
+                return 0;
+        while (n < n_queued) {
+                natsMsg *message = NULL;
+                /* by index each time: a handler may subscribe, which moves the array */
+                const natsStatus s = natsSubscription_NextMsg(&message, link->subscriptions[index].handle, 0);
+
+                if (s == NATS_SLOW_CONSUMER) /* said once; the messages that are left come next */
+                        continue;
+                n++;
+                if (s == NATS_OK)
+                        deliver(link, message);
+                else if (s != NATS_NO_RESPONDERS)
+                        break;
+        }
+        return n;
+}
+
+static void turn_begin(NatsLink *link) {
+        link->in_turn = true;
+}
+
+static void turn_end(NatsLink *link, bool any_message) {
+        if (any_message && link->state == LINK_UP && link->options.on_turn_end)
+                link->options.on_turn_end(link->options.userdata);
+        link->in_turn = false;
+        if (link->n_leaving > 0)
+                sweep_subscriptions(link);
+        if (!link->write_pending)
+                link_write(link);
+        on_wire_end(link);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *userdata) {
+        NatsLink *link = userdata;
+        uint64_t n = 0;
+
+        (void)fd;
+        (void)what;
+
+        turn_begin(link);
+        nats_wire_read(link->wire);
+        for (size_t i = 0; i < link->n_subscriptions; i++)
+                if (link->subscriptions[i].handle && !link->subscriptions[i].is_inbox)
+                        n += drain_subscription(link, i);
+        turn_end(link, n > 0);
+}
+
+/* up and down */
+
+static void report_error(NatsLink *link, const char *why) {
+        if (link->options.on_error)
+                link->options.on_error(why, link->options.userdata);
+}
+
+static int open_wire_events(NatsLink *link) {
+        const int fd = nats_wire_fd(link->wire);
+
+        link->read_event = event_new(link->base, fd, EV_READ | EV_PERSIST, on_readable, link);
+        link->write_event = event_new(link->base, fd, EV_WRITE, on_writable, link);
+        if (!link->read_event || !link->write_event || event_add(link->read_event, NULL) < 0)
+                return -ENOMEM;
+        return 0;
+}
+
+static void free_event(struct event **event) {
+        if (*event)
+                event_free(*event);
+        *event = NULL;
+}
+
+static void drop_wire(NatsLink *link) {
+        free_event(&link->read_event);
+        free_event(&link->write_event);
+        (void)event_del(link->pulse_timer);
+        for (size_t i = 0; i < link->n_subscriptions; i++)
+                subscription_close(link, &link->subscriptions[i]);
+        sweep_subscriptions(link);
+        link->wire = nats_wire_free(link->wire);
+        link->write_pending = false;
+        link->n_unsent = 0;
+}
+
+static void start_pulse(NatsLink *link) {
+        const uint64_t usec = link->options.ping_interval_usec / 2;
+        const struct timeval tick = { .tv_sec = (time_t)(usec / USEC_PER_SEC), .tv_usec = (suseconds_t)(usec % USEC_PER_SEC) };
+
+        link->n_silent_ticks = 0;
+        link->n_reads_seen = nats_wire_n_reads(link->wire);
+        if (usec > 0)
+                (void)event_add(link->pulse_timer, &tick);
+}
+
+static void link_came_up(NatsLink *link) {
+        natsConnection *connection = nats_wire_connection(link->wire);
+        int r = open_wire_events(link);
+
+        nats_settings_learn(link->settings, connection);
+        for (size_t i = 0; i < link->n_subscriptions && r == 0; i++)
+                r = subscription_open(link, &link->subscriptions[i]);
+        if (r < 0) {
+                nats_wire_break(link->wire, strerror(-r));
+                on_wire_end(link);
+                return;
+        }
+
+        if (link->up_usec > 0)
+                link->stats.reconnects++;
+        link->state = LINK_UP;
+        link->up_usec = instant_now().usec;
+        link->last_failure[0] = '\0';
+        link->max_payload = (uint64_t)natsConnection_GetMaxPayload(connection);
+        start_pulse(link);
+        if (link->options.on_up)
+                link->options.on_up(link->max_payload, "", link->options.userdata);
+        schedule_flush(link);
+}
+
+static void finish_close(NatsLink *link) {
+        void (*on_closed)(void *userdata) = link->on_closed;
+
+        link->state = LINK_CLOSED;
+        (void)event_del(link->close_timer);
+        (void)event_del(link->retry_timer);
+        link->on_closed = NULL;
+        if (on_closed)
+                on_closed(link->on_closed_userdata); /* may free the link */
+}
+
+static void could_not_connect(NatsLink *link, const char *why) {
+        if (strcmp(link->last_failure, why) == 0)
+                return;
+        (void)snprintf(link->last_failure, sizeof(link->last_failure), "%s", why);
+        report_error(link, why);
+}
+
+/* Where every connection ends, whoever noticed. Nothing is to be touched by the caller afterwards. */
+static void on_wire_end(NatsLink *link) {
+        const LinkState was = link->state;
+        char why[256];
+
+        if (!link->wire || nats_wire_state(link->wire) != WIRE_CLOSED)
+                return;
+
+        (void)snprintf(why, sizeof(why), "%s", nats_wire_why(link->wire));
+        drop_wire(link);
+        if (was == LINK_CLOSING) {
+                finish_close(link);
+                return;
+        }
+
+        if (was == LINK_UP && instant_now().usec - link->up_usec >= RETRY_SETTLED_USEC)
+                link->n_attempts = 0;
+        link_retry_later(link);
+        if (was == LINK_UP && link->options.on_down)
+                link->options.on_down(why, link->options.userdata);
+        else if (was == LINK_CONNECTING)
+                could_not_connect(link, why);
+}
+
+static void connect_now(NatsLink *link) {
+        int r;
+
+        assert(!link->wire);
+
+        link->state = LINK_CONNECTING;
+        r = nats_wire_new(link->settings, link_inbox_ticket(link->inbox), &link->wire);
+        if (r < 0) {
+                link_retry_later(link);
+                could_not_connect(link, strerror(-r));
+        }
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *userdata) {
+        (void)fd;
+        (void)what;
+
+        connect_now(userdata);
+}
+
+static void link_retry_later(NatsLink *link) {
+        const uint64_t longest = MAX_OF(link->options.reconnect_max_usec, RETRY_FIRST_USEC);
+        const uint64_t doubled = RETRY_FIRST_USEC << MIN_OF(link->n_attempts, 20u);
+        const uint64_t usec = rng_jitter(&link->rng, MIN_OF(doubled, longest), RETRY_JITTER_PERCENT);
+        const struct timeval pause = { .tv_sec = (time_t)(usec / USEC_PER_SEC), .tv_usec = (suseconds_t)(usec % USEC_PER_SEC) };
+
+        link->state = LINK_WAITING;
+        link->n_attempts++;
+        (void)event_add(link->retry_timer, &pause);
+}
+
+static void on_pulse(evutil_socket_t fd, short what, void *userdata) {
+        NatsLink *link = userdata;
+        const uint64_t n_reads = nats_wire_n_reads(link->wire);
+
+        (void)fd;
+        (void)what;
+
+        link->n_silent_ticks = n_reads == link->n_reads_seen ? link->n_silent_ticks + 1 : 0;
+        link->n_reads_seen = n_reads;
+        if (link->n_silent_ticks < SILENT_TICKS_MAX)
+                return;
+        nats_wire_break(link->wire, "the server answers no pings");
+        on_wire_end(link);
+}
+
+static void handle_event(NatsLink *link, LinkEvent *event, uint64_t *n_messages) {
+        if (event->message) {
+                deliver(link, TAKE_PTR(event->message));
+                ++*n_messages;
+        } else
+                report_error(link, event->why);
+        (void)link_event_free(event);
+}
+
+/* What other threads left: messages of inboxes, errors, "the attempt has an outcome", "there is a PING to write". */
+static void on_inbox(evutil_socket_t fd, short what, void *userdata) {
+        NatsLink *link = userdata;
+        LinkEvent *event = NULL;
+        uint64_t n = 0, n_messages = 0;
+
+        (void)fd;
+        (void)what;
+
+        turn_begin(link);
+        link_inbox_acknowledge(link->inbox);
+        while (n++ < INBOX_BATCH && (event = link_inbox_take(link->inbox)))
+                handle_event(link, event, &n_messages);
+        if (event)
+                event_active(link->inbox_event, EV_READ, 0); /* there may be more */
+        if (link->state == LINK_CONNECTING && nats_wire_state(link->wire) == WIRE_OPEN)
+                link_came_up(link);
+        turn_end(link, n_messages > 0);
+}
+
+/* publishing */
+
+/* Appends `text` and a NUL; refuses what would end the subject, or the protocol line, early. */
+static int append_subject(Buffer *buffer, Slice text) {
+        if (text.size == 0)
+                return -EINVAL;
+        for (size_t i = 0; i < text.size; i++)
+                if ((unsigned char)text.data[i] <= ' ')
+                        return -EINVAL;
+        buffer_append_slice(buffer, text);
+        buffer_append_char(buffer, '\0');
+        return 0;
+}
+
+static natsStatus add_headers(natsMsg *message, Slice headers, Buffer *scratch) {
+        natsStatus s = NATS_OK;
+
+        while (headers.size > 0 && s == NATS_OK) {
+                const char *end = memmem(headers.data, headers.size, "\r\n", 2);
+                const size_t size = end ? (size_t)(end - headers.data) : headers.size;
+                const char *colon = memchr(headers.data, ':', size);
+                size_t value;
+
+                if (colon) {
+                        buffer_clear(scratch);
+                        buffer_append(scratch, headers.data, (size_t)(colon - headers.data));
+                        buffer_append_char(scratch, '\0');
+                        colon += colon + 1 < headers.data + size && colon[1] == ' ' ? 2 : 1;
+                        value = scratch->size;
+                        buffer_append(scratch, colon, (size_t)(headers.data + size - colon));
+                        buffer_append_char(scratch, '\0');
+                        s = scratch->failed ? NATS_NO_MEMORY
+                                            : natsMsgHeader_Add(message, scratch->data, scratch->data + value);
+                }
+                headers = slice_after(headers, end ? size + 2 : size);
+        }
+        return s;
+}
+
+static natsStatus publish_with_headers(
+        NatsLink *link, const OutMessage *message, const char *subject, const char *reply) {
+        natsMsg *out = NULL;
+        natsStatus s = natsMsg_Create(&out, subject, reply, message->body.data, (int)message->body.size);
+
+        if (s == NATS_OK)
+                s = add_headers(out, message->headers, &link->scratch); /* `subject` and `reply` were copied */
+        if (s == NATS_OK)
+                s = natsConnection_PublishMsg(nats_wire_connection(link->wire), out);
+        natsMsg_Destroy(out);
+        return s;
+}
+
+static int publish(NatsLink *link, const OutMessage *message) {
+        natsConnection *connection = nats_wire_connection(link->wire);
+        const int size = (int)message->body.size;
+        const char *subject, *reply;
+        natsStatus s;
+
+        buffer_clear(&link->scratch);
+        if (append_subject(&link->scratch, message->subject) < 0 ||
+            (message->reply.data && append_subject(&link->scratch, message->reply) < 0))
+                return -EINVAL;
+        if (link->scratch.failed)
+                return -ENOMEM;
+        subject = link->scratch.data;
+        reply = message->reply.data ? subject + message->subject.size + 1 : NULL;
+
+        if (message->headers.size > 0)
+                s = publish_with_headers(link, message, subject, reply);
+        else if (reply)
+                s = natsConnection_PublishRequest(connection, subject, reply, message->body.data, size);
+        else
+                s = natsConnection_Publish(connection, subject, message->body.data, size);
+        return s == NATS_OK ? 0
+                : s == NATS_NO_MEMORY ? -ENOMEM
+                : s == NATS_MAX_PAYLOAD ? NATS_LINK_E_TOO_LARGE
+                : s == NATS_INVALID_ARG || s == NATS_INVALID_SUBJECT || s == NATS_NO_SERVER_SUPPORT ? -EINVAL
+                                                                                                      : NATS_LINK_E_DOWN;
+}
+
+static size_t message_bytes(const OutMessage *message) {
+        return message->body.size + message->headers.size + (message->headers.size > 0 ? HEADER_OVERHEAD : 0);
+}
+
+int nats_link_publish(NatsLink *link, const OutMessage *message) {
+        const size_t size = message_bytes(message);
+        int r;
+
+        assert(link);
+
+        if (link->state != LINK_UP)
+                r = NATS_LINK_E_DOWN;
+        else if (nats_link_is_congested(link))
+                r = NATS_LINK_E_CONGESTED;
+        else if (size > link->max_payload || size > INT_MAX)
+                r = NATS_LINK_E_TOO_LARGE;
+        else
+                r = publish(link, message);
+        if (r != 0) {
+                link->stats.refused_messages++;
+                return r;
+        }
+
+        link->stats.out_messages++;
+        link->stats.out_bytes += message->body.size;
+        link->n_unsent += size + message->subject.size + message->reply.size + PUBLISH_OVERHEAD;
+        schedule_flush(link);
+        return 0;
+}
+
+void nats_link_publish_outbox(NatsLink *link, Outbox *outbox, uint64_t *ret_refused) {
+        const size_t n = outbox_size(outbox);
+        uint64_t n_refused = 0;
+
+        for (size_t i = 0; i < n; i++) {
+                const OutMessage message = outbox_get(outbox, i);
+
+                n_refused += nats_link_publish(link, &message) != 0;
+        }
+        outbox_clear(outbox);
+        if (ret_refused)
+                *ret_refused = n_refused;
+}
+
+/* life */
+
+static void on_close_timer(evutil_socket_t fd, short what, void *userdata) {
+        NatsLink *link = userdata;
+
+        (void)fd;
+        (void)what;
+
+        if (link->wire)
+                drop_wire(link);
+        finish_close(link);
+}
+
+static int make_events(NatsLink *link) {
+        link->inbox_event = event_new(link->base, link_inbox_fd(link->inbox), EV_READ | EV_PERSIST, on_inbox, link);
+        link->retry_timer = evtimer_new(link->base, on_retry, link);
+        link->pulse_timer = event_new(link->base, -1, EV_PERSIST, on_pulse, link);
+        link->close_timer = evtimer_new(link->base, on_close_timer, link);
+        link->flush_event = event_new(link->base, -1, 0, on_flush, link);
+        if (!link->inbox_event || !link->retry_timer || !link->pulse_timer || !link->close_timer || !link->flush_event)
+                return -ENOMEM;
+        return event_add(link->inbox_event, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+/* The texts may be gone once nats_link_new() has returned. */
+static void forget_texts(NatsLinkOptions *options) {
+        options->url = options->name = options->credentials = options->nkey_seed_file = NULL;
+        options->tls_ca = options->tls_cert = options->tls_key = NULL;
+        options->ret_why = NULL;
+}
+
+int nats_link_new(struct event_base *base, const NatsLinkOptions *options, NatsLink **ret) {
+        _cleanup_(nats_link_freep) NatsLink *link = NULL;
+        NatsReason unread, *why = options->ret_why ? options->ret_why : &unread;
+        int r;
+
+        assert(base);
+
+        link = calloc(1, sizeof(*link));
+        if (!link)
+                return -ENOMEM;
+        link->base = base;
+        link->options = *options;
+        forget_texts(&link->options);
+
+        r = nats_settings_new(options, &link->settings, why);
+        if (r == 0)
+                r = rng_seed_from_system(&link->rng);
+        if (r == 0)
+                r = link_inbox_new(options->subscription_bytes_max, &link->inbox);
+        if (r == 0)
+                r = make_events(link);
+        if (r < 0) {
+                if (why->text[0] == '\0')
+                        (void)snprintf(why->text, sizeof(why->text), "%s", strerror(-r));
+                return r;
+        }
+
+        connect_now(link);
+        *ret = TAKE_PTR(link);
+        return 0;
+}
+
+NatsLink *nats_link_free(NatsLink *link) {
+        if (!link)
+                return NULL;
+
+        if (link->pulse_timer)
+                drop_wire(link);
+        while (link->n_subscriptions > 0)
+                subscription_remove(link, link->n_subscriptions - 1);
+        free(link->subscriptions);
+        free_event(&link->flush_event);
+        free_event(&link->close_timer);
+        free_event(&link->pulse_timer);
+        free_event(&link->retry_timer);
+        free_event(&link->inbox_event);
+        link->inbox = link_inbox_free(link->inbox);
+        link->settings = nats_settings_unref(link->settings);
+        buffer_done(&link->scratch);
+        buffer_done(&link->headers);
+        free(link);
+        return NULL;
+}
+
+bool nats_link_is_up(const NatsLink *link) {
+        return link->state == LINK_UP;
+}
+
+bool nats_link_is_congested(const NatsLink *link) {
+        return link->n_unsent > link->options.pending_bytes_max;
+}
+
+void nats_link_close(NatsLink *link, uint64_t timeout_usec, void (*on_closed)(void *userdata), void *userdata) {
+        struct timeval timeout = {
+                .tv_sec = (time_t)(timeout_usec / USEC_PER_SEC), .tv_usec = (suseconds_t)(timeout_usec % USEC_PER_SEC)
+        };
+
+        assert(link);
+
+        if (link->state == LINK_CLOSING || link->state == LINK_CLOSED)
+                return;
+        link->on_closed = on_closed;
+        link->on_closed_userdata = userdata;
+        if (link->state != LINK_UP)
+                timeout = (struct timeval){ 0 }; /* nothing to wait for, but never from within this call */
+        (void)event_del(link->retry_timer);
+        link->state = LINK_CLOSING;
+        (void)event_add(link->close_timer, &timeout);
+        schedule_flush(link);
+}
+
+void nats_link_stats(const NatsLink *link, NatsLinkStats *ret) {
+        *ret = link->stats;
+        ret->pending_bytes = link->n_unsent;
+        ret->dropped_messages += link_inbox_n_dropped(link->inbox);
+        for (size_t i = 0; i < link->n_subscriptions; i++)
+                ret->dropped_messages += subscription_dropped(&link->subscriptions[i]);
+}

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * nats.c reads addresses and credentials only when it connects, and then reports little. An operator should hear at the start
+ * which file or address is wrong, so everything is looked at here first.
+ */
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/instant.h"
+#include "common/nats_settings.h"
+#include "common/nkey.h"
+
+#define SERVERS_MAX 64
+#define CONNECT_TIMEOUT_MSEC 5000 /* a TLS handshake across the world; it holds up a thread of its own, not the loop */
+
+struct NatsSettings {
+        atomic_uint n_refs;
+        natsOptions *options;
+        char *servers[SERVERS_MAX]; /* first those of the configuration, then learned ones */
+        size_t n_servers, n_configured;
+};
+
+static int refuse(NatsReason *ret_why, int error, const char *format, ...) _printf_(3, 4);
+
+static int refuse(NatsReason *ret_why, int error, const char *format, ...) {
+        va_list arguments;
+
+        va_start(arguments, format);
+        (void)vsnprintf(ret_why->text, sizeof(ret_why->text), format, arguments);
+        va_end(arguments);
+        return error;
+}
+
+static int refuse_status(NatsReason *ret_why, natsStatus status, const char *what) {
+        return refuse(ret_why, status == NATS_NO_MEMORY ? -ENOMEM : -EINVAL, "%s: %s", what, natsStatus_GetText(status));
+}
+
+/* What comes after the scheme and, when there is one, "user:password@". */
+static Slice url_place(Slice url) {
+        const char *scheme = memmem(url.data, url.size, "://", 3);
+        const char *at;
+
+        if (scheme)
+                url = slice_after(url, (size_t)(scheme - url.data) + 3);
+        at = memrchr(url.data, '@', url.size);
+        return at ? slice_after(url, (size_t)(at - url.data) + 1) : url;
+}
+
+void nats_url_redact(Slice urls, Buffer *buffer) {
+        while (urls.size > 0) {
+                const char *comma = memchr(urls.data, ',', urls.size);
+                const Slice url = { urls.data, comma ? (size_t)(comma - urls.data) : urls.size };
+                const Slice place = url_place(url);
+                const char *scheme = memmem(url.data, url.size, "://", 3);
+
+                if (scheme)
+                        buffer_append(buffer, url.data, (size_t)(scheme - url.data) + 3);
+                if (scheme ? place.data > scheme + 3 : place.data > url.data)
+                        buffer_append(buffer, "***@", 4);
+                buffer_append_slice(buffer, place);
+                if (comma)
+                        buffer_append_char(buffer, ',');
+                urls = slice_after(urls, comma ? url.size + 1 : url.size);
+        }
+}
+
+static bool port_is_valid(Slice port) {
+        unsigned long value = 0;
+
+        if (port.size == 0 || port.size > 5)
+                return false;
+        for (size_t i = 0; i < port.size; i++) {
+                if (!isdigit((unsigned char)port.data[i]))
+                        return false;
+                value = value * 10 + (unsigned long)(port.data[i] - '0');
+        }
+        return value > 0 && value <= 65535;
+}
+
+/* HOST, HOST:PORT, [V6] or [V6]:PORT */
+static bool place_is_valid(Slice place) {
+        const char *bracket = place.size > 0 && place.data[0] == '[' ? memchr(place.data, ']', place.size) : NULL;
+        const char *colon = bracket ? bracket + 1 : memchr(place.data, ':', place.size);
+        const char *end = place.data + place.size;
+
+        for (size_t i = 0; i < place.size; i++)
+                if ((unsigned char)place.data[i] <= ' ' || strchr("/?#\"'<>", place.data[i]))
+                        return false;
+        if (bracket && colon == end)
+                colon = NULL;
+        if (place.size == 0 || colon == place.data || (bracket && colon && *colon != ':'))
+                return false;
+        return !colon || port_is_valid((Slice){ colon + 1, (size_t)(end - colon - 1) });
+}
+
+static int add_url(NatsSettings *settings, Slice url, bool *is_secure, NatsReason *ret_why) {
+        const char *scheme = memmem(url.data, url.size, "://", 3);
+        const Slice name = { url.data, scheme ? (size_t)(scheme - url.data) : 0 };
+        const Slice place = url_place(url);
+
+        if (scheme && !slice_equal(name, SLICE("nats")) && !slice_equal(name, SLICE("tls")))
+                return refuse(ret_why, -EINVAL, "\"%.*s://\" is not understood in a server's address (nats:// or tls://)",
+                              SLICE_ARG(name));
+        if (!place_is_valid(place))
+                return refuse(ret_why, -EINVAL, "\"%.*s\" is not a server's address (nats://HOST:PORT)", SLICE_ARG(place));
+        if (settings->n_servers == SERVERS_MAX)
+                return refuse(ret_why, -EINVAL, "more than %d server addresses", SERVERS_MAX);
+
+        settings->servers[settings->n_servers] = slice_dup(url);
+        if (!settings->servers[settings->n_servers])
+                return -ENOMEM;
+        settings->n_servers++;
+        if (slice_equal(name, SLICE("tls")))
+                *is_secure = true;
+        return 0;
+}
+
+static int add_urls(NatsSettings *settings, const char *urls, bool *is_secure, NatsReason *ret_why) {
+        Slice rest = slice_of(urls);
+
+        for (;;) {
+                const char *comma = rest.size > 0 ? memchr(rest.data, ',', rest.size) : NULL;
+                Slice url = { rest.data, comma ? (size_t)(comma - rest.data) : rest.size };
+                int r;
+
+                while (url.size > 0 && isspace((unsigned char)url.data[0]))
+                        url = slice_after(url, 1);
+                while (url.size > 0 && isspace((unsigned char)url.data[url.size - 1]))
+                        url.size--;
+                if (url.size == 0)
+                        return refuse(ret_why, -EINVAL, "an empty server address");
+                r = add_url(settings, url, is_secure, ret_why);
+                if (r < 0)
+                        return r;
+                if (!comma)
+                        break;
+                rest = (Slice){ comma + 1, (size_t)(rest.data + rest.size - comma - 1) };
+        }
+        settings->n_configured = settings->n_servers;
+        return 0;
+}
+
+static bool is_given(const char *text) {
+        return text && text[0] != '\0';
+}
+
+static int check_file(const char *path, const char *what, NatsReason *ret_why) {
+        struct stat st;
+        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), r = fd < 0 ? -errno : 0;
+
+        if (fd >= 0) {
+                r = fstat(fd, &st) < 0 ? -errno : S_ISDIR(st.st_mode) ? -EISDIR : 0;
+                (void)close(fd);
+        }
+        return r < 0 ? refuse(ret_why, r, "%s %s: %s", what, path, strerror(-r)) : 0;
+}
+
+/* Finds the seed "SU…" in the file: its first word of that kind, so that decorated files do as well. */
+static int read_seed(const char *path, char ret_public[static NKEY_PUBLIC_SIZE], NatsReason *ret_why) {
+        char text[4096];
+        FILE *file = fopen(path, "re");
+        size_t n;
+        int r = -EINVAL;
+
+        if (!file)
+                return refuse(ret_why, -errno, "nkey seed file %s: %s", path, strerror(errno));
+        n = fread(text, 1, sizeof(text) - 1, file);
+        (void)fclose(file);
+        text[n] = '\0';
+        for (char *word = text, *end; *word != '\0' && r == -EINVAL; word = end) {
+                word += strspn(word, " \t\r\n");
+                end = word + strcspn(word, " \t\r\n");
+                if (word[0] == 'S' && word[1] == 'U')
+                        r = nkey_public_from_seed((Slice){ word, (size_t)(end - word) }, ret_public);
+        }
+        explicit_bzero(text, sizeof(text));
+        return r < 0 ? refuse(ret_why, r, "nkey seed file %s holds no valid user seed", path) : 0;
+}
+
+static int set_credentials(NatsSettings *settings, const NatsLinkOptions *options, NatsReason *ret_why) {
+        char public_key[NKEY_PUBLIC_SIZE];
+        natsStatus s;
+        int r;
+
+        if (is_given(options->credentials) && is_given(options->nkey_seed_file))
+                return refuse(ret_why, -EINVAL, "credentials and nkey seed file are both given; one of them must go");
+        if (is_given(options->credentials)) {
+                r = check_file(options->credentials, "credentials file", ret_why);
+                if (r < 0)
+                        return r;
+                s = natsOptions_SetUserCredentialsFromFiles(settings->options, options->credentials, NULL);
+                return s == NATS_OK ? 0 : refuse_status(ret_why, s, options->credentials);
+        }
+        if (is_given(options->nkey_seed_file)) {
+                r = read_seed(options->nkey_seed_file, public_key, ret_why);
+                if (r < 0)
+                        return r;
+                s = natsOptions_SetNKeyFromSeed(settings->options, public_key, options->nkey_seed_file);
+                return s == NATS_OK ? 0 : refuse_status(ret_why, s, options->nkey_seed_file);
+        }
+        return 0;
+}
+
+static int set_tls(NatsSettings *settings, const NatsLinkOptions *options, bool is_secure, NatsReason *ret_why) {
+        const bool with_certificate = is_given(options->tls_cert) || is_given(options->tls_key);
+        natsStatus s = NATS_OK;
+        int r;
+
+        if (is_given(options->tls_cert) != is_given(options->tls_key))
+                return refuse(ret_why, -EINVAL, "a TLS certificate needs its key, and a key its certificate");
+        if (is_given(options->tls_ca)) {
+                r = check_file(options->tls_ca, "TLS CA file", ret_why);
+                if (r < 0)
+                        return r;
+                s = natsOptions_LoadCATrustedCertificates(settings->options, options->tls_ca);
+                if (s != NATS_OK)
+                        return refuse_status(ret_why, s, options->tls_ca);
+        }
+        if (with_certificate) {
+                r = check_file(options->tls_cert, "TLS certificate", ret_why);
+                if (r == 0)
+                        r = check_file(options->tls_key, "TLS key", ret_why);
+                if (r < 0)
+                        return r;
+                s = natsOptions_LoadCertificatesChain(settings->options, options->tls_cert, options->tls_key);
+                if (s != NATS_OK)
+                        return refuse_status(ret_why, s, options->tls_cert);
+        }
+        if (is_secure || is_given(options->tls_ca) || with_certificate)
+                s = natsOptions_SetSecure(settings->options, true);
+        return s == NATS_OK ? 0 : refuse_status(ret_why, s, "TLS");
+}
+
+static int set_servers(NatsSettings *settings, NatsReason *ret_why) {
+        const char *servers[SERVERS_MAX];
+        natsStatus s;
+
+        for (size_t i = 0; i < settings->n_servers; i++)
+                servers[i] = settings->servers[i];
+        s = natsOptions_SetServers(settings->options, servers, (int)settings->n_servers);
+        return s == NATS_OK ? 0 : refuse_status(ret_why, s, "server addresses");
+}
+
+static int set_behaviour(NatsSettings *settings, const NatsLinkOptions *options, NatsReason *ret_why) {
+        natsOptions *o = settings->options;
+        natsStatus s = natsOptions_SetName(o, options->name);
+
+        if (s == NATS_OK)
+                s = natsOptions_SetTimeout(o, CONNECT_TIMEOUT_MSEC);
+        if (s == NATS_OK)
+                s = natsOptions_SetSendAsap(o, true); /* no flusher thread */
+        if (s == NATS_OK)
+                s = natsOptions_SetAllowReconnect(o, false); /* see nats_link.c */
+        if (s == NATS_OK)
+                s = natsOptions_SetPingInterval(o, (int64_t)(options->ping_interval_usec / USEC_PER_MSEC));
+        if (s == NATS_OK)
+                s = natsOptions_SetMaxPingsOut(o, INT_MAX); /* see nats_link.c: its timer may ping, but not close */
+        return s == NATS_OK ? 0 : refuse_status(ret_why, s, "connection options");
+}
+
+int nats_settings_new(const NatsLinkOptions *options, NatsSettings **ret, NatsReason *ret_why) {
+        _cleanup_(nats_settings_unrefp) NatsSettings *settings = NULL;
+        bool is_secure = false;
+        int r;
+
+        assert(options);
+        assert(options->url);
+        assert(ret_why);
+
+        ret_why->text[0] = '\0';
+        settings = calloc(1, sizeof(*settings));
+        if (!settings)
+                return -ENOMEM;
+        settings->n_refs = 1;
+        if (natsOptions_Create(&settings->options) != NATS_OK)
+                return -ENOMEM;
+
+        r = add_urls(settings, options->url, &is_secure, ret_why);
+        if (r == 0)
+                r = set_servers(settings, ret_why);
+        if (r == 0)
+                r = set_behaviour(settings, options, ret_why);
+        if (r == 0)
+                r = set_credentials(settings, options, ret_why);
+        if (r == 0)
+                r = set_tls(settings, options, is_secure, ret_why);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(settings);
+        return 0;
+}
+
+NatsSettings *nats_settings_ref(NatsSettings *settings) {
+        (void)atomic_fetch_add(&settings->n_refs, 1);
+        return settings;
+}
+
+NatsSettings *nats_settings_unref(NatsSettings *settings) {
+        if (!settings || atomic_fetch_sub(&settings->n_refs, 1) > 1)
+                return NULL;
+        for (size_t i = 0; i < settings->n_servers; i++)
+                free(settings->servers[i]);
+        natsOptions_Destroy(settings->options);
+        free(settings);
+        return NULL;
+}
+
+natsOptions *nats_settings_options(NatsSettings *settings) {
+        return settings->options;
+}
+
+void nats_settings_learn(NatsSettings *settings, natsConnection *connection) {
+        char **found = NULL;
+        int n = 0;
+        NatsReason why;
+
+        if (natsConnection_GetDiscoveredServers(connection, &found, &n) != NATS_OK)
+                return;
+        while (settings->n_servers > settings->n_configured)
+                free(settings->servers[--settings->n_servers]);
+        for (int i = 0; i < n; i++) {
+                if (settings->n_servers < SERVERS_MAX)
+                        settings->servers[settings->n_servers++] = found[i];
+                else
+                        free(found[i]);
+        }
+        free(found);
+        (void)set_servers(settings, &why); /* without them, those of the configuration are still tried */
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * What a link needs to connect: server addresses, credentials, TLS, checked before anything is tried.
+ */
+
+#include <nats/nats.h>
+
+#include "common/nats_link.h"
+
+typedef struct NatsSettings NatsSettings;
+
+/* Returns 0, -EINVAL (bad url, bad seed), -ENOENT, -EACCES, …: `ret_why` says what and where. */
+int nats_settings_new(const NatsLinkOptions *options, NatsSettings **ret, NatsReason *ret_why) _must_check_;
+NatsSettings *nats_settings_ref(NatsSettings *settings); /* any thread, as unref */
+NatsSettings *nats_settings_unref(NatsSettings *settings);
+
+DEFINE_CLEANUP(NatsSettings *, nats_settings_unref);
+
+/* For natsConnection_Connect(), which copies them; the event loop and the error handler are the caller's to set. */
+natsOptions *nats_settings_options(NatsSettings *settings);
+
+/* Servers that the cluster told of are tried besides those of the configuration. */
+void nats_settings_learn(NatsSettings *settings, natsConnection *connection);
