@@ -15,50 +15,6 @@
 #define NUMBER_SIZE 20 /* digits of UINT64_MAX */
 #define ESCAPED_SIZE 6 /* the longest form of one byte: \u001f */
 
-static void begin_value(Buffer *buffer, const char *key) {
-        const size_t size = key ? strlen(key) : 0;
-        char *p;
-
-        if (buffer_reserve(buffer, size + 4) != 0)
-                return;
-
-        p = buffer->data + buffer->size;
-        if (buffer->nesting > 0 && buffer->size > 0 && p[-1] != '{' && p[-1] != '[' && p[-1] != ':')
-                *p++ = ',';
-        if (key) {
-                *p++ = '"';
-                memcpy(p, key, size);
-                p += size;
-                *p++ = '"';
-                *p++ = ':';
-        }
-        buffer->size = (size_t)(p - buffer->data);
-}
-
-void emit_object(Buffer *buffer, const char *key) {
-        begin_value(buffer, key);
-        buffer_append_char(buffer, '{');
-        buffer->nesting++;
-}
-
-void emit_array(Buffer *buffer, const char *key) {
-        begin_value(buffer, key);
-        buffer_append_char(buffer, '[');
-        buffer->nesting++;
-}
-
-void emit_object_end(Buffer *buffer) {
-        assert(buffer->nesting > 0);
-        buffer->nesting--;
-        buffer_append_char(buffer, '}');
-}
-
-void emit_array_end(Buffer *buffer) {
-        assert(buffer->nesting > 0);
-        buffer->nesting--;
-        buffer_append_char(buffer, ']');
-}
-
 /* One byte that may not stand for itself: a quote, a backslash or a control character. */
 static size_t put_escaped(char *p, unsigned char c) {
         static const char short_forms[256] = {
@@ -77,7 +33,7 @@ static size_t put_escaped(char *p, unsigned char c) {
         return ESCAPED_SIZE;
 }
 
-/* What `plain_run()` stopped at: written to `p`; returns the bytes written, and the bytes read in `ret_read`. */
+/* What plain_run() stopped at: written to `p`; returns the bytes written, and the bytes read in `ret_read`. */
 static size_t put_special(char *p, const char *at, const char *end, size_t *ret_read) {
         const unsigned char c = (unsigned char)*at;
         size_t n;
@@ -94,34 +50,36 @@ static size_t put_special(char *p, const char *at, const char *end, size_t *ret_
         return n;
 }
 
-void emit_text(Buffer *buffer, const char *key, Slice text) {
-        const char *at = text.data, *end;
+/* The part of a text from `at` on, where something is to be escaped or replaced. */
+static void append_special(Buffer *buffer, const char *at, const char *end) {
+        while (at < end && buffer_reserve(buffer, ESCAPED_SIZE) == 0) {
+                size_t n_read, plain;
 
-        if (!text.data)
-                return;
-
-        end = text.data + text.size;
-        begin_value(buffer, key);
-        buffer_append_char(buffer, '"');
-        for (;;) {
-                const size_t plain = plain_run(at, end);
-                size_t n_read;
-
-                buffer_append(buffer, at, plain);
-                at += plain;
-                if (at == end || buffer_reserve(buffer, ESCAPED_SIZE) != 0)
-                        break;
                 buffer->size += put_special(buffer->data + buffer->size, at, end, &n_read);
                 at += n_read;
+                plain = plain_run(at, end);
+                buffer_append(buffer, at, plain);
+                at += plain;
         }
+}
+
+void emit_text_value(Buffer *buffer, Slice text) {
+        const size_t plain = plain_run(text.data, text.data + text.size);
+        char *p;
+
+        if (buffer_reserve(buffer, plain + 2) != 0)
+                return;
+
+        p = buffer->data + buffer->size;
+        *p = '"';
+        memcpy(p + 1, text.data, plain);
+        buffer->size += plain + 1;
+        if (plain < text.size)
+                append_special(buffer, text.data + plain, text.data + text.size);
         buffer_append_char(buffer, '"');
 }
 
-void emit_string(Buffer *buffer, const char *key, const char *text) {
-        emit_text(buffer, key, slice_of(text));
-}
-
-static void append_u64(Buffer *buffer, uint64_t value) {
+void emit_u64_value(Buffer *buffer, uint64_t value) {
         char digits[NUMBER_SIZE], *p = digits + sizeof(digits);
 
         do {
@@ -131,26 +89,20 @@ static void append_u64(Buffer *buffer, uint64_t value) {
         buffer_append(buffer, p, (size_t)(digits + sizeof(digits) - p));
 }
 
-void emit_u64(Buffer *buffer, const char *key, uint64_t value) {
-        begin_value(buffer, key);
-        append_u64(buffer, value);
-}
-
-void emit_real(Buffer *buffer, const char *key, double value) {
+void emit_real_value(Buffer *buffer, double value) {
         uint64_t thousandths;
 
-        begin_value(buffer, key);
         if (!isfinite(value))
                 value = 0;
         if (fabs(value) >= 1e15) {
-                buffer_printf(buffer, "%.0f", value); /* a double has no decimals up there */
+                buffer_printf(buffer, "%.0f", value); /* three decimals are beyond a double's precision up there */
                 return;
         }
 
         thousandths = (uint64_t)(fabs(value) * 1000 + 0.5);
         if (value < 0 && thousandths > 0)
                 buffer_append_char(buffer, '-');
-        append_u64(buffer, thousandths / 1000);
+        emit_u64_value(buffer, thousandths / 1000);
         thousandths %= 1000;
         if (thousandths > 0) {
                 const char decimals[] = { '.', (char)('0' + thousandths / 100), (char)('0' + thousandths / 10 % 10),
@@ -158,19 +110,6 @@ void emit_real(Buffer *buffer, const char *key, double value) {
 
                 buffer_append(buffer, decimals, thousandths % 10 ? 4 : thousandths % 100 ? 3 : 2);
         }
-}
-
-void emit_bool(Buffer *buffer, const char *key, bool value) {
-        begin_value(buffer, key);
-        buffer_append_slice(buffer, value ? SLICE("true") : SLICE("false"));
-}
-
-void emit_raw(Buffer *buffer, const char *key, Slice json) {
-        if (!json.data)
-                return;
-
-        begin_value(buffer, key);
-        buffer_append_slice(buffer, json);
 }
 
 static char *put_digits(char *p, uint64_t value, size_t n) {
@@ -199,7 +138,7 @@ static char *put_date(char *p, uint64_t days) {
         return put_digits(p, day, 2);
 }
 
-void emit_timestamp(Buffer *buffer, const char *key, uint64_t real_usec) {
+void emit_timestamp_value(Buffer *buffer, uint64_t real_usec) {
         const uint64_t seconds = real_usec / 1000000, in_day = seconds % 86400;
         char text[sizeof("\"2026-01-31T23:59:59.123456Z\"")], *p = text;
 
@@ -216,6 +155,5 @@ void emit_timestamp(Buffer *buffer, const char *key, uint64_t real_usec) {
         *p++ = 'Z';
         *p++ = '"';
 
-        begin_value(buffer, key);
         buffer_append(buffer, text, (size_t)(p - text));
 }

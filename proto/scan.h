@@ -7,7 +7,8 @@
  * on as bytes afterwards.
  *
  * No allocation, except in the arena for texts that carried escapes. No recursion on the input's nesting beyond
- * SCAN_DEPTH_MAX. Duplicate members: the last one wins, as in jansson. An optional member that is null counts as absent.
+ * SCAN_DEPTH_MAX. A member that the table names and that is there twice is refused. An optional member that is null counts as
+ * absent.
  */
 
 #include "proto/arena.h"
@@ -64,5 +65,5 @@ bool scan_next(Slice array, size_t *cursor, Slice *ret_element);
 /* The same for the members of a SCAN_RAW_OBJECT; the key is decoded, the value as it stood. Returns 1, 0 at the end, -ENOMEM. */
 int scan_next_member(Slice object, size_t *cursor, Arena *arena, Slice *ret_key, Slice *ret_value);
 
-/* Decodes one raw JSON string (with its quotes). Returns 0, WIRE_E_INVALID if it is no string, -ENOMEM. */
+/* Decodes one raw JSON string (with its quotes). Returns 0, WIRE_E_INVALID if it is no string or has a NUL in it, -ENOMEM. */
 int scan_text(Slice raw, Arena *arena, Slice *ret);
