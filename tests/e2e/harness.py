@@ -98,7 +98,8 @@ class Process:
         self.process = None
         self.expected = False
         self.started_at = 0.0
-        self.log_start = 0
+        self.log_start = 0  # where the log of the last start begins
+        self.log_mark = 0
 
     def spawn(self):
         self.expected = False
@@ -110,7 +111,7 @@ class Process:
             self.started_at = time.monotonic()
             self.process = subprocess.Popen(
                 self.arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.world.directory,
-                env=environment, start_new_session=True, preexec_fn=_die_with_parent)
+                env=environment, start_new_session=True, preexec_fn=None if self.world.lingers else _die_with_parent)
         return self
 
     @property
@@ -162,9 +163,10 @@ class Process:
         with open(f"/proc/{self.pid}/status", encoding="ascii", errors="replace") as file:
             return int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1))
 
-    def log(self, whole=False):
+    def log(self, since=None):
+        """What it wrote since its last start, or since that place in the file."""
         with open(self.log_path, "rb") as file:
-            file.seek(0 if whole else self.log_start)
+            file.seek(self.log_start if since is None else since)
             return file.read().decode(errors="replace")
 
     def wait_log(self, pattern, timeout=10.0):
@@ -287,13 +289,16 @@ class Daemon(Process):
 
 
 class World:
-    def __init__(self, name):
-        self.name = name
-        self.directory = tempfile.mkdtemp(prefix="compozy-e2e-")
+    """`lingers`: its processes may outlive this one (the demo's KEEP=1)."""
+
+    def __init__(self, name, lingers=False):
+        self.name, self.lingers = name, lingers
+        self.directory = tempfile.mkdtemp(prefix=f"compozy-{name.rpartition('.')[2][:24]}-")
         self.nats = None
         self.processes = []
         self.clients = []
         self.failed = False
+        self.keep_directory = False
         _worlds.append(self)
 
     def server(self, jetstream=False, arguments=()):
@@ -338,16 +343,23 @@ class World:
                 continue
             if not process.is_running() and not process.expected:
                 found.append(f"{process.name} ended by itself with status {process.process.returncode}")
-            report = SANITIZER.search(process.log(whole=True)) if isinstance(process, Daemon) else None
+            report = SANITIZER.search(process.log(since=0)) if isinstance(process, Daemon) else None
             if report:
                 found.append(f"{process.name} printed a report: {report.group(0)}")
         return found
+
+    def mark_logs(self):
+        """What is in the logs by now belongs to an earlier test."""
+        for process in self.processes:
+            process.log_mark = os.path.getsize(process.log_path) if os.path.exists(process.log_path) else 0
 
     def show_logs(self, n_lines=60):
         for process in self.processes:
             if not os.path.exists(process.log_path):
                 continue
-            lines = process.log(whole=True).splitlines()
+            lines = process.log(since=process.log_mark).splitlines()
+            if isinstance(process, NatsServer):
+                lines = lines[-5:]
             state = "running" if process.is_running() else f"ended: {process.process and process.process.returncode}"
             print(f"--- {process.name} ({state}): {' '.join(process.arguments)}", file=sys.stderr)
             reports = [i for i, line in enumerate(lines) if SANITIZER.search(line)]
@@ -362,8 +374,8 @@ class World:
         for process in reversed(self.processes):
             if process.process is not None:
                 process.end()
-        if self.failed and os.environ.get("KEEP_LOGS"):
-            print(f"logs kept in {self.directory}", file=sys.stderr)
+        if self.keep_directory or self.failed and os.environ.get("KEEP_LOGS"):
+            print(f"logs: {self.directory}", file=sys.stderr)
         else:
             shutil.rmtree(self.directory, ignore_errors=True)
         if self in _worlds:
@@ -401,6 +413,7 @@ class Case(unittest.TestCase):
         cls = type(self)
         if self.shared and "_shared_world" in cls.__dict__:
             self.__dict__.update(cls._shared_state)
+            self.world.mark_logs()
             return
         self.world = World(self.id())
         if self.shared:
