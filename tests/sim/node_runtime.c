@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The real runtime core as a node, with virtual workers.
+ */
+
+#include "proto/wire_error.h"
+#include "runtimed/runtime.h"
+
+#include <inttypes.h>
+
+#include "tests/sim/node.h"
+#include "tests/sim/oracle.h"
+#include "tests/sim/sim.h"
+
+#define MANY_AGENTS 250 /* do not fit in one message of 8 KiB */
+#define DRAIN_USEC (2 * USEC_PER_SEC)
+
+static void create_agent(Node *node, Buffer *text, Instant now) {
+        WireError error = {};
+        ErrorCode code = ERROR_NONE;
+        int r;
+
+        r = runtime_create_agent(node->runtime.core, buffer_slice(text), now, &code, &error);
+        assert(r == 0);
+        buffer_clear(text);
+}
+
+static void create_agents(Sim *sim, Node *node, Instant now) {
+        const ScenarioRuntime *spec = &sim->scenario.runtimes[node->runtime.spec];
+        _cleanup_(buffer_done) Buffer text = {};
+
+        for (uint32_t a = 0; a < sim->scenario.n_agents; a++) {
+                const ScenarioAgent *agent = &sim->scenario.agents[a];
+
+                if (!(spec->agents & (UINT32_C(1) << a)))
+                        continue;
+                buffer_printf(&text,
+                              "{\"agent_id\":\"%s\",\"agent_type\":\"%s\",\"mailbox_capacity\":%" PRIu64
+                              ",\"priority\":%u,\"overflow\":\"%s\",\"quantum\":%" PRIu64,
+                              agent->id, agent->type, agent->mailbox_capacity, agent->priority, agent->overflow, agent->quantum);
+                if (strcmp(agent->type, "delay") == 0)
+                        buffer_printf(&text, ",\"parameters\":{\"ms\":%" PRIu64 "}", agent->delay_ms);
+                buffer_printf(&text, "}");
+                create_agent(node, &text, now);
+        }
+        for (unsigned i = 0; spec->many_agents && i < MANY_AGENTS; i++) {
+                buffer_printf(&text, "{\"agent_id\":\"extra-%u\",\"agent_type\":\"echo\"}", i);
+                create_agent(node, &text, now);
+        }
+}
+
+static void runtime_start(Sim *sim, Node *node, Instant now) {
+        const Scenario *s = &sim->scenario;
+        const ScenarioRuntime *spec = &s->runtimes[node->runtime.spec];
+        const RuntimeOptions options = {
+                .id = node->runtime.id,
+                .subject_prefix = SUBJECT_PREFIX_DEFAULT,
+                .inbox_prefix = node->inbox_prefix,
+                .hostname = "host",
+                .ip_address = "127.0.0.1",
+                .version = "sim",
+                .labels = spec->labels,
+                .pid = node->incarnation,
+                .epoch = now.real_usec / 1000,
+                .random_seed = rng_next(&sim->rng_nodes),
+                .heartbeat_interval_ms = s->heartbeat_interval_ms,
+                .max_in_flight = spec->max_in_flight,
+                .max_agents = 10000,
+                .max_message_bytes = s->max_message_bytes,
+                .max_result_bytes = s->max_message_bytes,
+                .memory_executions = s->memory_executions,
+                .memory_bytes = 16 << 20,
+                .report_delay_usec = s->report_delay_usec,
+                .events = s->events,
+        };
+        const NatsLinkSubscription *subscriptions;
+        size_t n;
+        int r;
+
+        r = runtime_new(&options, &node->outbox, now, &node->runtime.core);
+        assert(r == 0);
+        if (options.epoch < node->runtime.epoch_started)
+                sim_count(sim, COUNT_LOWER_EPOCH);
+        node->runtime.epoch_started = options.epoch;
+        node->runtime.epoch = runtime_epoch(node->runtime.core);
+        node->runtime.dead_epoch = 0;
+        node->runtime.stopping = false;
+        create_agents(sim, node, now);
+        subscriptions = runtime_subscriptions(node->runtime.core, &n);
+        for (size_t i = 0; i < n; i++)
+                net_subscribe(node, &subscriptions[i]);
+}
+
+static void runtime_stop_process(Sim *sim, Node *node) {
+        workers_abandon(sim, node, node_instant(sim, node));
+        node->runtime.core = runtime_free(node->runtime.core);
+}
+
+static void on_link_up(Node *node, uint64_t max_payload, Instant now) {
+        runtime_on_link_up(node->runtime.core, max_payload, now);
+}
+
+static void on_link_down(Node *node, Instant now) {
+        runtime_on_link_down(node->runtime.core, now);
+}
+
+static void on_message(Sim *sim, Node *node, const Message *message, Instant now) {
+        const InMessage in = {
+                .subject = message->subject,
+                .reply = message->reply,
+                .headers = message->headers,
+                .body = message->body,
+                .no_responders = message->no_responders,
+        };
+
+        (void)sim;
+        runtime_on_message(node->runtime.core, &in, now);
+}
+
+static void on_turn_end(Sim *sim, Node *node, Instant now) {
+        if (runtime_was_replaced(node->runtime.core) && !node->runtime.stopping) {
+                sim_trace(sim, node, "was replaced: stops");
+                sim_count(sim, COUNT_REPLACED);
+                node->runtime.stopping = true;
+                node->restart_wanted = false;
+                runtime_stop(node->runtime.core, now.usec + DRAIN_USEC, now);
+        }
+        runtime_on_turn_end(node->runtime.core, now);
+}
+
+static void on_time(Node *node, Instant now) {
+        runtime_on_time(node->runtime.core, now);
+}
+
+static uint64_t next_deadline(const Node *node) {
+        return runtime_next_deadline(node->runtime.core);
+}
+
+static const char *check(const Node *node, Instant now) {
+        return runtime_check(node->runtime.core, now);
+}
+
+static bool wants_to_leave(const Node *node) {
+        return node->runtime.stopping && runtime_is_stopped(node->runtime.core);
+}
+
+const NodeClass node_class_runtime = {
+        .letter = "r",
+        .start = runtime_start,
+        .stop = runtime_stop_process,
+        .on_link_up = on_link_up,
+        .on_link_down = on_link_down,
+        .on_message = on_message,
+        .on_turn_end = on_turn_end,
+        .on_time = on_time,
+        .next_deadline = next_deadline,
+        .check = check,
+        .wants_to_leave = wants_to_leave,
+};

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Virtual workers: take runs by class as the real pool does, call the real behaviours through run_step() when a message is begun, and
+ * hand its outcome over some virtual time later. A worker whose process is paused stands still with it.
+ */
+
+#include "proto/wire_error.h"
+#include "runtimed/runtime.h"
+#include "tests/sim/node.h"
+#include "tests/sim/oracle.h"
+#include "tests/sim/sim.h"
+
+#define PAUSED_RETRY_USEC (20 * USEC_PER_MSEC)
+#define LONG_WORK_USEC (3 * USEC_PER_SEC)
+
+static void on_step_done(Sim *sim, Event *event);
+
+static void push_waiting(Node *node, Run *run) {
+        AgentClass class = run->agent_class;
+
+        run->next = NULL;
+        if (node->runtime.waiting[class])
+                node->runtime.waiting_last[class]->next = run;
+        else
+                node->runtime.waiting[class] = run;
+        node->runtime.waiting_last[class] = run;
+}
+
+static Run *pop_waiting(Node *node) {
+        for (unsigned class = 0; class < _AGENT_CLASS_MAX; class++) {
+                Run *run = node->runtime.waiting[class];
+
+                if (!run)
+                        continue;
+                node->runtime.waiting[class] = run->next;
+                return run;
+        }
+        return NULL;
+}
+
+static uint64_t draw_work(Sim *sim) {
+        const Scenario *s = &sim->scenario;
+
+        if (rng_chance(&sim->rng_nodes, s->work_long_per_mille))
+                return rng_below(&sim->rng_nodes, LONG_WORK_USEC);
+        return rng_below(&sim->rng_nodes, s->work_usec_max + 1);
+}
+
+/* The number of the worker and of the process it belongs to. */
+static uint64_t step_argument(const Node *node, unsigned index) {
+        return (uint64_t)node->incarnation * WORKERS_MAX + index;
+}
+
+static void begin_step(Sim *sim, Node *node, unsigned index) {
+        Worker *worker = &node->runtime.workers[index];
+        const Mail *mail = worker->run->mail;
+
+        worker->outcome = run_step(worker->run, node_instant(sim, node).usec);
+        if (!worker->outcome->skipped) {
+                oracle_on_work(sim, node, mail);
+                if (mail->reply.verdict == BEHAVIOR_DEFER)
+                        sim_count(sim, COUNT_DEFERRED);
+        }
+        sim_after(sim, draw_work(sim), on_step_done, node, step_argument(node, index));
+}
+
+static void on_step_done(Sim *sim, Event *event) {
+        Node *node = event->node;
+        unsigned index = event->argument % WORKERS_MAX;
+        Worker *worker = &node->runtime.workers[index];
+        Outcome *outcome = worker->outcome;
+        Instant now;
+        bool ended;
+
+        if (node->state == NODE_DOWN || event->argument / WORKERS_MAX != node->incarnation)
+                return;
+        if (node->state == NODE_PAUSED) {
+                sim_after(sim, PAUSED_RETRY_USEC, on_step_done, node, event->argument);
+                return;
+        }
+        now = node_instant(sim, node);
+        outcome->finished_usec = now.usec;
+        if (rng_chance(&sim->rng_nodes, 50))
+                outcome->run_ended = true; /* it had the run for too long */
+        ended = outcome->run_ended;
+        worker->outcome = NULL;
+        if (ended)
+                worker->run = NULL;
+
+        runtime_on_outcome(node->runtime.core, outcome, now);
+        node->class->on_turn_end(sim, node, now);
+        if (!ended)
+                begin_step(sim, node, index);
+        node_settle(sim, node);
+}
+
+void workers_feed(Sim *sim, Node *node) {
+        unsigned n_workers = sim->scenario.runtimes[node->runtime.spec].n_workers;
+        Run *run;
+
+        while ((run = runtime_take_run(node->runtime.core)))
+                push_waiting(node, run);
+        for (unsigned i = 0; i < n_workers; i++) {
+                if (node->runtime.workers[i].run)
+                        continue;
+                run = pop_waiting(node);
+                if (!run)
+                        return;
+                run->next = NULL;
+                node->runtime.workers[i].run = run;
+                begin_step(sim, node, i);
+        }
+}
+
+/* The core wants back what it lent; nobody will see what it makes of it. */
+void workers_abandon(Sim *sim, Node *node, Instant now) {
+        Run *run;
+
+        (void)sim;
+        for (unsigned i = 0; i < WORKERS_MAX; i++) {
+                Worker *worker = &node->runtime.workers[i];
+
+                if (worker->outcome) {
+                        worker->outcome->run_ended = true;
+                        runtime_on_outcome(node->runtime.core, worker->outcome, now);
+                }
+                *worker = (Worker){ 0 };
+        }
+        while ((run = pop_waiting(node))) {
+                Outcome *outcome = run_step(run, now.usec);
+
+                outcome->run_ended = true;
+                runtime_on_outcome(node->runtime.core, outcome, now);
+        }
+}
