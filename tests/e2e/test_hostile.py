@@ -60,8 +60,8 @@ class Refused(Case):
 
     def test_ids_out_of_grammar_are_refused_by_name(self):
         for bad in ("", "a.b", "a b", "a*", ">", "x" * 65, "ü", "a\n", "a/b", "$a"):
-            for field, body in (("exec_id", {"agent": {"id": "greeter", "exec_id": bad}}),
-                                ("exec_id", {"workflow": {"id": "adhoc", "exec_id": bad}})):
+            for field, body in (("agent.exec_id", {"agent": {"id": "greeter", "exec_id": bad}}), ("agent.id", {"agent": {"id": bad}}),
+                                ("workflow.id", {"workflow": {"id": bad}})):
                 with self.subTest(bad=bad, field=field):
                     self.assertIn(field, self.refused(body)["message"])
 
