@@ -123,15 +123,9 @@ size_t json_decode_into(char *place, Slice string) {
         return (size_t)(p - place);
 }
 
-int json_decode(const JsonString *string, Arena *arena, Slice *ret) {
-        char *place;
+int json_decode_slow(const JsonString *string, Arena *arena, Slice *ret) {
+        char *const place = arena_alloc(arena, string->text.size);
 
-        if (!string->escaped) {
-                *ret = string->text;
-                return 0;
-        }
-
-        place = arena_alloc(arena, string->text.size);
         if (!place)
                 return -ENOMEM;
         *ret = (Slice){ place, json_decode_into(place, string->text) };
@@ -197,26 +191,13 @@ int json_enter(JsonReader *reader, char close, bool *ret_more) {
         return 0;
 }
 
-int json_separator(JsonReader *reader, char close, bool *ret_more) {
-        json_space(reader);
-        *ret_more = json_take(reader, ',');
-        if (*ret_more) {
-                json_space(reader);
-                return 0;
-        }
-        if (!json_take(reader, close))
-                return json_broken(reader, reader->at, close == '}' ? "expected ',' or '}'" : "expected ',' or ']'");
-        reader->depth--;
-        return 0;
+int json_broken_separator(const JsonReader *reader, char close) {
+        return json_broken(reader, reader->at, close == '}' ? "expected ',' or '}'" : "expected ',' or ']'");
 }
 
-int json_colon(JsonReader *reader, Slice key) {
-        json_space(reader);
-        if (!json_take(reader, ':'))
-                return wire_error(reader->error, "at byte %zu: expected ':' after \"%.*s\"",
-                        (size_t)(reader->at - reader->start), (int)MIN_OF(key.size, (size_t)JSON_SHOWN_MAX), key.data);
-        json_space(reader);
-        return 0;
+int json_broken_colon(const JsonReader *reader, Slice key) {
+        return wire_error(reader->error, "at byte %zu: expected ':' after \"%.*s\"", (size_t)(reader->at - reader->start),
+                (int)MIN_OF(key.size, (size_t)JSON_SHOWN_MAX), key.data);
 }
 
 int json_key(JsonReader *reader, JsonString *ret) {

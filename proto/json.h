@@ -33,10 +33,16 @@ typedef struct JsonNumber {
         bool is_digits; /* neither sign, nor decimals, nor exponent */
 } JsonNumber;
 
+static inline bool json_is_space(char c) {
+        return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
 static inline void json_space(JsonReader *reader) {
-        while (reader->at < reader->end && (unsigned char)*reader->at <= ' ' &&
-                (*reader->at == ' ' || *reader->at == '\n' || *reader->at == '\r' || *reader->at == '\t'))
-                reader->at++;
+        const char *p = reader->at;
+
+        while (p < reader->end && json_is_space(*p))
+                p++;
+        reader->at = p;
 }
 
 static inline bool json_at(const JsonReader *reader, char c) {
@@ -78,8 +84,16 @@ static inline int json_string(JsonReader *reader, JsonString *ret) {
 /* Writes what a string stands for to `place` (never longer than the string), returns the size. */
 size_t json_decode_into(char *place, Slice string);
 
+int json_decode_slow(const JsonString *string, Arena *arena, Slice *ret);
+
 /* Likewise into the arena, if need be. Returns 0 or -ENOMEM. */
-int json_decode(const JsonString *string, Arena *arena, Slice *ret);
+static inline int json_decode(const JsonString *string, Arena *arena, Slice *ret) {
+        if (string->escaped)
+                return json_decode_slow(string, arena, ret);
+
+        *ret = string->text;
+        return 0;
+}
 
 int json_number(JsonReader *reader, JsonNumber *ret);
 int json_word(JsonReader *reader, Slice word);
@@ -89,9 +103,31 @@ int json_word(JsonReader *reader, Slice word);
  * it.
  */
 int json_enter(JsonReader *reader, char close, bool *ret_more);
-int json_separator(JsonReader *reader, char close, bool *ret_more);
+int json_broken_separator(const JsonReader *reader, char close);
+int json_broken_colon(const JsonReader *reader, Slice key);
 int json_key(JsonReader *reader, JsonString *ret);
-int json_colon(JsonReader *reader, Slice key);
+
+static inline int json_separator(JsonReader *reader, char close, bool *ret_more) {
+        json_space(reader);
+        *ret_more = json_take(reader, ',');
+        if (*ret_more) {
+                json_space(reader);
+                return 0;
+        }
+        if (!json_take(reader, close))
+                return json_broken_separator(reader, close);
+        reader->depth--;
+        return 0;
+}
+
+/* `key` is for the sentence. */
+static inline int json_colon(JsonReader *reader, Slice key) {
+        json_space(reader);
+        if (!json_take(reader, ':'))
+                return json_broken_colon(reader, key);
+        json_space(reader);
+        return 0;
+}
 
 /* Any value. Recursion follows the text's nesting, which json_enter() bounds. */
 int json_skip(JsonReader *reader);

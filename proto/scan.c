@@ -154,6 +154,14 @@ static int name_unknown(const Scanner *s, const ScanField *field, Slice shown) {
         return refused(s, field, shown, n < sizeof(complaint) ? complaint : "is not a name known here");
 }
 
+/* `text` has no NUL in it, so the comparison stops at the end of a shorter name. */
+static bool name_is(const char *name, Slice text) {
+        for (size_t i = 0; i < text.size; i++)
+                if (name[i] != text.data[i])
+                        return false;
+        return name[text.size] == '\0';
+}
+
 static int store_name(Scanner *s, const ScanField *field) {
         const char *const first = s->json.at;
         JsonString string;
@@ -168,8 +176,10 @@ static int store_name(Scanner *s, const ScanField *field) {
         if (r != 0)
                 return r;
 
+        if (string.escaped && memchr(text.data, '\0', text.size))
+                return name_unknown(s, field, json_since(&s->json, first));
         for (unsigned i = 1; field->names[i]; i++)
-                if (slice_equal(text, slice_of(field->names[i]))) {
+                if (name_is(field->names[i], text)) {
                         *(unsigned *)(s->ret + field->offset) = i;
                         return 0;
                 }
@@ -341,38 +351,28 @@ static int store_value(Scanner *s, const ScanField *field) {
 
 /* members */
 
-/* A key has no NUL in its bytes as they stand, so the comparison stops at the end of a shorter name. */
-static bool name_is(const char *name, const char *key, size_t size) {
-        for (size_t i = 0; i < size; i++)
-                if (name[i] != key[i])
-                        return false;
-        return name[size] == '\0';
-}
-
 /* NULL: the table does not name it. */
 static const ScanField *find_field(const ScanField *fields, const JsonString *key) {
         char decoded[6 * KEY_MAX]; /* each character may stand there as \uXXXX */
-        const char *name = key->text.data;
-        size_t size = key->text.size;
+        Slice name = key->text;
 
         if (key->escaped) {
-                if (size > sizeof(decoded))
+                if (name.size > sizeof(decoded))
                         return NULL;
-                size = json_decode_into(decoded, key->text);
-                name = decoded;
-                if (memchr(name, '\0', size))
+                name = (Slice){ decoded, json_decode_into(decoded, key->text) };
+                if (memchr(name.data, '\0', name.size))
                         return NULL;
         }
 
         for (const ScanField *field = fields; field->name; field++)
-                if (name_is(field->name, name, size))
+                if (name_is(field->name, name))
                         return field;
         return NULL;
 }
 
 /* The hot path: is `"name"` what stands here? Then the reader is behind it. */
-static bool take_name(JsonReader *json, const char *name) {
-        const char *p = json->at + 1;
+static bool take_name(JsonReader *json, const char *name, Slice *ret_key) {
+        const char *const first = json->at + 1, *p = first;
 
         if (!name || json->at == json->end || *json->at != '"')
                 return false;
@@ -382,6 +382,7 @@ static bool take_name(JsonReader *json, const char *name) {
         }
         if (*name != '\0' || p == json->end || *p != '"')
                 return false;
+        *ret_key = (Slice){ first, (size_t)(p - first) };
         json->at = p + 1;
         return true;
 }
@@ -391,9 +392,9 @@ static int read_member(Scanner *s, const ScanField *fields, const ScanField *gue
         JsonString key;
         int r;
 
-        if (take_name(&s->json, guess->name)) {
+        if (take_name(&s->json, guess->name, &key.text)) {
                 *ret = guess;
-                return json_colon(&s->json, slice_of(guess->name));
+                return json_colon(&s->json, key.text);
         }
 
         r = json_key(&s->json, &key);
