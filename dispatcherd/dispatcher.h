@@ -85,6 +85,7 @@ void dispatcher_set_options(Dispatcher *dispatcher, const DispatcherOptions *opt
 bool dispatcher_is_settled(const Dispatcher *dispatcher); /* the roll call's answers are in */
 size_t dispatcher_n_runtimes(const Dispatcher *dispatcher);
 size_t dispatcher_n_runtimes_live(const Dispatcher *dispatcher);
+size_t dispatcher_n_agents(const Dispatcher *dispatcher);
 size_t dispatcher_n_waiting(const Dispatcher *dispatcher);
 size_t dispatcher_n_in_flight(const Dispatcher *dispatcher);
 void dispatcher_metrics(const Dispatcher *dispatcher, Buffer *buffer);

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Diag: the sentences. A line that an operator acts on has a MESSAGE_ID; what a peer can repeat at will is debug or limited.
+ */
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "dispatcherd/diag.h"
+
+#define MSG_STARTING          "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a01"
+#define MSG_READY             "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a02"
+#define MSG_STOPPED           "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a03"
+#define MSG_RELOADED          "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a04"
+#define MSG_NATS_LINK         "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a05"
+#define MSG_FAILED            "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a06"
+#define MSG_RUNTIME_STATE     "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a07"
+#define MSG_RUNTIME_JOINED    "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a08"
+#define MSG_RUNTIME_REMOVED   "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a09"
+#define MSG_REGISTRATION      "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0a"
+#define MSG_MASS_SILENCE      "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0b"
+#define MSG_STALLED           "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0c"
+#define MSG_SHED              "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0d"
+#define MSG_INVALID           "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0e"
+#define MSG_JETSTREAM         "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0f"
+
+/* Lines of one kind within ten seconds: enough to see the pattern, few enough to read. */
+#define BURST 5
+
+/* A limited line; the first after a pause says how many were left out. */
+#define log_limited(level, message_id, now, fields, format, ...)                                                  \
+        do {                                                                                                      \
+                static LogLimit limit;                                                                            \
+                uint32_t left_out;                                                                                \
+                                                                                                                  \
+                if ((level) <= log_level() && log_limit_pass(&limit, BURST, (now), &left_out)) {                  \
+                        if (left_out > 0)                                                                         \
+                                log_line((level), (message_id), FIELDS(F_U64("LEFT_OUT", left_out)),              \
+                                        "%" PRIu32 " lines like the next one were left out", left_out);           \
+                        log_line((level), (message_id), fields, format, __VA_ARGS__);                             \
+                }                                                                                                 \
+        } while (0)
+
+/* the daemon */
+
+void diag_starting(const char *id, const char *nats_url, const char *http_address) {
+        log_line(LOG_NOTICE, MSG_STARTING, FIELDS(F_STR("DISPATCHER_ID", id), F_STR("HTTP", http_address)),
+                "Dispatcher %s starting: NATS at %s, HTTP at %s", id, nats_url, http_address);
+}
+
+void diag_ready(size_t n_runtimes, size_t n_agents) {
+        log_line(LOG_NOTICE, MSG_READY, FIELDS(F_U64("RUNTIMES", n_runtimes), F_U64("AGENTS", n_agents)),
+                "Ready: %zu runtimes, %zu agents", n_runtimes, n_agents);
+}
+
+void diag_stopping(size_t n_waiting, size_t n_in_flight) {
+        log_line(LOG_NOTICE, MSG_STOPPED, FIELDS(F_U64("WAITING", n_waiting), F_U64("IN_FLIGHT", n_in_flight)),
+                "Stopping: %zu triggers wait for a runtime, %zu are with one", n_waiting, n_in_flight);
+}
+
+void diag_stopped(size_t n_left) {
+        log_line(LOG_NOTICE, MSG_STOPPED, FIELDS(F_U64("LEFT", n_left)),
+                "Stopped; %zu triggers were left to the runtimes that hold them", n_left);
+}
+
+void diag_reloaded(const char *file) {
+        log_line(LOG_NOTICE, MSG_RELOADED, FIELDS(F_STR("FILE", file)), "Configuration read again from %s", file);
+}
+
+void diag_reload_refused(const char *why) {
+        log_line(LOG_ERR, MSG_RELOADED, NO_FIELDS, "Configuration not changed: %s", why);
+}
+
+void diag_nats_up(const char *url, const char *server_version) {
+        log_line(LOG_NOTICE, MSG_NATS_LINK, FIELDS(F_STR("NATS", url)), "Connected to NATS at %s (nats-server %s)", url,
+                server_version);
+}
+
+void diag_nats_down(const char *why) {
+        log_line(LOG_WARNING, MSG_NATS_LINK, NO_FIELDS, "Connection to NATS lost: %s; trying again until it is back", why);
+}
+
+void diag_nats_error(const char *why, uint64_t now) {
+        log_limited(LOG_WARNING, MSG_NATS_LINK, now, NO_FIELDS, "NATS reported: %s", why);
+}
+
+void diag_publish_refused(uint64_t n_refused, uint64_t now) {
+        log_limited(LOG_WARNING, MSG_NATS_LINK, now, FIELDS(F_U64("MESSAGES", n_refused)),
+                "%" PRIu64 " messages could not be published: NATS is away or reads too slowly", n_refused);
+}
+
+void diag_failed(const char *what, int error) {
+        log_line(LOG_ERR, MSG_FAILED, FIELDS(F_U64("ERRNO", (uint64_t)-error)), "%s failed: %s", what, strerror(-error));
+}
+
+/* runtimes */
+
+void diag_runtime_state(Slice runtime_id, uint64_t epoch, RuntimeState from, RuntimeState to, const char *event) {
+        const char *f = runtime_state_name(from), *t = runtime_state_name(to);
+
+        log_line(to == RUNTIME_SUSPECT ? LOG_WARNING : LOG_INFO, MSG_RUNTIME_STATE,
+                FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch), F_STR("FROM", f), F_STR("TO", t)),
+                "Runtime %.*s went from %s to %s: %s", SLICE_ARG(runtime_id), f, t, event);
+}
+
+void diag_runtime_impossible(Slice runtime_id, const char *state, const char *event) {
+        log_line(LOG_WARNING, MSG_RUNTIME_STATE, FIELDS(F_SLICE("RUNTIME_ID", runtime_id)),
+                "Runtime %.*s was told \"%s\" while %s, which must not happen; ignored", SLICE_ARG(runtime_id), event, state);
+}
+
+void diag_runtime_complete(Slice runtime_id, uint64_t epoch, uint64_t revision, size_t n_agents, size_t n_swept) {
+        log_line(LOG_DEBUG, NULL,
+                FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch), F_U64("REVISION", revision)),
+                "Registration of runtime %.*s is complete: %zu agents, %zu are gone", SLICE_ARG(runtime_id), n_agents, n_swept);
+}
+
+void diag_runtime_registered(Slice runtime_id, uint64_t epoch, Slice hostname, size_t n_agents) {
+        log_line(LOG_INFO, MSG_RUNTIME_JOINED, FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch)),
+                "Runtime %.*s on %.*s registered with %zu agents", SLICE_ARG(runtime_id), SLICE_ARG(hostname), n_agents);
+}
+
+void diag_runtime_removed(
+        Slice runtime_id, uint64_t epoch, DeregisterReason reason, Slice seen_by, size_t n_held, uint64_t silent_usec) {
+        const char *why = deregister_reason_names[reason];
+
+        log_line(reason == DEREGISTER_HEARTBEAT_TIMEOUT ? LOG_WARNING : LOG_INFO, MSG_RUNTIME_REMOVED,
+                FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch), F_STR("REASON", why),
+                        F_SLICE("SEEN_BY", seen_by), F_U64("EXECUTIONS", n_held)),
+                "Runtime %.*s left the registry: %s, seen by %.*s; last heard %" PRIu64 " ms ago, %zu executions were with it",
+                SLICE_ARG(runtime_id), why, SLICE_ARG(seen_by), silent_usec / USEC_PER_MSEC, n_held);
+}
+
+void diag_registration_refused(Slice runtime_id, uint64_t epoch, const char *why, uint64_t now) {
+        log_limited(LOG_WARNING, MSG_REGISTRATION, now, FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch)),
+                "Registration of runtime %.*s was refused: %s", SLICE_ARG(runtime_id), why);
+}
+
+void diag_runtime_unheard(Slice runtime_id, uint64_t now) {
+        log_limited(LOG_WARNING, MSG_RUNTIME_STATE, now, FIELDS(F_SLICE("RUNTIME_ID", runtime_id)),
+                "Nobody listens for runtime %.*s; it gets no work until it is heard again", SLICE_ARG(runtime_id));
+}
+
+void diag_drain_wanted(Slice runtime_id, bool drain) {
+        log_line(LOG_NOTICE, MSG_RUNTIME_STATE, FIELDS(F_SLICE("RUNTIME_ID", runtime_id)), "An operator asked runtime %.*s to %s",
+                SLICE_ARG(runtime_id), drain ? "drain" : "take work again");
+}
+
+void diag_mass_silence(size_t n_silent, size_t n_runtimes, bool begins) {
+        if (begins)
+                log_line(LOG_ERR, MSG_MASS_SILENCE, FIELDS(F_U64("SILENT", n_silent), F_U64("RUNTIMES", n_runtimes)),
+                        "%zu of %zu runtimes fell silent together; probing them, with patience before any verdict", n_silent,
+                        n_runtimes);
+        else
+                log_line(LOG_NOTICE, MSG_MASS_SILENCE, FIELDS(F_U64("SILENT", n_silent), F_U64("RUNTIMES", n_runtimes)),
+                        "The mass silence is over: %zu of %zu runtimes are silent", n_silent, n_runtimes);
+}
+
+void diag_stalled(uint64_t late_usec) {
+        log_line(LOG_WARNING, MSG_STALLED, FIELDS(F_U64("LATE_MS", late_usec / USEC_PER_MSEC)),
+                "This dispatcher itself did not run for %" PRIu64 " ms; every runtime gets a full window from now",
+                late_usec / USEC_PER_MSEC);
+}
+
+void diag_settled(size_t n_runtimes, size_t n_agents) {
+        log_line(LOG_DEBUG, NULL, FIELDS(F_U64("RUNTIMES", n_runtimes)), "The roll call is answered: %zu runtimes, %zu agents",
+                n_runtimes, n_agents);
+}
+
+/* triggers */
+
+void diag_message_invalid(Slice subject, const char *why, uint64_t now) {
+        log_limited(LOG_WARNING, MSG_INVALID, now, FIELDS(F_SLICE("SUBJECT", subject)), "A message on %.*s was refused: %s",
+                SLICE_ARG(subject), why);
+}
+
+void diag_result_forbidden(Slice subject, uint64_t now) {
+        log_limited(LOG_WARNING, MSG_INVALID, now, FIELDS(F_SLICE("SUBJECT", subject)),
+                "A trigger wanted its result on %.*s, which is reserved; nothing was published there", SLICE_ARG(subject));
+}
+
+void diag_trigger_shed(Slice exec_id, Slice agent_id, const char *why, uint64_t now) {
+        log_limited(LOG_WARNING, MSG_SHED, now, FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("AGENT_ID", agent_id)),
+                "Trigger %.*s for agent %.*s was refused: %s", SLICE_ARG(exec_id), SLICE_ARG(agent_id), why);
+}
+
+void diag_stale_report(Slice exec_id, Slice runtime_id, uint64_t attempt, uint64_t now) {
+        log_limited(LOG_INFO, MSG_SHED, now, FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("RUNTIME_ID", runtime_id)),
+                "Runtime %.*s reported on attempt %" PRIu64 " of %.*s, which was superseded; ignored", SLICE_ARG(runtime_id),
+                attempt, SLICE_ARG(exec_id));
+}
+
+void diag_execution_relayed(Slice exec_id, Slice agent_id, Slice runtime_id, uint64_t attempt) {
+        log_line(LOG_DEBUG, NULL,
+                FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("AGENT_ID", agent_id), F_SLICE("RUNTIME_ID", runtime_id),
+                        F_U64("ATTEMPT", attempt)),
+                "Trigger %.*s for agent %.*s went to runtime %.*s, attempt %" PRIu64, SLICE_ARG(exec_id), SLICE_ARG(agent_id),
+                SLICE_ARG(runtime_id), attempt);
+}
+
+void diag_execution_moved(Slice exec_id, Slice runtime_id, const char *why) {
+        log_line(LOG_DEBUG, NULL, FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("RUNTIME_ID", runtime_id)),
+                "Trigger %.*s is to be placed again: with runtime %.*s, %s", SLICE_ARG(exec_id), SLICE_ARG(runtime_id), why);
+}
+
+void diag_execution_ended(Slice exec_id, Slice agent_id, const char *status, ErrorCode code) {
+        log_line(LOG_DEBUG, NULL,
+                FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("AGENT_ID", agent_id), F_STR("STATUS", status),
+                        F_STR("CODE", code == ERROR_NONE ? "" : error_code_name(code))),
+                "Trigger %.*s for agent %.*s ended: %s", SLICE_ARG(exec_id), SLICE_ARG(agent_id), status);
+}
+
+void diag_execution_failed(
+        Slice exec_id, Slice agent_id, Slice correlation_id, ErrorCode code, const char *why, uint64_t now) {
+        log_limited(LOG_INFO, MSG_SHED, now,
+                FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("AGENT_ID", agent_id), F_SLICE("CORRELATION_ID", correlation_id),
+                        F_STR("CODE", error_code_name(code))),
+                "Trigger %.*s for agent %.*s was answered %s: %s", SLICE_ARG(exec_id), SLICE_ARG(agent_id),
+                error_code_name(code), why);
+}
+
+/* JetStream */
+
+void diag_jetstream(const char *what, bool works, const char *why) {
+        log_line(works ? LOG_INFO : LOG_NOTICE, MSG_JETSTREAM, FIELDS(F_STR("WHAT", what)), "JetStream: %s: %s", what, why);
+}

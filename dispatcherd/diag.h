@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Every sentence that compozy-dispatcherd logs. Lines that a peer can cause at will take `now` and are limited.
+ */
+
+#include "common/instant.h"
+#include "dispatcherd/registry.h"
+#include "proto/error_code.h"
+#include "proto/slice.h"
+
+/* the daemon */
+
+void diag_starting(const char *id, const char *nats_url, const char *http_address);
+void diag_ready(size_t n_runtimes, size_t n_agents);
+void diag_stopping(size_t n_waiting, size_t n_in_flight);
+void diag_stopped(size_t n_left);
+void diag_reloaded(const char *file);
+void diag_reload_refused(const char *why);
+void diag_nats_up(const char *url, const char *server_version);
+void diag_nats_down(const char *why);
+void diag_nats_error(const char *why, uint64_t now);
+void diag_publish_refused(uint64_t n_refused, uint64_t now);
+void diag_failed(const char *what, int error);
+
+/* runtimes */
+
+void diag_runtime_state(Slice runtime_id, uint64_t epoch, RuntimeState from, RuntimeState to, const char *event);
+void diag_runtime_impossible(Slice runtime_id, const char *state, const char *event);
+void diag_runtime_complete(Slice runtime_id, uint64_t epoch, uint64_t revision, size_t n_agents, size_t n_swept);
+void diag_runtime_registered(Slice runtime_id, uint64_t epoch, Slice hostname, size_t n_agents);
+void diag_runtime_removed(Slice runtime_id, uint64_t epoch, DeregisterReason reason, Slice seen_by, size_t n_held, uint64_t silent_usec);
+void diag_registration_refused(Slice runtime_id, uint64_t epoch, const char *why, uint64_t now);
+void diag_runtime_unheard(Slice runtime_id, uint64_t now);
+void diag_drain_wanted(Slice runtime_id, bool drain);
+void diag_mass_silence(size_t n_silent, size_t n_runtimes, bool begins);
+void diag_stalled(uint64_t late_usec);
+void diag_settled(size_t n_runtimes, size_t n_agents);
+
+/* triggers; the last ones at debug level */
+
+void diag_message_invalid(Slice subject, const char *why, uint64_t now);
+void diag_result_forbidden(Slice subject, uint64_t now);
+void diag_trigger_shed(Slice exec_id, Slice agent_id, const char *why, uint64_t now);
+void diag_stale_report(Slice exec_id, Slice runtime_id, uint64_t attempt, uint64_t now);
+void diag_execution_relayed(Slice exec_id, Slice agent_id, Slice runtime_id, uint64_t attempt);
+void diag_execution_moved(Slice exec_id, Slice runtime_id, const char *why);
+void diag_execution_ended(Slice exec_id, Slice agent_id, const char *status, ErrorCode code);
+void diag_execution_failed(Slice exec_id, Slice agent_id, Slice correlation_id, ErrorCode code, const char *why, uint64_t now);
+
+/* JetStream */
+
+void diag_jetstream(const char *what, bool works, const char *why);

@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Dispatcher: joins registry, liveness, dispatch and verbs. Each message goes through one table by the kind of its subject; each due
+ * deadline through another by its kind.
+ *
+ * The first thing every entry does is to notice whether this process itself has been away (paused, suspended, starved): when it comes much later
+ * than the deadline it had asked to be woken for, nobody's silence before now means anything.
+ */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "dispatcherd/diag.h"
+#include "dispatcherd/state.h"
+
+/* Later than this, and we were away. Scheduling noise on a loaded host stays well below; a window of 5 intervals of 100 ms is still twice of it. */
+#define STALL_USEC (250 * USEC_PER_MSEC)
+
+/* One look at the deadlines handles at most so many, so that messages and signals are not kept waiting. */
+#define DUE_MAX 4096
+
+#define QUEUE_GROUP "compozy-dispatchers"
+
+LivenessRules dispatcher_liveness_rules(const Dispatcher *d) {
+        return (LivenessRules){ .suspect_after = d->options.suspect_after,
+                                .dead_after = d->options.dead_after,
+                                .probe_timeout_usec = d->options.probe_timeout_usec };
+}
+
+static void observe_from(Dispatcher *d, Instant now) {
+        d->observing_usec = now.usec;
+        for (Runtime *runtime = registry_first(d->registry); runtime; runtime = registry_next(runtime))
+                runtime->probe_usec = 0; /* its answer may have been lost with the rest */
+}
+
+static void notice_stall(Dispatcher *d, Instant now) {
+        uint64_t wanted = dispatcher_next_deadline(d);
+
+        if (wanted == USEC_NEVER || now.usec < wanted || now.usec - wanted < STALL_USEC || now.usec == d->observing_usec)
+                return;
+        d->n.stalls++;
+        diag_stalled(now.usec - wanted);
+        observe_from(d, now);
+}
+
+/* messages */
+
+static void on_trigger(Dispatcher *d, const SubjectMatch *match, const InMessage *message, Instant now) {
+        dispatch_trigger(d, match->first, match->second, message, now);
+}
+
+static void on_verb(Dispatcher *d, const SubjectMatch *match, const InMessage *message, Instant now) {
+        verbs_on_request(d, match->first, message, now);
+}
+
+static void on_registered(Dispatcher *d, const SubjectMatch *match, const InMessage *message, Instant now) {
+        membership_on_registered(d, match->first, message, now);
+}
+
+static void on_updated(Dispatcher *d, const SubjectMatch *match, const InMessage *message, Instant now) {
+        membership_on_updated(d, match->first, message, now);
+}
+
+static void on_heartbeat(Dispatcher *d, const SubjectMatch *match, const InMessage *message, Instant now) {
+        membership_on_heartbeat(d, match->first, message, now);
+}
+
+static void on_deregistered(Dispatcher *d, const SubjectMatch *match, const InMessage *message, Instant now) {
+        membership_on_deregistered(d, match->first, message, now);
+}
+
+typedef struct Handler {
+        void (*fn)(Dispatcher *d, const SubjectMatch *match, const InMessage *message, Instant now);
+        bool limited; /* refused here when larger than limits.max_message_bytes; triggers do it themselves, with an answer */
+} Handler;
+
+static const Handler handlers[_SUBJECT_KIND_MAX] = {
+        [SUBJECT_TRIGGER] = { .fn = on_trigger },
+        [SUBJECT_DISPATCHER_VERB] = { .fn = on_verb, .limited = true },
+        [SUBJECT_RUNTIME_REGISTERED] = { .fn = on_registered, .limited = true },
+        [SUBJECT_RUNTIME_UPDATED] = { .fn = on_updated, .limited = true },
+        [SUBJECT_RUNTIME_HEARTBEAT] = { .fn = on_heartbeat, .limited = true },
+        [SUBJECT_RUNTIME_DEREGISTERED] = { .fn = on_deregistered, .limited = true },
+};
+
+/* "<inbox>.<kind>.<token>" */
+static void on_inbox(Dispatcher *d, Slice rest, const InMessage *message, Instant now) {
+        Slice token = rest.size > 2 ? slice_after(rest, 2) : SLICE_NONE;
+
+        if (slice_equal(rest, SLICE("report")))
+                dispatch_report(d, message, now);
+        else if (slice_starts_with(rest, SLICE("r.")))
+                dispatch_relay_answer(d, token, /* was_check= */ false, message, now);
+        else if (slice_starts_with(rest, SLICE("c.")))
+                dispatch_relay_answer(d, token, /* was_check= */ true, message, now);
+        else if (slice_starts_with(rest, SLICE("p.")) || slice_starts_with(rest, SLICE("k.")))
+                membership_on_probe_answer(d, token, message, now);
+        else if (slice_starts_with(rest, SLICE("j.")))
+                jetstream_on_answer(d->jetstream, token, message, now);
+}
+
+void dispatcher_on_message(Dispatcher *d, const InMessage *message, Instant now) {
+        SubjectMatch match;
+        const Handler *handler;
+
+        notice_stall(d, now);
+        arena_clear(&d->arena);
+        if (message->subject.size > d->inbox.size && slice_starts_with(message->subject, d->inbox) &&
+                message->subject.data[d->inbox.size] == '.') {
+                on_inbox(d, slice_after(message->subject, d->inbox.size + 1), message, now);
+                return;
+        }
+
+        match = subject_parse(d->prefix, message->subject);
+        handler = &handlers[match.kind];
+        if (!handler->fn) {
+                /* A wildcard lets ids out of grammar through to here; whoever asked is told. */
+                d->n.invalid++;
+                diag_message_invalid(message->subject, "the subject holds an id out of grammar, or is none of ours", now.usec);
+                if (!message->no_responders && subject_may_receive_result(d->prefix, message->reply))
+                        verbs_answer_error(d, message->reply, ERROR_INVALID_MESSAGE,
+                                "the subject holds an id out of grammar: ids are 1-64 of A-Z a-z 0-9 _ -");
+                return;
+        }
+        if (handler->limited && message->body.size > d->options.max_message_bytes) {
+                d->n.invalid++;
+                diag_message_invalid(message->subject, "the body is larger than limits.max_message_bytes", now.usec);
+                verbs_answer_error(d, message->reply, ERROR_INVALID_MESSAGE, "the body is larger than limits.max_message_bytes");
+                return;
+        }
+        handler->fn(d, &match, message, now);
+}
+
+void dispatcher_on_turn_end(Dispatcher *d, Instant now) {
+        if (d->pump_wanted)
+                dispatch_pump(d, now);
+        if (d->draining && !d->drained && execution_table_n_waiting(d->executions) == 0 &&
+                execution_table_n_in_flight(d->executions) == 0)
+                d->drained = true;
+}
+
+/* the link */
+
+void dispatcher_on_link_up(Dispatcher *d, uint64_t max_payload, Instant now) {
+        d->link_up = true;
+        d->max_payload = max_payload;
+        observe_from(d, now);
+        d->settled = false;
+        deadline_arm(&d->deadlines, &d->settle, now.usec + d->options.settle_usec);
+        membership_call_roll(d, now);
+        jetstream_on_link_up(d->jetstream, max_payload, now);
+        for (Runtime *runtime = registry_first(d->registry), *following; runtime; runtime = following) {
+                following = registry_next(runtime);
+                membership_look_at(d, runtime, now);
+        }
+        d->pump_wanted = true;
+}
+
+void dispatcher_on_link_down(Dispatcher *d, Instant now) {
+        (void)now;
+
+        d->link_up = false;
+        deadline_disarm(&d->deadlines, &d->settle);
+        jetstream_on_link_down(d->jetstream);
+}
+
+/* time */
+
+static void on_agent_due(Dispatcher *d, Deadline *deadline, Instant now) {
+        (void)now;
+        registry_forget_agent(d->registry, CONTAINER_OF(deadline, Agent, deadline));
+}
+
+static void on_runtime_due(Dispatcher *d, Deadline *deadline, Instant now) {
+        membership_look_at(d, CONTAINER_OF(deadline, Runtime, deadline), now);
+}
+
+static void on_execution_due(Dispatcher *d, Deadline *deadline, Instant now) {
+        dispatch_execution_due(d, CONTAINER_OF(deadline, Execution, deadline), now);
+}
+
+static void on_settle_due(Dispatcher *d, Deadline *deadline, Instant now) {
+        (void)deadline;
+
+        d->settled = true;
+        d->pump_wanted = true;
+        diag_settled(registry_n_runtimes(d->registry), registry_n_agents(d->registry));
+        jetstream_on_settled(d->jetstream, now);
+}
+
+static void on_jetstream_due(Dispatcher *d, Deadline *deadline, Instant now) {
+        (void)deadline;
+        jetstream_on_time(d->jetstream, now);
+}
+
+static void on_drain_due(Dispatcher *d, Deadline *deadline, Instant now) {
+        (void)deadline;
+
+        dispatch_answer_all_waiting(d, now);
+        d->drained = true;
+}
+
+static void (*const due[])(Dispatcher *d, Deadline *deadline, Instant now) = {
+        [DEADLINE_RUNTIME] = on_runtime_due,
+        [DEADLINE_AGENT] = on_agent_due,
+        [DEADLINE_EXECUTION] = on_execution_due,
+        [DEADLINE_SETTLE] = on_settle_due,
+        [DEADLINE_JETSTREAM] = on_jetstream_due,
+        [DEADLINE_DRAIN] = on_drain_due,
+};
+
+uint64_t dispatcher_next_deadline(const Dispatcher *d) {
+        return deadline_queue_next(&d->deadlines);
+}
+
+void dispatcher_on_time(Dispatcher *d, Instant now) {
+        Deadline *deadline;
+
+        notice_stall(d, now);
+        for (unsigned n = 0; n < DUE_MAX && (deadline = deadline_queue_pop(&d->deadlines, now.usec)); n++)
+                due[deadline->kind](d, deadline, now);
+}
+
+void dispatcher_drain(Dispatcher *d, uint64_t deadline_usec, Instant now) {
+        if (d->draining)
+                return;
+        d->draining = true;
+        deadline_arm(&d->deadlines, &d->drain, deadline_usec);
+        dispatcher_on_turn_end(d, now);
+}
+
+bool dispatcher_is_drained(const Dispatcher *d) {
+        return d->drained;
+}
+
+/* construction */
+
+static int make_text(char **ret, Slice prefix, const char *rest) {
+        return asprintf(ret, "%.*s%s", SLICE_ARG(prefix), rest) < 0 ? -ENOMEM : 0;
+}
+
+static int make_subscriptions(Dispatcher *d) {
+        static const struct {
+                const char *rest, *queue;
+        } wanted[] = {
+                { ".commands.agent.*.trigger.*", QUEUE_GROUP },
+                { ".commands.agent_dispatcher.*", QUEUE_GROUP },
+                { ".events.agent.definition.*.*", NULL },
+        };
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < ELEMENTSOF(wanted); i++) {
+                r = make_text(&d->texts[i], d->prefix, wanted[i].rest);
+                d->subscriptions[i] = (NatsLinkSubscription){ .subject = d->texts[i], .queue = wanted[i].queue };
+        }
+        if (r == 0)
+                r = make_text(&d->texts[3], d->inbox, ".>");
+        d->subscriptions[3] = (NatsLinkSubscription){ .subject = d->texts[3] };
+        if (r == 0)
+                r = make_text(&d->report_subject, d->inbox, ".report");
+        return r;
+}
+
+static int make_parts(Dispatcher *d) {
+        const RegistryOptions registry = {
+                .max_runtimes = d->options.max_runtimes,
+                .max_agents = d->options.max_agents,
+                .forget_agent_usec = d->options.rehost_wait_usec * 2,
+                .subject_prefix = d->options.subject_prefix,
+                .deadlines = &d->deadlines,
+                .runtime_deadline_kind = DEADLINE_RUNTIME,
+                .agent_deadline_kind = DEADLINE_AGENT,
+        };
+        JetStreamOptions jetstream = {
+                .wanted = d->options.jetstream,
+                .prefix = d->prefix,
+                .inbox = d->inbox,
+                .events_max_age_usec = d->options.events_max_age_usec,
+                .outbox = d->outbox,
+                .deadlines = &d->deadlines,
+                .deadline = &d->jetstream_deadline,
+        };
+        int r;
+
+        r = registry_new(&registry, &d->registry);
+        if (r < 0)
+                return r;
+        r = execution_table_new(&d->deadlines, DEADLINE_EXECUTION, d->options.history_max, &d->executions);
+        if (r < 0)
+                return r;
+        jetstream.registry = d->registry;
+        return jetstream_new(&jetstream, &d->jetstream);
+}
+
+int dispatcher_new(const DispatcherOptions *options, Outbox *outbox, Instant now, Dispatcher **ret) {
+        _cleanup_(dispatcher_freep) Dispatcher *d = calloc(1, sizeof(*d));
+        int r;
+
+        if (!d)
+                return -ENOMEM;
+        d->options = *options;
+        d->outbox = outbox;
+        d->id = slice_of(options->id);
+        d->prefix = slice_of(options->subject_prefix);
+        d->inbox = slice_of(options->inbox_prefix);
+        d->max_payload = MESSAGE_BYTES_MAX_DEFAULT;
+        d->observing_usec = now.usec;
+        d->rate_start_usec = now.usec;
+        rng_seed(&d->rng, options->random_seed);
+        deadline_queue_init(&d->deadlines);
+        deadline_init(&d->settle, DEADLINE_SETTLE);
+        deadline_init(&d->drain, DEADLINE_DRAIN);
+        deadline_init(&d->jetstream_deadline, DEADLINE_JETSTREAM);
+
+        r = make_subscriptions(d);
+        if (r == 0)
+                r = make_parts(d);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(d);
+        return 0;
+}
+
+Dispatcher *dispatcher_free(Dispatcher *d) {
+        if (!d)
+                return NULL;
+        d->jetstream = jetstream_free(d->jetstream);
+        d->executions = execution_table_free(d->executions);
+        d->registry = registry_free(d->registry);
+        buffer_done(&d->scratch);
+        buffer_done(&d->verb_result);
+        arena_clear(&d->arena);
+        free(d->report_subject);
+        for (size_t i = 0; i < ELEMENTSOF(d->texts); i++)
+                free(d->texts[i]);
+        free(d);
+        return NULL;
+}
+
+void dispatcher_set_options(Dispatcher *d, const DispatcherOptions *options) {
+        DispatcherOptions old = d->options;
+
+        d->options = *options;
+        d->options.id = old.id;
+        d->options.subject_prefix = old.subject_prefix;
+        d->options.inbox_prefix = old.inbox_prefix;
+        d->options.hostname = old.hostname;
+        d->options.version = old.version;
+        d->options.history_max = old.history_max;
+        d->options.jetstream = old.jetstream;
+        registry_set_limits(d->registry, options->max_runtimes, options->max_agents);
+}
+
+const NatsLinkSubscription *dispatcher_subscriptions(const Dispatcher *d, size_t *ret_n) {
+        *ret_n = ELEMENTSOF(d->subscriptions);
+        return d->subscriptions;
+}
+
+/* what it knows */
+
+bool dispatcher_is_settled(const Dispatcher *d) {
+        return d->settled;
+}
+
+size_t dispatcher_n_runtimes(const Dispatcher *d) {
+        return registry_n_runtimes(d->registry);
+}
+
+size_t dispatcher_n_runtimes_live(const Dispatcher *d) {
+        return registry_n_in_state(d->registry, RUNTIME_LIVE);
+}
+
+size_t dispatcher_n_agents(const Dispatcher *d) {
+        return registry_n_agents(d->registry);
+}
+
+size_t dispatcher_n_waiting(const Dispatcher *d) {
+        return execution_table_n_waiting(d->executions);
+}
+
+size_t dispatcher_n_in_flight(const Dispatcher *d) {
+        return execution_table_n_in_flight(d->executions);
+}
+
+const char *dispatcher_runtime_state(const Dispatcher *d, const char *runtime_id, uint64_t *ret_epoch) {
+        const Runtime *runtime = registry_find(d->registry, slice_of(runtime_id));
+
+        if (!runtime)
+                return NULL;
+        *ret_epoch = runtime->epoch;
+        return runtime_state_name(runtime->state);
+}
+
+const char *dispatcher_check(const Dispatcher *d, Instant now) {
+        const char *broken = registry_check(d->registry);
+
+        if (!broken)
+                broken = execution_table_check(d->executions, now.usec);
+        if (broken)
+                return broken;
+        for (const Runtime *runtime = registry_first(d->registry); runtime; runtime = registry_next(runtime)) {
+                const Execution *execution;
+                size_t n = 0;
+
+                LIST_FOREACH(execution, &runtime->executions, in_runtime)
+                        n++;
+                if (n != runtime->own_in_flight)
+                        return "a runtime's count of executions differs from its executions";
+                if (n > runtime->max_in_flight && runtime->n_relayed > 0)
+                        return "a runtime holds more of our executions than it has slots";
+        }
+        if (d->link_up && deadline_queue_next(&d->deadlines) == USEC_NEVER && registry_n_runtimes(d->registry) > 0)
+                return "runtimes are registered and nobody will look at them";
+        return NULL;
+}

@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Executions
+ *
+ * One hash table by agent_exec_id holds the waiting, the ones in flight and the history, so that a report, a repeat and `explain` find
+ * an execution with one look-up. What a trigger brought along (body, reply address, headers) is one piece of memory, freed when
+ * it ends; the small rest stays as history until the ring is full, and is then recycled for the next trigger, so a
+ * steady load allocates one piece of memory per trigger.
+ *
+ * The queue is two levels of ordered trees: demands (agent and labels) by their first execution, and in each demand its executions.
+ * When a slot frees up, each demand is tried once, however many executions wait behind it.
+ *
+ * Invariants: phase WAITING with a demand if and only if it is in that demand's tree; IN_FLIGHT if and only if it is in its runtime's list;
+ * ENDED if and only if it is in the history.
+ */
+
+#include <string.h>
+
+#include "dispatcherd/execution.h"
+
+struct ExecutionTable {
+        DeadlineQueue *deadlines; /* borrowed */
+        int deadline_kind;
+        uint64_t history_max;
+
+        Execution *by_id;
+        Demand *demands;
+        RB_HEAD(DemandTree, Demand) by_order;
+        TAILQ_HEAD(History, Execution) history; /* oldest first */
+        size_t n_history;
+        size_t n_waiting, n_in_flight;
+        uint64_t bytes;
+        uint64_t sequence;
+        Execution *spare; /* one that fell out of the history */
+};
+
+static const char *const end_meanings[_ATTEMPT_END_MAX] = {
+#define X(name, meaning) [ATTEMPT_##name] = (meaning),
+        ATTEMPT_ENDS(X)
+#undef X
+};
+
+const char *attempt_end_meaning(AttemptEnd end) {
+        assert(end < _ATTEMPT_END_MAX);
+        return end_meanings[end];
+}
+
+static int compare(uint64_t order_a, uint64_t sequence_a, uint64_t order_b, uint64_t sequence_b) {
+        if (order_a != order_b)
+                return order_a < order_b ? -1 : 1;
+        if (sequence_a != sequence_b)
+                return sequence_a < sequence_b ? -1 : 1;
+        return 0;
+}
+
+static int compare_waiting(const Execution *a, const Execution *b) {
+        return compare(a->order, a->sequence, b->order, b->sequence);
+}
+
+static int compare_demands(const Demand *a, const Demand *b) {
+        return compare(a->order, a->sequence, b->order, b->sequence);
+}
+
+/* RB_GENERATE_STATIC() leans on an attribute macro that glibc does not have. */
+RB_GENERATE_INTERNAL(WaitingTree, Execution, in_demand, compare_waiting, static _unused_)
+RB_GENERATE_INTERNAL(DemandTree, Demand, in_table, compare_demands, static _unused_)
+
+uint64_t execution_order(uint64_t received_usec, uint64_t priority) {
+        assert(priority <= PRIORITY_MAX);
+        return received_usec + (PRIORITY_MAX - priority) * PRIORITY_STEP_USEC;
+}
+
+/* memory */
+
+char *execution_memory(Slice body, Slice reply, Slice headers, size_t *ret_size) {
+        size_t size = body.size + reply.size + headers.size;
+        char *memory = malloc(size + 1);
+
+        if (!memory)
+                return NULL;
+        if (body.size > 0)
+                memcpy(memory, body.data, body.size);
+        if (reply.size > 0)
+                memcpy(memory + body.size, reply.data, reply.size);
+        if (headers.size > 0)
+                memcpy(memory + body.size + reply.size, headers.data, headers.size);
+        *ret_size = size;
+        return memory;
+}
+
+void execution_own(ExecutionTable *table, Execution *execution, char *memory, size_t memory_size) {
+        assert(!execution->memory);
+        execution->memory = memory;
+        execution->memory_size = memory_size;
+        table->bytes += memory_size;
+}
+
+static void release_memory(ExecutionTable *table, Execution *execution) {
+        table->bytes -= execution->memory_size;
+        free(execution->memory);
+        execution->memory = NULL;
+        execution->memory_size = 0;
+        arena_clear(&execution->arena);
+        for (size_t i = 0; i < execution->n_followers; i++)
+                free((char *)execution->followers[i].data);
+        execution->n_followers = 0;
+        execution->reply_to = execution->headers = SLICE_NONE;
+}
+
+int execution_follow(Execution *execution, Slice reply_to) {
+        char *copy;
+
+        if (execution->n_followers >= FOLLOWERS_MAX)
+                return -ENOSPC;
+        copy = slice_dup(reply_to);
+        if (!copy)
+                return -ENOMEM;
+        execution->followers[execution->n_followers++] = (Slice){ copy, reply_to.size };
+        return 0;
+}
+
+/* the table */
+
+static Execution *execution_alloc(ExecutionTable *table) {
+        Execution *execution = TAKE_PTR(table->spare);
+
+        if (!execution)
+                return calloc(1, sizeof(*execution));
+        memset(execution, 0, sizeof(*execution));
+        return execution;
+}
+
+int execution_add(ExecutionTable *table, Slice exec_id, Execution **ret) {
+        Execution *execution = execution_alloc(table);
+
+        if (!execution)
+                return -ENOMEM;
+        execution->exec_id = id_of(exec_id);
+        execution->sequence = ++table->sequence;
+        execution->give_up_usec = USEC_NEVER;
+        deadline_init(&execution->deadline, table->deadline_kind);
+        HASH_ADD_KEYPTR(hh, table->by_id, execution->exec_id.text, execution->exec_id.size, execution);
+        if (!execution->hh.tbl) {
+                free(execution);
+                return -ENOMEM;
+        }
+        *ret = execution;
+        return 0;
+}
+
+Execution *execution_find(const ExecutionTable *table, Slice exec_id) {
+        Execution *execution = NULL;
+
+        HASH_FIND(hh, table->by_id, exec_id.data, exec_id.size, execution);
+        return execution;
+}
+
+void execution_drop(ExecutionTable *table, Execution *execution) {
+        assert(!execution->demand && !execution->runtime);
+
+        if (execution->phase == PHASE_ENDED) {
+                TAILQ_REMOVE(&table->history, execution, in_history);
+                table->n_history--;
+        }
+        deadline_disarm(table->deadlines, &execution->deadline);
+        release_memory(table, execution);
+        HASH_DEL(table->by_id, execution);
+        if (table->spare)
+                free(execution);
+        else
+                table->spare = execution;
+}
+
+void execution_end(ExecutionTable *table, Execution *execution, unsigned status, ErrorCode code, uint64_t now) {
+        assert(execution->phase != PHASE_ENDED && !execution->demand && !execution->runtime);
+
+        deadline_disarm(table->deadlines, &execution->deadline);
+        release_memory(table, execution);
+        execution->phase = PHASE_ENDED;
+        execution->status = status;
+        execution->code = code;
+        execution->ended_usec = now;
+        TAILQ_INSERT_TAIL(&table->history, execution, in_history);
+        table->n_history++;
+        if (table->n_history > table->history_max)
+                execution_drop(table, TAILQ_FIRST(&table->history));
+}
+
+void execution_revive(ExecutionTable *table, Execution *execution) {
+        assert(execution->phase == PHASE_ENDED);
+
+        TAILQ_REMOVE(&table->history, execution, in_history);
+        table->n_history--;
+        execution->phase = PHASE_WAITING;
+        execution->give_up_usec = USEC_NEVER;
+        execution->status = STATUS_NONE;
+        execution->code = ERROR_NONE;
+}
+
+/* the queue */
+
+static Slice labels_key(const Execution *execution) {
+        return execution->trigger.labels.data ? execution->trigger.labels : SLICE("");
+}
+
+/* "<agent id> <labels as they came>": two spellings of the same labels are two demands, which costs nothing but a second look. */
+static Demand *demand_get(ExecutionTable *table, const Execution *execution) {
+        Slice labels = labels_key(execution);
+        size_t size = execution->agent_id.size + 1 + labels.size;
+        char *key = malloc(size + 1);
+        Demand *demand = NULL;
+
+        if (!key)
+                return NULL;
+        memcpy(key, execution->agent_id.text, execution->agent_id.size);
+        key[execution->agent_id.size] = ' ';
+        memcpy(key + execution->agent_id.size + 1, labels.data, labels.size);
+
+        HASH_FIND(hh, table->demands, key, size, demand);
+        if (demand) {
+                free(key);
+                return demand;
+        }
+        demand = calloc(1, sizeof(*demand));
+        if (demand) {
+                demand->key = key;
+                demand->agent_id = execution->agent_id;
+                RB_INIT(&demand->waiting);
+                HASH_ADD_KEYPTR(hh, table->demands, demand->key, size, demand);
+        }
+        if (!demand || !demand->hh.tbl) {
+                free(key);
+                free(demand);
+                return NULL;
+        }
+        return demand;
+}
+
+static void demand_place(ExecutionTable *table, Demand *demand) {
+        const Execution *head = demand_head(demand);
+
+        demand->order = head->order;
+        demand->sequence = head->sequence;
+        (void)RB_INSERT(DemandTree, &table->by_order, demand);
+}
+
+int execution_wait(ExecutionTable *table, Execution *execution) {
+        Demand *demand = demand_get(table, execution);
+
+        assert(execution->phase == PHASE_WAITING && !execution->demand);
+        if (!demand)
+                return -ENOMEM;
+
+        if (demand->n_waiting > 0)
+                (void)RB_REMOVE(DemandTree, &table->by_order, demand);
+        (void)RB_INSERT(WaitingTree, &demand->waiting, execution);
+        demand->n_waiting++;
+        demand_place(table, demand);
+        execution->demand = demand;
+        table->n_waiting++;
+        return 0;
+}
+
+void execution_unwait(ExecutionTable *table, Execution *execution) {
+        Demand *demand = TAKE_PTR(execution->demand);
+
+        if (!demand)
+                return;
+        (void)RB_REMOVE(DemandTree, &table->by_order, demand);
+        (void)RB_REMOVE(WaitingTree, &demand->waiting, execution);
+        demand->n_waiting--;
+        table->n_waiting--;
+        if (demand->n_waiting > 0) {
+                demand_place(table, demand);
+                return;
+        }
+        HASH_DEL(table->demands, demand);
+        free(demand->key);
+        free(demand);
+}
+
+Execution *demand_head(const Demand *demand) {
+        return RB_MIN(WaitingTree, (struct WaitingTree *)&demand->waiting);
+}
+
+Demand *demand_first(const ExecutionTable *table) {
+        return RB_MIN(DemandTree, (struct DemandTree *)&table->by_order);
+}
+
+Demand *demand_after(const ExecutionTable *table, uint64_t order, uint64_t sequence) {
+        Demand key = { .order = order, .sequence = sequence + 1 };
+
+        return RB_NFIND(DemandTree, (struct DemandTree *)&table->by_order, &key);
+}
+
+/* in flight */
+
+void execution_attach(ExecutionTable *table, Execution *execution, Runtime *runtime) {
+        assert(execution->phase == PHASE_WAITING && !execution->demand && !execution->runtime);
+
+        execution->phase = PHASE_IN_FLIGHT;
+        execution->runtime = runtime;
+        LIST_INSERT_HEAD(&runtime->executions, execution, in_runtime);
+        runtime->own_in_flight++;
+        table->n_in_flight++;
+}
+
+void execution_detach(ExecutionTable *table, Execution *execution) {
+        Runtime *runtime = TAKE_PTR(execution->runtime);
+
+        assert(execution->phase == PHASE_IN_FLIGHT && runtime);
+        LIST_REMOVE(execution, in_runtime);
+        runtime->own_in_flight--;
+        table->n_in_flight--;
+        execution->phase = PHASE_WAITING;
+}
+
+size_t execution_table_n_waiting(const ExecutionTable *table) {
+        return table->n_waiting;
+}
+
+size_t execution_table_n_in_flight(const ExecutionTable *table) {
+        return table->n_in_flight;
+}
+
+uint64_t execution_table_bytes(const ExecutionTable *table) {
+        return table->bytes;
+}
+
+void execution_table_visit(
+        const ExecutionTable *table, void (*visitor)(const Execution *execution, void *userdata), void *userdata) {
+        for (const Execution *execution = table->by_id; execution; execution = execution->hh.next)
+                if (execution->phase != PHASE_ENDED)
+                        visitor(execution, userdata);
+}
+
+/* construction */
+
+int execution_table_new(DeadlineQueue *deadlines, int deadline_kind, uint64_t history_max, ExecutionTable **ret) {
+        ExecutionTable *table = calloc(1, sizeof(*table));
+
+        if (!table)
+                return -ENOMEM;
+        table->deadlines = deadlines;
+        table->deadline_kind = deadline_kind;
+        table->history_max = history_max;
+        RB_INIT(&table->by_order);
+        TAILQ_INIT(&table->history);
+        *ret = table;
+        return 0;
+}
+
+ExecutionTable *execution_table_free(ExecutionTable *table) {
+        if (!table)
+                return NULL;
+
+        for (Execution *execution = table->by_id, *following; execution; execution = following) {
+                following = execution->hh.next;
+                if (execution->demand)
+                        execution_unwait(table, execution);
+                if (execution->runtime)
+                        execution_detach(table, execution);
+                execution_drop(table, execution);
+        }
+        free(table->spare);
+        free(table);
+        return NULL;
+}
+
+const char *execution_table_check(const ExecutionTable *table, uint64_t now) {
+        size_t n_waiting = 0, n_in_flight = 0, n_ended = 0;
+        uint64_t bytes = 0;
+
+        /* A look at the newest is enough after each step; the history's bulk does not change. */
+        for (const Execution *execution = table->by_id; execution; execution = execution->hh.next) {
+                bytes += execution->memory_size;
+                n_ended += execution->phase == PHASE_ENDED;
+                n_in_flight += execution->phase == PHASE_IN_FLIGHT;
+                n_waiting += execution->demand != NULL;
+                if ((execution->phase == PHASE_IN_FLIGHT) != (execution->runtime != NULL))
+                        return "an execution is in flight without a runtime, or with one and not in flight";
+                if (execution->phase != PHASE_ENDED && execution->deadline.usec == USEC_NEVER)
+                        return "an execution that has not ended has no deadline armed";
+                if (execution->phase == PHASE_ENDED && execution->memory)
+                        return "an execution that ended still holds its body";
+        }
+        (void)now;
+        if (n_waiting != table->n_waiting || n_in_flight != table->n_in_flight || n_ended != table->n_history)
+                return "the counts of executions differ from the executions";
+        if (bytes != table->bytes)
+                return "the count of the executions' bytes differs from their bytes";
+        if (table->n_history > table->history_max)
+                return "the history is longer than its limit";
+        return NULL;
+}

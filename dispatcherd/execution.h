@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Execution: one trigger from the moment a dispatcher took it until it is forgotten; ExecutionTable: all of them, by
+ * agent_exec_id, with the queue of those that wait for a slot and the history of those that ended.
+ *
+ * The table owns every Execution. Owner thread only; no I/O, no clock. The struct is open for the files of the core.
+ */
+
+#include <bsd/sys/tree.h>
+#include <sys/queue.h>
+#include <uthash.h>
+
+#include "common/deadline.h"
+#include "common/instant.h"
+#include "dispatcherd/registry.h"
+#include "proto/trigger.h"
+
+/* What happened to one attempt. */
+#define ATTEMPT_ENDS(X)                                                 \
+        X(RUNNING, "not ended")                                         \
+        X(ANSWERED, "the runtime answered the caller")                  \
+        X(UNHEARD, "nobody listened")                                   \
+        X(REFUSED, "the runtime refused it")                            \
+        X(LOST, "the runtime was declared dead, replaced or left")      \
+        X(EXPIRED, "the deadline passed")
+
+typedef enum AttemptEnd {
+#define X(name, meaning) ATTEMPT_##name,
+        ATTEMPT_ENDS(X)
+#undef X
+        _ATTEMPT_END_MAX,
+} AttemptEnd;
+
+const char *attempt_end_meaning(AttemptEnd end);
+
+/* More attempts than this are made, but only the last of them are remembered. */
+#define ATTEMPTS_KEPT 4
+
+typedef struct Attempt {
+        Id runtime_id;
+        Id runner_up; /* size 0: there was no choice */
+        uint64_t epoch;
+        uint64_t number;
+        uint64_t sent_usec, ended_usec;
+        AttemptEnd end;
+        ErrorCode code;
+        bool started;
+} Attempt;
+
+typedef enum ExecutionPhase {
+        PHASE_WAITING,   /* in its demand's queue */
+        PHASE_IN_FLIGHT, /* relayed to `runtime` */
+        PHASE_ENDED,     /* in the history */
+} ExecutionPhase;
+
+typedef struct Demand Demand;
+
+/* A second caller that asked for the same execution; the address follows in memory. */
+typedef struct Follower Follower;
+
+#define FOLLOWERS_MAX 4
+
+struct Execution {
+        Id exec_id;
+        ExecutionPhase phase;
+
+        char *memory; /* body, reply and headers in one piece; NULL once ended */
+        size_t memory_size;
+        Arena arena;
+        Trigger trigger; /* into memory, arena and exec_id; valid until ended */
+        Labels labels;
+        Slice headers;
+        Slice reply_to; /* where the answer goes; absent: nowhere */
+
+        Id agent_id, workflow_id; /* also for the history */
+        RetryPolicy retry;
+        uint64_t priority;
+
+        Slice followers[FOLLOWERS_MAX]; /* further reply addresses, each owned */
+        size_t n_followers;
+
+        uint64_t received_usec, deadline_usec;
+        uint64_t give_up_usec; /* while nobody can take it; USEC_NEVER: waits for a slot until its deadline */
+        uint64_t order;        /* place in the queue: see execution_order() */
+        uint64_t sequence;
+        Deadline deadline;
+
+        Runtime *runtime; /* while in flight */
+        LIST_ENTRY(Execution) in_runtime;
+        uint64_t attempt; /* the number of the last one; 0: none yet */
+        uint64_t n_tries; /* relays that somebody may have received */
+        bool started;     /* reported by the runtime of the current attempt */
+        bool heard;       /* any report for the current attempt */
+        uint64_t sent_usec, check_usec, check_pause_usec;
+        Attempt attempts[ATTEMPTS_KEPT]; /* attempt number n is at n % ATTEMPTS_KEPT */
+
+        unsigned status;  /* ResultStatus, when ended */
+        ErrorCode code;
+        uint64_t ended_usec;
+
+        Demand *demand;
+        RB_ENTRY(Execution) in_demand;
+        TAILQ_ENTRY(Execution) in_history;
+        UT_hash_handle hh;
+};
+
+RB_HEAD(WaitingTree, Execution);
+
+/* Executions that the same runtimes could take: same agent, same labels. */
+struct Demand {
+        char *key;
+        Id agent_id;
+        struct WaitingTree waiting;
+        size_t n_waiting;
+        uint64_t order, sequence; /* of its first; where it stands among the demands */
+        RB_ENTRY(Demand) in_table;
+        UT_hash_handle hh;
+};
+
+typedef struct ExecutionTable ExecutionTable;
+
+int execution_table_new(DeadlineQueue *deadlines, int deadline_kind, uint64_t history_max, ExecutionTable **ret) _must_check_;
+ExecutionTable *execution_table_free(ExecutionTable *table);
+
+DEFINE_CLEANUP(ExecutionTable *, execution_table_free);
+
+/* Body, reply and headers of a message as one piece of memory that an Execution can own; NULL when memory is out. */
+char *execution_memory(Slice body, Slice reply, Slice headers, size_t *ret_size);
+
+/* In phase WAITING, in no queue yet. -ENOMEM. The id must not be in the table. */
+int execution_add(ExecutionTable *table, Slice exec_id, Execution **ret);
+
+/* Takes it out and frees it, whatever its phase; it must be in no queue and no runtime. */
+void execution_drop(ExecutionTable *table, Execution *execution);
+
+/* NULL when it is not known (any more). */
+Execution *execution_find(const ExecutionTable *table, Slice exec_id);
+
+/* Its memory: what a trigger holds until it ends. `memory` is taken. */
+void execution_own(ExecutionTable *table, Execution *execution, char *memory, size_t memory_size);
+
+/* Waits in the queue of its demand. -ENOMEM. */
+int execution_wait(ExecutionTable *table, Execution *execution);
+void execution_unwait(ExecutionTable *table, Execution *execution);
+
+/*
+ * The place in the queue: the time of arrival, pushed back by what is missing to the highest priority. So a low priority is
+ * slowed, and overtakes nobody, but is never starved: after PRIORITY_STEP_USEC times the difference it goes before newcomers.
+ */
+#define PRIORITY_STEP_USEC (50 * USEC_PER_MSEC)
+uint64_t execution_order(uint64_t received_usec, uint64_t priority);
+
+/* Demands in the order of their first executions; NULL: none. The queue changes as executions leave: use demand_after() with what the demand's place was. */
+Demand *demand_first(const ExecutionTable *table);
+Demand *demand_after(const ExecutionTable *table, uint64_t order, uint64_t sequence);
+Execution *demand_head(const Demand *demand);
+
+/* With its runtime: in flight there. */
+void execution_attach(ExecutionTable *table, Execution *execution, Runtime *runtime);
+void execution_detach(ExecutionTable *table, Execution *execution);
+
+/* Frees what it holds and moves it to the history; the oldest there is forgotten. */
+void execution_end(ExecutionTable *table, Execution *execution, unsigned status, ErrorCode code, uint64_t now);
+
+/* Back from the history: the id was triggered again. */
+void execution_revive(ExecutionTable *table, Execution *execution);
+
+int execution_follow(Execution *execution, Slice reply_to); /* 0, -ENOMEM, -ENOSPC past FOLLOWERS_MAX */
+
+static inline Attempt *execution_attempt(Execution *execution) {
+        return &execution->attempts[execution->attempt % ATTEMPTS_KEPT];
+}
+
+size_t execution_table_n_waiting(const ExecutionTable *table);
+size_t execution_table_n_in_flight(const ExecutionTable *table);
+uint64_t execution_table_bytes(const ExecutionTable *table); /* of all that has not ended */
+
+/* Visits those that have not ended, in no particular order; the visitor may not change the table. */
+void execution_table_visit(
+        const ExecutionTable *table, void (*visitor)(const Execution *execution, void *userdata), void *userdata);
+
+const char *execution_table_check(const ExecutionTable *table, uint64_t now);

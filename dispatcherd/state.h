@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The struct behind Dispatcher, for the files that make up the core: dispatcher.c, membership.c, dispatch.c, verbs.c,
+ * observers.c, jetstream.c. Nobody else includes this.
+ */
+
+#include "common/deadline.h"
+#include "common/metrics.h"
+#include "common/rng.h"
+#include "dispatcherd/dispatcher.h"
+#include "dispatcherd/execution.h"
+#include "dispatcherd/jetstream.h"
+#include "dispatcherd/liveness.h"
+#include "dispatcherd/registry.h"
+#include "proto/event.h"
+#include "proto/message.h"
+#include "proto/subject.h"
+
+typedef enum DeadlineKind {
+        DEADLINE_NONE,
+        DEADLINE_RUNTIME,   /* in a Runtime: look at its liveness */
+        DEADLINE_AGENT,     /* in an Agent: forget it */
+        DEADLINE_EXECUTION, /* in an Execution: deadline, check, or giving up */
+        DEADLINE_SETTLE,    /* in the Dispatcher */
+        DEADLINE_JETSTREAM,
+        DEADLINE_DRAIN,
+} DeadlineKind;
+
+typedef struct DispatcherCounters {
+        uint64_t triggers, invalid, duplicates, overloaded;
+        uint64_t relayed, checked;        /* relays sent, and sent again to ask */
+        uint64_t unheard, refused, lost;  /* attempts that ended so */
+        uint64_t placed_again;
+        uint64_t expired;
+        uint64_t stale_reports, stale_messages;
+        uint64_t reports, heartbeats, registrations, registrations_refused, announces_asked;
+        uint64_t probes, probes_failed, suspicions, verdicts, stalls, mass_silences;
+        uint64_t by_status[_RESULT_STATUS_MAX];
+        uint64_t by_code[_ERROR_CODE_MAX];
+        uint64_t removed[_DEREGISTER_REASON_MAX];
+} DispatcherCounters;
+
+struct Dispatcher {
+        DispatcherOptions options;
+        Outbox *outbox; /* borrowed */
+        Slice id, prefix, inbox;
+        char *report_subject; /* <inbox>.report */
+        char *texts[4];       /* subjects of the subscriptions */
+        NatsLinkSubscription subscriptions[4];
+        Rng rng;
+        Arena arena;   /* of the message that is being handled */
+        Buffer scratch; /* for encoding what does not go into the outbox directly */
+        Buffer verb_result;
+
+        DeadlineQueue deadlines;
+        Registry *registry;
+        ExecutionTable *executions;
+        JetStream *jetstream;
+
+        bool link_up;
+        uint64_t max_payload;
+        uint64_t observing_usec; /* since when we could have heard everything */
+        uint64_t verdict_usec;
+        bool mass_silence;
+        bool settled;
+        Deadline settle, drain, jetstream_deadline;
+        bool draining, drained;
+        bool pump_wanted; /* a slot or a runtime came free: waiting triggers may be placed */
+
+        uint64_t rate_start_usec, rate_done, rate_per_second; /* how fast executions end, for retry_after_ms */
+        DispatcherCounters n;
+        Histogram queue_time, run_time;
+};
+
+LivenessRules dispatcher_liveness_rules(const Dispatcher *d);
+
+/* membership.c */
+
+void membership_on_registered(Dispatcher *d, Slice runtime_id, const InMessage *message, Instant now);
+void membership_on_updated(Dispatcher *d, Slice runtime_id, const InMessage *message, Instant now);
+void membership_on_heartbeat(Dispatcher *d, Slice runtime_id, const InMessage *message, Instant now);
+void membership_on_deregistered(Dispatcher *d, Slice runtime_id, const InMessage *message, Instant now);
+void membership_on_probe_answer(Dispatcher *d, Slice runtime_id, const InMessage *message, Instant now);
+void membership_heard(Dispatcher *d, Runtime *runtime, Instant now);
+void membership_unheard(Dispatcher *d, Runtime *runtime, Instant now); /* the server says nobody listens */
+void membership_look_at(Dispatcher *d, Runtime *runtime, Instant now);
+void membership_remove(Dispatcher *d, Runtime *runtime, DeregisterReason reason, Slice seen_by, bool tell_others, Instant now);
+void membership_want_drain(Dispatcher *d, Runtime *runtime, bool drain, Instant now);
+void membership_draining(Dispatcher *d, Runtime *runtime, Instant now); /* it said so */
+void membership_call_roll(Dispatcher *d, Instant now);
+void membership_load(Runtime *runtime, const RuntimeLoad *load);
+
+/* dispatch.c */
+
+void dispatch_trigger(Dispatcher *d, Slice workflow_id, Slice agent_id, const InMessage *message, Instant now);
+void dispatch_report(Dispatcher *d, const InMessage *message, Instant now);
+void dispatch_relay_answer(Dispatcher *d, Slice token, bool was_check, const InMessage *message, Instant now);
+void dispatch_runtime_lost(Dispatcher *d, Runtime *runtime, const char *why, Instant now);
+void dispatch_execution_due(Dispatcher *d, Execution *execution, Instant now);
+void dispatch_pump(Dispatcher *d, Instant now);
+void dispatch_answer_all_waiting(Dispatcher *d, Instant now); /* the drain's deadline */
+
+/* verbs.c */
+
+void verbs_on_request(Dispatcher *d, Slice verb, const InMessage *message, Instant now);
+void verbs_answer_error(Dispatcher *d, Slice reply, ErrorCode code, const char *text);
+void verbs_answer(Dispatcher *d, Slice reply, Slice result);
+
+/* observers.c: what is published for those who watch */
+
+void observers_runtime_changed(Dispatcher *d, const Runtime *runtime, RuntimeChange change, const char *reason, Instant now);
+void observers_execution(
+        Dispatcher *d, ExecutionEventKind kind, const Execution *execution, const ErrorReply *error, Instant now);
+void observers_emit_runtime(Buffer *buffer, const char *key, const Runtime *runtime, Instant now);
+void observers_emit_agents(Buffer *buffer, const char *key, const Runtime *runtime, size_t bytes_max);
