@@ -21,6 +21,7 @@
 #include "tests/bench/peer.h"
 
 #define SUBSCRIPTIONS_MAX 8
+#define IO_BUFFER_BYTES (128 * 1024) /* 32 KiB by default: four times the turns, at 512 outstanding */
 #define PENDING_MSGS_MAX (4 * 1024 * 1024)
 #define PENDING_BYTES_MAX (1024 * 1024 * 1024)
 
@@ -167,6 +168,7 @@ Peer *peer_new(const char *url, const char *name) {
         must(natsOptions_SetName(peer->options, name), name);
         must(natsOptions_SetSendAsap(peer->options, true), "options");
         must(natsOptions_SetAllowReconnect(peer->options, false), "options");
+        must(natsOptions_SetIOBufSize(peer->options, IO_BUFFER_BYTES), "options");
         must(natsOptions_SetPingInterval(peer->options, 0), "options");
         must(natsOptions_SetEventLoop(peer->options, peer, on_attach, on_read_wanted, on_write_wanted, on_detach),
                 "options");
