@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "common/nats_link.h"
+#include "tests/unit/common/nats_server.h"
+
+#define PATIENCE_USEC (30 * USEC_PER_SEC)
+
+/* One end of a conversation: a link, and what it was told. */
+typedef struct End {
+        NatsLink *link;
+        Outbox outbox;
+        unsigned n_up, n_down, n_errors, n_messages, n_turns, n_no_responders, n_closed;
+        uint64_t next_number;
+        bool is_in_order;
+        char error[256], subject[128], reply[128], body[256], headers[512];
+} End;
+
+typedef struct Fixture {
+        TestServer server;
+        struct event_base *base;
+        End a, b;
+} Fixture;
+
+static void on_up(uint64_t max_payload, const char *version, void *userdata) {
+        End *end = userdata;
+
+        (void)version;
+        assert_true(max_payload > 0);
+        end->n_up++;
+}
+
+static void on_down(const char *why, void *userdata) {
+        End *end = userdata;
+
+        (void)snprintf(end->error, sizeof(end->error), "%s", why);
+        end->n_down++;
+}
+
+static void on_error(const char *why, void *userdata) {
+        End *end = userdata;
+
+        (void)snprintf(end->error, sizeof(end->error), "%s", why);
+        end->n_errors++;
+}
+
+static void keep(char *to, size_t size, Slice text) {
+        (void)snprintf(to, size, "%.*s", SLICE_ARG(text));
+}
+
+static void on_message(const InMessage *message, void *userdata) {
+        End *end = userdata;
+        uint64_t number = 0;
+
+        end->n_messages++;
+        end->n_no_responders += message->no_responders;
+        keep(end->subject, sizeof(end->subject), message->subject);
+        keep(end->reply, sizeof(end->reply), message->reply);
+        keep(end->headers, sizeof(end->headers), message->headers);
+        keep(end->body, sizeof(end->body), message->body);
+        if (message->body.size == sizeof(number)) {
+                memcpy(&number, message->body.data, sizeof(number));
+                end->is_in_order = end->is_in_order && number == end->next_number;
+                end->next_number++;
+        }
+}
+
+static void on_turn_end(void *userdata) {
+        End *end = userdata;
+
+        end->n_turns++;
+        nats_link_publish_outbox(end->link, &end->outbox, NULL);
+}
+
+static void on_closed(void *userdata) {
+        End *end = userdata;
+
+        end->n_closed++;
+}
+
+static NatsLinkOptions options_for(const char *url, End *end) {
+        return (NatsLinkOptions){
+                .url = url,
+                .name = "test",
+                .pending_bytes_max = 4 * 1024 * 1024,
+                .subscription_bytes_max = 64 * 1024 * 1024,
+                .reconnect_max_usec = 200 * USEC_PER_MSEC,
+                .ping_interval_usec = 2 * USEC_PER_SEC,
+                .on_up = on_up,
+                .on_down = on_down,
+                .on_error = on_error,
+                .on_message = on_message,
+                .on_turn_end = on_turn_end,
+                .userdata = end,
+        };
+}
+
+static void on_patience(evutil_socket_t fd, short what, void *userdata) {
+        (void)fd;
+        (void)what;
+        *(bool *)userdata = true;
+}
+
+/* Runs the loop until `*counter` reaches `wanted`. */
+static void wait_for(Fixture *f, const unsigned *counter, unsigned wanted) {
+        const struct timeval patience = { .tv_sec = PATIENCE_USEC / USEC_PER_SEC };
+        bool is_late = false;
+        struct event *timer = evtimer_new(f->base, on_patience, &is_late);
+
+        assert_int_equal(event_add(timer, &patience), 0);
+        while (*counter < wanted && !is_late)
+                assert_true(event_base_loop(f->base, EVLOOP_ONCE) >= 0);
+        event_free(timer);
+        assert_true(*counter >= wanted);
+}
+
+static void run_for(Fixture *f, uint64_t usec) {
+        const struct timeval time = { .tv_usec = (suseconds_t)usec };
+        bool is_over = false;
+        struct event *timer = evtimer_new(f->base, on_patience, &is_over);
+
+        assert_int_equal(event_add(timer, &time), 0);
+        while (!is_over)
+                assert_true(event_base_loop(f->base, EVLOOP_ONCE) >= 0);
+        event_free(timer);
+}
+
+static void link_start(Fixture *f, End *end, const char *url) {
+        const NatsLinkOptions options = options_for(url, end);
+
+        end->is_in_order = true;
+        assert_int_equal(nats_link_new(f->base, &options, &end->link), 0);
+}
+
+static void subscribe(End *end, const char *subject, const char *queue) {
+        assert_int_equal(nats_link_subscribe(end->link, &(NatsLinkSubscription){ subject, queue }), 0);
+}
+
+static int publish(End *end, const char *subject, const char *body) {
+        return nats_link_publish(end->link, &(OutMessage){ .subject = slice_of(subject), .body = slice_of(body) });
+}
+
+/* Both are connected, and `a` has subscribed to `subject`, as far as the server is concerned too. */
+static void two_ends(Fixture *f, const char *subject) {
+        unsigned n;
+
+        server_start(&f->server, 0, NULL);
+        link_start(f, &f->a, f->server.url);
+        subscribe(&f->a, subject, NULL);
+        subscribe(&f->a, "ready.a", NULL);
+        link_start(f, &f->b, f->server.url);
+        wait_for(f, &f->a.n_up, 1);
+        wait_for(f, &f->b.n_up, 1);
+        n = f->a.n_messages;
+        assert_int_equal(publish(&f->a, "ready.a", "SUB and PUB of one connection keep their order"), 0);
+        wait_for(f, &f->a.n_messages, n + 1);
+        f->a.n_messages = 0;
+}
+
+static int set_up(void **state) {
+        Fixture *f = calloc(1, sizeof(*f));
+
+        f->base = event_base_new();
+        *state = f;
+        return f->base ? 0 : -1;
+}
+
+static int tear_down(void **state) {
+        Fixture *f = *state;
+
+        (void)nats_link_free(f->a.link);
+        (void)nats_link_free(f->b.link);
+        outbox_done(&f->a.outbox);
+        outbox_done(&f->b.outbox);
+        server_done(&f->server);
+        event_base_free(f->base);
+        free(f);
+        return 0;
+}
+
+static void a_message_arrives_with_all_its_parts_and_only_the_headers_that_pass(void **state) {
+        Fixture *f = *state;
+
+        two_ends(f, "topic.*");
+        outbox_put(&f->b.outbox, &(OutMessage){
+                .subject = SLICE("topic.x"), .reply = SLICE("back.to.me"), .body = SLICE("hello"),
+                .headers = SLICE("traceparent: 00-ab\r\nCOMPOZY-Ttl: 3\r\nX-Other: no\r\n"),
+        });
+        nats_link_publish_outbox(f->b.link, &f->b.outbox, NULL);
+        wait_for(f, &f->a.n_messages, 1);
+        assert_string_equal(f->a.subject, "topic.x");
+        assert_string_equal(f->a.reply, "back.to.me");
+        assert_string_equal(f->a.body, "hello");
+        assert_true(slice_equal(headers_get(slice_of(f->a.headers), SLICE("Traceparent")), SLICE("00-ab")));
+        assert_true(slice_equal(headers_get(slice_of(f->a.headers), SLICE("compozy-ttl")), SLICE("3")));
+        assert_null(headers_get(slice_of(f->a.headers), SLICE("X-Other")).data);
+        assert_true(f->a.n_turns > 0);
+}
+
+static void a_link_started_before_its_server_connects_when_the_server_comes(void **state) {
+        Fixture *f = *state;
+        int port;
+        char url[64];
+
+        server_start(&f->server, 0, NULL); /* for a port that is free */
+        port = f->server.port;
+        (void)snprintf(url, sizeof(url), "%s", f->server.url);
+        server_kill(&f->server);
+
+        link_start(f, &f->a, url);
+        wait_for(f, &f->a.n_errors, 1);
+        assert_false(nats_link_is_up(f->a.link));
+        assert_int_equal(publish(&f->a, "x", "y"), NATS_LINK_E_DOWN);
+        server_start(&f->server, port, NULL);
+        wait_for(f, &f->a.n_up, 1);
+        assert_int_equal(f->a.n_errors, 1); /* the same failure is told once */
+}
+
+static void a_restarted_server_gets_the_subscriptions_again(void **state) {
+        Fixture *f = *state;
+        NatsLinkStats stats;
+
+        two_ends(f, "topic.x");
+        server_kill(&f->server);
+        wait_for(f, &f->a.n_down, 1);
+        wait_for(f, &f->b.n_down, 1);
+        subscribe(&f->a, "while.down", NULL);
+        server_start(&f->server, f->server.port, NULL);
+        wait_for(f, &f->a.n_up, 2);
+        wait_for(f, &f->b.n_up, 2);
+        assert_int_equal(publish(&f->a, "ready.a", "a is subscribed"), 0);
+        wait_for(f, &f->a.n_messages, 1);
+        assert_int_equal(publish(&f->b, "topic.x", "again"), 0);
+        wait_for(f, &f->a.n_messages, 2);
+        assert_int_equal(publish(&f->b, "while.down", "too"), 0);
+        wait_for(f, &f->a.n_messages, 3);
+        nats_link_stats(f->a.link, &stats);
+        assert_int_equal(stats.reconnects, 1);
+}
+
+static void a_burst_of_100000_messages_keeps_its_order(void **state) {
+        Fixture *f = *state;
+        NatsLinkStats stats;
+
+        two_ends(f, "burst.*");
+        for (uint64_t i = 0; i < 100000;) {
+                const OutMessage message = {
+                        .subject = i % 2 == 0 ? SLICE("burst.even") : SLICE("burst.odd"), .body = { (const char *)&i, sizeof(i) },
+                };
+                const int r = nats_link_publish(f->b.link, &message);
+
+                if (r == 0)
+                        i++;
+                else {
+                        assert_int_equal(r, NATS_LINK_E_CONGESTED);
+                        assert_true(event_base_loop(f->base, EVLOOP_ONCE) >= 0);
+                }
+        }
+        wait_for(f, &f->a.n_messages, 100000);
+        assert_true(f->a.is_in_order);
+        assert_int_equal(f->a.next_number, 100000);
+        nats_link_stats(f->a.link, &stats);
+        assert_int_equal(stats.dropped_messages, 0);
+}
+
+static void publishing_to_a_stopped_server_is_refused_at_the_limit_and_goes_on_afterwards(void **state) {
+        static char body[65536];
+        Fixture *f = *state;
+        size_t n = 0, n_published;
+        NatsLinkStats stats;
+
+        memset(body, 'x', sizeof(body) - 1);
+        two_ends(f, "big");
+        (void)kill(f->server.pid, SIGSTOP);
+        while (publish(&f->b, "big", body) == 0) {
+                n++;
+                assert_true(event_base_loop(f->base, EVLOOP_NONBLOCK) >= 0);
+                assert_true(n < 10000);
+        }
+        assert_true(nats_link_is_congested(f->b.link));
+        assert_int_equal(publish(&f->b, "big", body), NATS_LINK_E_CONGESTED);
+        nats_link_stats(f->b.link, &stats);
+        assert_true(stats.pending_bytes >= 4 * 1024 * 1024 && stats.pending_bytes < 5 * 1024 * 1024);
+        assert_int_equal(stats.refused_messages, 2);
+        n_published = n;
+        (void)kill(f->server.pid, SIGCONT);
+        wait_for(f, &f->a.n_messages, (unsigned)n_published);
+        assert_false(nats_link_is_congested(f->b.link));
+}
+
+static void a_server_that_answers_no_pings_is_left(void **state) {
+        Fixture *f = *state;
+        NatsLinkOptions options;
+        uint64_t start;
+
+        server_start(&f->server, 0, NULL);
+        options = options_for(f->server.url, &f->a);
+        options.ping_interval_usec = 200 * USEC_PER_MSEC;
+        assert_int_equal(nats_link_new(f->base, &options, &f->a.link), 0);
+        wait_for(f, &f->a.n_up, 1);
+        run_for(f, 900 * USEC_PER_MSEC); /* of pings that are answered */
+        assert_int_equal(f->a.n_down, 0);
+        start = instant_now().usec;
+        (void)kill(f->server.pid, SIGSTOP);
+        wait_for(f, &f->a.n_down, 1);
+        assert_true(instant_now().usec - start < 5 * USEC_PER_SEC);
+        assert_string_equal(f->a.error, "the server answers no pings");
+        (void)kill(f->server.pid, SIGCONT);
+        wait_for(f, &f->a.n_up, 2);
+}
+
+static void closing_first_writes_what_was_published(void **state) {
+        static char body[1024];
+        Fixture *f = *state;
+
+        memset(body, 'x', sizeof(body) - 1);
+        two_ends(f, "last.words");
+        for (size_t i = 0; i < 3000; i++)
+                assert_int_equal(publish(&f->b, "last.words", body), 0);
+        nats_link_close(f->b.link, 10 * USEC_PER_SEC, on_closed, &f->b);
+        assert_int_equal(publish(&f->b, "last.words", body), NATS_LINK_E_DOWN);
+        wait_for(f, &f->b.n_closed, 1);
+        f->b.link = nats_link_free(f->b.link);
+        wait_for(f, &f->a.n_messages, 3000);
+        assert_int_equal(f->b.n_down, 0);
+}
+
+static void closing_gives_up_on_a_stopped_server_in_time(void **state) {
+        Fixture *f = *state;
+
+        two_ends(f, "x");
+        (void)kill(f->server.pid, SIGSTOP);
+        assert_int_equal(publish(&f->b, "x", "never read"), 0);
+        nats_link_close(f->b.link, 100 * USEC_PER_MSEC, on_closed, &f->b);
+        assert_int_equal(f->b.n_closed, 0);
+        wait_for(f, &f->b.n_closed, 1);
+        (void)kill(f->server.pid, SIGCONT);
+}
+
+static void closing_before_it_was_ever_connected_works(void **state) {
+        Fixture *f = *state;
+
+        link_start(f, &f->a, "nats://127.0.0.1:1");
+        nats_link_close(f->a.link, 10 * USEC_PER_SEC, on_closed, &f->a);
+        wait_for(f, &f->a.n_closed, 1);
+}
+
+static void nobody_listening_is_told_with_the_subject_that_asked(void **state) {
+        Fixture *f = *state;
+
+        two_ends(f, "_INBOX.me.>");
+        assert_int_equal(nats_link_publish(f->a.link, &(OutMessage){
+                .subject = SLICE("nobody.there"), .reply = SLICE("_INBOX.me.17"), .body = SLICE("?") }), 0);
+        wait_for(f, &f->a.n_messages, 1);
+        assert_int_equal(f->a.n_no_responders, 1);
+        assert_string_equal(f->a.subject, "_INBOX.me.17");
+        assert_int_equal(publish(&f->b, "_INBOX.me.18", "an answer"), 0);
+        wait_for(f, &f->a.n_messages, 2);
+        assert_int_equal(f->a.n_no_responders, 1);
+        assert_string_equal(f->a.body, "an answer");
+}
+
+static void an_unsubscribed_subject_goes_quiet_without_losing_what_was_sent_before(void **state) {
+        Fixture *f = *state;
+
+        two_ends(f, "work");
+        for (size_t i = 0; i < 500; i++)
+                assert_int_equal(publish(&f->a, "work", "before"), 0);
+        nats_link_unsubscribe(f->a.link, "work"); /* behind the messages on the wire */
+        wait_for(f, &f->a.n_messages, 500);
+        run_for(f, 200 * USEC_PER_MSEC);
+        assert_int_equal(publish(&f->a, "work", "after"), 0);
+        assert_int_equal(publish(&f->a, "ready.a", "fence"), 0);
+        wait_for(f, &f->a.n_messages, 501);
+        assert_string_equal(f->a.body, "fence");
+}
+
+static void what_cannot_travel_is_refused(void **state) {
+        static char body[2 * 1024 * 1024];
+        Fixture *f = *state;
+
+        memset(body, 'x', sizeof(body) - 1);
+        two_ends(f, "x");
+        assert_int_equal(publish(&f->b, "x", body), NATS_LINK_E_TOO_LARGE);
+        assert_int_equal(publish(&f->b, "x y", "space"), -EINVAL);
+        assert_int_equal(publish(&f->b, "x\r\nPUB y 1\r\n", "line"), -EINVAL);
+        assert_int_equal(publish(&f->b, "", "empty"), -EINVAL);
+        assert_int_equal(nats_link_publish(f->b.link, &(OutMessage){ .subject = SLICE("x"), .reply = SLICE("a b") }), -EINVAL);
+        assert_int_equal(publish(&f->b, "x", "good"), 0);
+        wait_for(f, &f->a.n_messages, 1);
+        assert_string_equal(f->a.body, "good");
+}
+
+static void write_file(const char *path, const char *text) {
+        FILE *file = fopen(path, "w");
+
+        assert_non_null(file);
+        assert_true(fputs(text, file) >= 0);
+        assert_int_equal(fclose(file), 0);
+}
+
+static void refused_credentials_are_tried_again_for_ever(void **state) {
+        Fixture *f = *state;
+        char config[128];
+
+        server_start(&f->server, 0, NULL);
+        server_kill(&f->server);
+        (void)snprintf(config, sizeof(config), "%s.conf", f->server.directory);
+        write_file(config, "authorization { user: a, password: b }\n");
+        server_start(&f->server, f->server.port, config);
+        link_start(f, &f->a, f->server.url);
+        wait_for(f, &f->a.n_errors, 1);
+        assert_non_null(strstr(f->a.error, "uthorization"));
+        run_for(f, 900 * USEC_PER_MSEC); /* several attempts */
+        assert_int_equal(f->a.n_up, 0);
+        server_kill(&f->server);
+        server_start(&f->server, f->server.port, NULL);
+        wait_for(f, &f->a.n_up, 1);
+        (void)unlink(config);
+}
+
+static void an_nkey_seed_file_is_enough_to_log_in(void **state) {
+        Fixture *f = *state;
+        NatsLinkOptions options;
+        char config[128], seed[128];
+
+        server_start(&f->server, 0, NULL);
+        server_kill(&f->server);
+        (void)snprintf(config, sizeof(config), "%s.conf", f->server.directory);
+        (void)snprintf(seed, sizeof(seed), "%s.seed", f->server.directory);
+        /* the pair of NATS's documentation */
+        write_file(config, "authorization { users = [ { nkey: UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4 } ] }\n");
+        write_file(seed, "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY\n");
+        server_start(&f->server, f->server.port, config);
+        options = options_for(f->server.url, &f->a);
+        options.nkey_seed_file = seed;
+        assert_int_equal(nats_link_new(f->base, &options, &f->a.link), 0);
+        wait_for(f, &f->a.n_up, 1);
+        (void)unlink(config);
+        (void)unlink(seed);
+}
+
+static void a_permission_violation_is_reported(void **state) {
+        Fixture *f = *state;
+        char config[128], url[96];
+
+        server_start(&f->server, 0, NULL);
+        server_kill(&f->server);
+        (void)snprintf(config, sizeof(config), "%s.conf", f->server.directory);
+        write_file(config, "authorization { users = [ { user: a, password: b, permissions: { publish: \"ok\" } } ] }\n");
+        server_start(&f->server, f->server.port, config);
+        (void)snprintf(url, sizeof(url), "nats://a:b@127.0.0.1:%d", f->server.port);
+        link_start(f, &f->a, url);
+        wait_for(f, &f->a.n_up, 1);
+        assert_int_equal(publish(&f->a, "secret", "x"), 0);
+        wait_for(f, &f->a.n_errors, 1);
+        assert_non_null(strstr(f->a.error, "secret"));
+        assert_true(nats_link_is_up(f->a.link));
+        (void)unlink(config);
+}
+
+static void what_is_wrong_with_the_options_is_said_and_no_secret_shown(void **state) {
+        static const struct {
+                const char *url, *credentials, *seed_file, *tls_ca, *tls_cert, *says, *why;
+        } cases[] = {
+                { .url = "http://x", .says = "http", .why = "not a scheme of NATS" },
+                { .url = "nats://user:geheim@:4222", .says = "address", .why = "no host" },
+                { .url = "nats://user:geheim@host:99999", .says = "host:99999", .why = "port out of range" },
+                { .url = "nats://a:1,,nats://b:2", .says = "empty", .why = "nothing between two commas" },
+                { .url = "", .says = "empty", .why = "no server at all" },
+                { .url = "nats://a b", .says = "address", .why = "a space" },
+                { .url = "nats://a", .credentials = "/nonexistent.creds", .says = "/nonexistent.creds", .why = "no such file" },
+                { .url = "nats://a", .seed_file = "/dev/null", .says = "/dev/null", .why = "no seed in it" },
+                { .url = "nats://a", .tls_ca = "/nonexistent.pem", .says = "/nonexistent.pem", .why = "no such file" },
+                { .url = "nats://a", .tls_ca = "/dev/null", .says = "/dev/null", .why = "no certificate in it" },
+                { .url = "nats://a", .tls_cert = "/dev/null", .says = "key", .why = "a certificate without its key" },
+        };
+        Fixture *f = *state;
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                NatsReason why = { "" };
+                NatsLinkOptions options = options_for(cases[i].url, &f->a);
+
+                options.credentials = cases[i].credentials;
+                options.nkey_seed_file = cases[i].seed_file;
+                options.tls_ca = cases[i].tls_ca;
+                options.tls_cert = cases[i].tls_cert;
+                options.ret_why = &why;
+                if (nats_link_new(f->base, &options, &f->a.link) >= 0 || !strstr(why.text, cases[i].says) || strstr(why.text, "geheim"))
+                        fail_msg("%s: \"%s\"", cases[i].why, why.text);
+                assert_null(f->a.link);
+        }
+}
+
+static void a_shown_address_has_no_password(void **state) {
+        static const char *const cases[][2] = {
+                { "nats://127.0.0.1:4222", "nats://127.0.0.1:4222" },
+                { "nats://user:p@ss@host:1,token@other", "nats://***@host:1,***@other" },
+                { "tls://t0ken@h", "tls://***@h" },
+                { "", "" },
+        };
+
+        (void)state;
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_(buffer_done) Buffer buffer = { 0 };
+
+                nats_url_redact(slice_of(cases[i][0]), &buffer);
+                buffer_append_char(&buffer, '\0');
+                assert_string_equal(buffer.data, cases[i][1]);
+        }
+}
+
+#define LINK_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                LINK_TEST(a_message_arrives_with_all_its_parts_and_only_the_headers_that_pass),
+                LINK_TEST(a_link_started_before_its_server_connects_when_the_server_comes),
+                LINK_TEST(a_restarted_server_gets_the_subscriptions_again),
+                LINK_TEST(a_burst_of_100000_messages_keeps_its_order),
+                LINK_TEST(publishing_to_a_stopped_server_is_refused_at_the_limit_and_goes_on_afterwards),
+                LINK_TEST(a_server_that_answers_no_pings_is_left),
+                LINK_TEST(closing_first_writes_what_was_published),
+                LINK_TEST(closing_gives_up_on_a_stopped_server_in_time),
+                LINK_TEST(closing_before_it_was_ever_connected_works),
+                LINK_TEST(nobody_listening_is_told_with_the_subject_that_asked),
+                LINK_TEST(an_unsubscribed_subject_goes_quiet_without_losing_what_was_sent_before),
+                LINK_TEST(what_cannot_travel_is_refused),
+                LINK_TEST(refused_credentials_are_tried_again_for_ever),
+                LINK_TEST(an_nkey_seed_file_is_enough_to_log_in),
+                LINK_TEST(a_permission_violation_is_reported),
+                LINK_TEST(what_is_wrong_with_the_options_is_said_and_no_secret_shown),
+                cmocka_unit_test(a_shown_address_has_no_password),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
