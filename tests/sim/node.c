@@ -40,6 +40,13 @@ bool node_is_sound_since(const Node *node, uint64_t usec) {
                link->stall_until <= usec && link->drop_until <= usec && link->spike_until + 2 * link->spike_usec <= usec;
 }
 
+bool node_is_undisturbed_since(const Node *node, uint64_t usec) {
+        const Link *link = &node->link;
+
+        return node->state == NODE_RUNNING && link->up && link->attached && node->disturbed_until <= usec &&
+               link->stall_until <= usec;
+}
+
 Node *sim_find_runtime(const Sim *sim, Slice runtime_id) {
         Node *found = NULL;
 

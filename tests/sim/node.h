@@ -116,6 +116,9 @@ void node_disturb(const Sim *sim, Node *node);
 /* Running, connected, and no fault has touched it since `usec` or later. */
 bool node_is_sound_since(const Node *node, uint64_t usec);
 
+/* The same, but what it sends or receives may have been dropped or late: it could act all the time. */
+bool node_is_undisturbed_since(const Node *node, uint64_t usec);
+
 /* What arrived; taken. */
 void node_receive(Sim *sim, Node *node, Item item);
 

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * What must be true when the faults have been over for a while: nothing is held, everybody knows everybody, every trigger that could be
+ * answered was, and new ones succeed.
+ */
+
+#include <inttypes.h>
+
+#include "dispatcherd/dispatcher.h"
+#include "proto/wire_error.h"
+#include "runtimed/runtime.h"
+#include "tests/sim/record.h"
+
+static void check_known(Sim *sim, const Node *dispatcher, const Node *runtime) {
+        uint64_t epoch = 0;
+        const char *state = dispatcher_runtime_state(dispatcher->dispatcher.core, runtime->runtime.id, &epoch);
+
+        for (uint32_t i = 0; i < sim->n_nodes; i++) {
+                const Node *twin = sim->nodes[i];
+
+                if (twin != runtime && twin->kind == NODE_RUNTIME && twin->state == NODE_RUNNING &&
+                    strcmp(twin->runtime.id, runtime->runtime.id) == 0 && twin->runtime.epoch > runtime->runtime.epoch) {
+                        sim_break(sim, "quiet", "%s still runs, though %s took its place", runtime->name, twin->name);
+                        return;
+                }
+        }
+        if (!state || strcmp(state, "live") != 0 || epoch != runtime->runtime.epoch)
+                sim_break(sim, "quiet", "%s, up with epoch %" PRIu64 ", is %s (epoch %" PRIu64 ") to %s", runtime->name, runtime->runtime.epoch,
+                          state ? state : "unknown", epoch, dispatcher->name);
+}
+
+static void check_dispatcher(Sim *sim, const Node *node) {
+        const Dispatcher *core = node->dispatcher.core;
+
+        if (node->state != NODE_RUNNING || !node->link.up) {
+                sim_break(sim, "quiet", "%s is not up", node->name);
+                return;
+        }
+        if (dispatcher_n_in_flight(core) > 0 || dispatcher_n_waiting(core) > 0)
+                sim_break(sim, "quiet", "%s still holds %zu in flight and %zu waiting", node->name, dispatcher_n_in_flight(core),
+                          dispatcher_n_waiting(core));
+        for (uint32_t i = 0; i < sim->n_nodes; i++)
+                if (sim->nodes[i]->kind == NODE_RUNTIME && sim->nodes[i]->state == NODE_RUNNING && !sim->nodes[i]->runtime.stopping)
+                        check_known(sim, node, sim->nodes[i]);
+}
+
+void oracle_check_quiet(Sim *sim) {
+        for (uint32_t i = 0; i < sim->n_nodes; i++) {
+                const Node *node = sim->nodes[i];
+                const char *broken = node->state == NODE_RUNNING && node->class->check ? node->class->check(node, node_instant(sim, node)) : NULL;
+
+                if (broken)
+                        sim_break(sim, "own check", "%s: %s", node->name, broken);
+                if (node->kind == NODE_DISPATCHER)
+                        check_dispatcher(sim, node);
+                if (node->kind != NODE_RUNTIME || node->state != NODE_RUNNING)
+                        continue;
+                if (runtime_n_in_flight(node->runtime.core) > 0)
+                        sim_break(sim, "quiet", "%s still holds %zu", node->name, runtime_n_in_flight(node->runtime.core));
+        }
+}
+
+void oracle_check_answered(Sim *sim) {
+        const Oracle *oracle = sim->oracle;
+
+        for (size_t i = 0; i < oracle->n_asks; i++) {
+                const Ask *ask = &oracle->asks[i];
+                const Node *dispatcher = ask->dispatcher == INDEX_NONE ? NULL : sim->nodes[ask->dispatcher];
+
+                if (!ask->wants_reply || ask->n_received > 0)
+                        continue;
+                sim_count(sim, COUNT_EXCUSED);
+                /* It never reached anybody; or who got it went down, or was cut off, before it could answer; or its answer was lost. */
+                if (!dispatcher || ask->n_lost > 0 || dispatcher->incarnation != ask->incarnation ||
+                    dispatcher->disturbed_until >= ask->reached_usec)
+                        continue;
+                sim_break(sim, "P5", "trigger %zu (%s) was never answered; %u answers were published, none was lost", i,
+                          oracle->execs[ask->exec]->id.text, ask->n_published);
+        }
+}
+
+void oracle_check_fresh(Sim *sim, uint32_t first_ask) {
+        const Oracle *oracle = sim->oracle;
+
+        for (size_t i = first_ask; i < oracle->n_asks; i++) {
+                const Ask *ask = &oracle->asks[i];
+
+                if (ask->success_runtime == INDEX_NONE)
+                        sim_break(sim, "fresh", "after all faults, trigger %zu (%s, agent a%u) did not succeed: %s", i,
+                                  oracle->execs[ask->exec]->id.text, oracle->execs[ask->exec]->options.agent + 1,
+                                  ask->n_received > 0 ? error_code_name(ask->last_code) : "no answer");
+        }
+}

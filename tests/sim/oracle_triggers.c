@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * What becomes of a trigger: promises 2, 4, 5 and 9, and what `retry` allows.
+ */
+
+#include <inttypes.h>
+
+#include "dispatcherd/dispatcher.h"
+#include "proto/report.h"
+#include "proto/wire_error.h"
+#include "tests/sim/record.h"
+
+#define AGAIN_USEC (100 * USEC_PER_MSEC) /* "at once" after "no responders" */
+
+/* who asked whom */
+
+static void on_deadline(Sim *sim, Event *event) {
+        Oracle *oracle = sim->oracle;
+        const Ask *ask = &oracle->asks[event->argument];
+        const Exec *exec = oracle->execs[ask->exec];
+        const Node *dispatcher = event->node;
+
+        if (dispatcher->incarnation != ask->incarnation || !node_is_undisturbed_since(dispatcher, ask->reached_usec))
+                return; /* P5 speaks of a dispatcher that was alive and reachable all the time */
+        if (ask->dispatcher_usec > 0 || ask->n_received > 0)
+                return;
+        /* A runtime has answered, and the dispatcher was told that it has. */
+        if (ask->runtime_usec > 0)
+                for (size_t i = 0; i < exec->n_relays; i++)
+                        if (exec->relays[i].dispatcher == dispatcher->index && exec->relays[i].word == WORD_DONE)
+                                return;
+        sim_break(sim, "P5", "%s got trigger %" PRIu64 " (%s, deadline %" PRIu64 " ms) and has not seen to its answer by its deadline",
+                  dispatcher->name, event->argument, exec->id.text, ask->deadline_ms);
+}
+
+static void begin_life(Exec *exec, const Node *dispatcher, uint64_t now) {
+        Reach *reach = record_reach(exec, dispatcher);
+
+        if (reach) {
+                reach->life += reach->ended;
+                reach->ended = false;
+                return;
+        }
+        if (exec->n_reaches < REACHES_MAX)
+                exec->reaches[exec->n_reaches++] = (Reach){
+                        .dispatcher = dispatcher->index, .incarnation = dispatcher->incarnation, .usec = now,
+                };
+}
+
+static void end_life(Exec *exec, const Node *dispatcher) {
+        Reach *reach = record_reach(exec, dispatcher);
+
+        if (reach)
+                reach->ended = true;
+}
+
+void triggers_on_reach(Oracle *oracle, Node *dispatcher, const Message *message) {
+        Sim *sim = oracle->sim;
+        Ask *ask = &oracle->asks[message->meaning.ask];
+
+        begin_life(oracle->execs[ask->exec], dispatcher, sim->now);
+        if (ask->dispatcher != INDEX_NONE)
+                return;
+        ask->dispatcher = dispatcher->index;
+        ask->incarnation = dispatcher->incarnation;
+        ask->reached_usec = sim->now;
+        if (ask->wants_reply)
+                sim_after(sim, ask->deadline_ms * USEC_PER_MSEC + PROMPT_USEC, on_deadline, dispatcher, message->meaning.ask);
+}
+
+/* relays */
+
+static Relay *add_relay(Exec *exec) {
+        if (exec->n_relays == exec->n_relays_allocated) {
+                exec->n_relays_allocated = MAX_OF(exec->n_relays_allocated * 2, (size_t)4);
+                exec->relays = realloc(exec->relays, exec->n_relays_allocated * sizeof(Relay));
+                assert(exec->relays);
+        }
+        return &exec->relays[exec->n_relays++];
+}
+
+void record_close(Oracle *oracle, Relay *relay) {
+        View *view;
+
+        if (!relay->holds_slot)
+                return;
+        relay->holds_slot = false;
+        view = &oracle->views[relay->dispatcher][relay->runtime];
+        if (view->epoch == relay->epoch && view->outstanding > 0)
+                view->outstanding--;
+}
+
+/* What `retry` says about the relays of this dispatcher process before this one. */
+static void check_retry(Oracle *oracle, const Node *dispatcher, Exec *exec, const Relay *relay) {
+        Sim *sim = oracle->sim;
+        const unsigned retry = exec->options.retry == RETRY_NONE_GIVEN ? RETRY_UNSTARTED : exec->options.retry;
+
+        for (size_t i = 0; i < exec->n_relays; i++) {
+                const Relay *before = &exec->relays[i];
+
+                if (before == relay || before->dispatcher != relay->dispatcher || before->life != relay->life ||
+                    before->dispatcher_incarnation != relay->dispatcher_incarnation)
+                        continue;
+                if (before->word == WORD_UNHEARD || before->word == WORD_REFUSED)
+                        sim_count(sim, COUNT_PLACED_AFTER_503);
+                else
+                        sim_count(sim, COUNT_PLACED_AFTER_LOSS);
+                if (retry == RETRY_NEVER && before->word != WORD_UNHEARD && before->word != WORD_REFUSED)
+                        sim_break(sim, "retry", "%s placed %s (never) again as attempt %" PRIu64 ", though %s may have it", dispatcher->name,
+                                  exec->id.text, relay->attempt, sim->nodes[before->runtime]->name);
+                if (retry == RETRY_UNSTARTED && before->word >= WORD_STARTED)
+                        sim_break(sim, "retry", "%s placed %s (unstarted) again as attempt %" PRIu64 ", though %s had reported it %s",
+                                  dispatcher->name, exec->id.text, relay->attempt, sim->nodes[before->runtime]->name,
+                                  before->word == WORD_DONE ? "done" : "started");
+                if (relay->attempt <= before->attempt)
+                        sim_break(sim, "retry", "%s reused attempt %" PRIu64 " of %s", dispatcher->name, relay->attempt, exec->id.text);
+        }
+}
+
+/* P9: never more out than the runtime has slots. */
+static void count_relay(Oracle *oracle, const Node *dispatcher, const Exec *exec, Relay *relay) {
+        View *view = &oracle->views[dispatcher->index][relay->runtime];
+
+        if (!view->known || view->epoch != relay->epoch)
+                return;
+        relay->holds_slot = true;
+        view->outstanding++;
+        view->n_relayed_since_told++;
+        if (view->outstanding > view->max_in_flight)
+                sim_break(oracle->sim, "P9", "%s gave %s to %s, which has %" PRIu64 " of its %" PRIu64 " slots taken by it",
+                          dispatcher->name, exec->id.text, oracle->sim->nodes[relay->runtime]->name, view->outstanding - 1,
+                          view->max_in_flight);
+}
+
+void triggers_on_relay(Oracle *oracle, Node *dispatcher, const Message *message) {
+        const Meaning *meaning = &message->meaning;
+        Exec *exec = meaning->exec == INDEX_NONE ? NULL : oracle->execs[meaning->exec];
+        const Reach *reach = record_reach(exec, dispatcher);
+        Relay *relay;
+
+        if (meaning->age_ms > 0)
+                sim_count(oracle->sim, COUNT_REPEAT);
+        if (!exec || meaning->runtime == INDEX_NONE)
+                return;
+        relay = record_relay(exec, dispatcher, meaning->attempt);
+        if (relay && (meaning->age_ms > 0 || (reach && relay->life == reach->life))) {
+                if (relay->runtime != meaning->runtime || relay->epoch != meaning->epoch)
+                        sim_break(oracle->sim, "retry", "%s sent attempt %" PRIu64 " of %s to a second runtime", dispatcher->name,
+                                  meaning->attempt, exec->id.text);
+                return;
+        }
+        relay = add_relay(exec);
+        *relay = (Relay){
+                .dispatcher = dispatcher->index,
+                .dispatcher_incarnation = dispatcher->incarnation,
+                .life = reach ? reach->life : 0,
+                .runtime = meaning->runtime,
+                .runtime_incarnation = oracle->sim->nodes[meaning->runtime]->incarnation,
+                .epoch = meaning->epoch,
+                .attempt = meaning->attempt,
+                .usec = oracle->sim->now,
+        };
+        check_retry(oracle, dispatcher, exec, relay);
+        liveness_on_relay(oracle, dispatcher, exec, message);
+        count_relay(oracle, dispatcher, exec, relay);
+}
+
+/* P4: what nobody listened to is placed again at once. */
+static void on_again_due(Sim *sim, Event *event) {
+        Oracle *oracle = sim->oracle;
+        Node *dispatcher = event->node;
+        Exec *exec = oracle->execs[event->argument >> 8];
+        const Relay *relay = record_relay(exec, dispatcher, event->argument & 255);
+        const Reach *reach = record_reach(exec, dispatcher);
+
+        if (!node_is_sound_since(dispatcher, sim->now - AGAIN_USEC) || dispatcher->dispatcher.draining)
+                return;
+        if (!relay || !reach || reach->ended || reach->life != relay->life || relay->word != WORD_UNHEARD ||
+            relay != &exec->relays[exec->n_relays - 1])
+                return;
+        for (uint32_t i = 0; i < sim->n_nodes; i++)
+                if (sim->nodes[i]->kind == NODE_RUNTIME && sim->nodes[i]->index != relay->runtime &&
+                    view_could_take(oracle, dispatcher, sim->nodes[i], exec))
+                        sim_break(sim, "P4", "%s was told %.3f s ago that nobody listened to %s, and has not placed it again though %s could "
+                                  "take it", dispatcher->name, (double)AGAIN_USEC / 1e6, exec->id.text, sim->nodes[i]->name);
+}
+
+void triggers_on_unheard(Oracle *oracle, Node *dispatcher, const Message *cause) {
+        Exec *exec = cause->meaning.exec == INDEX_NONE ? NULL : oracle->execs[cause->meaning.exec];
+        Relay *relay = record_relay(exec, dispatcher, cause->meaning.attempt);
+
+        /* A repeat that nobody heard says nothing about what was sent first. */
+        if (!relay || cause->meaning.age_ms > 0 || relay->word != WORD_NONE)
+                return;
+        relay->word = WORD_UNHEARD;
+        record_close(oracle, relay);
+        if (relay->attempt < 256)
+                sim_after(oracle->sim, AGAIN_USEC, on_again_due, dispatcher, (uint64_t)exec->index << 8 | relay->attempt);
+}
+
+/* reports */
+
+static void on_word(Oracle *oracle, Node *dispatcher, const ExecutionReport *report) {
+        static const Word words[_EXECUTION_STATE_MAX] = {
+                [EXECUTION_ACCEPTED] = WORD_ACCEPTED,
+                [EXECUTION_STARTED] = WORD_STARTED,
+                [EXECUTION_DONE] = WORD_DONE,
+                [EXECUTION_REFUSED] = WORD_REFUSED,
+        };
+        Exec *exec = record_find(oracle, report->exec_id);
+        Relay *relay = record_relay(exec, dispatcher, report->attempt);
+        Word word = words[report->state];
+
+        if (!relay)
+                return;
+        if (word == WORD_REFUSED && relay->word != WORD_DONE) {
+                sim_count(oracle->sim, COUNT_REFUSED);
+                if (report->code == ERROR_OVERLOADED || report->code == ERROR_MAILBOX_FULL)
+                        sim_count(oracle->sim, COUNT_REFUSED_FULL);
+                else if (report->code == ERROR_RUNTIME_DRAINING)
+                        sim_count(oracle->sim, COUNT_REFUSED_DRAINING);
+                else if (report->code == ERROR_RUNTIME_LOST)
+                        sim_count(oracle->sim, COUNT_REFUSED_LOST);
+                oracle->views[dispatcher->index][relay->runtime].refused_usec = oracle->sim->now;
+                /* "not taken, not run": but a repeat that is refused does not undo that the first was started */
+                if (relay->word != WORD_STARTED)
+                        relay->word = word;
+        } else if (word > relay->word || relay->word == WORD_UNHEARD) {
+                relay->word = word;
+        }
+        if (word == WORD_STARTED)
+                sim_count(oracle->sim, COUNT_STARTED);
+        if (word == WORD_DONE && relay == &exec->relays[exec->n_relays - 1])
+                end_life(exec, dispatcher);
+        if (word == WORD_DONE || word == WORD_REFUSED)
+                record_close(oracle, relay);
+}
+
+/* Calls `visit` for each execution in a report. */
+static void walk_report(
+        Oracle *oracle, Node *dispatcher, const Message *message, void (*visit)(Oracle *, Node *, const ExecutionReport *)) {
+        _cleanup_(arena_clear) Arena arena = {};
+        Report report = {};
+        WireError error;
+        size_t cursor = 0, index = 0;
+        Slice element;
+
+        if (report_decode(message->body, &report, &arena, &error) != 0)
+                return;
+        while (scan_next(report.executions, &cursor, &element)) {
+                ExecutionReport execution = {};
+
+                if (execution_report_decode(element, index++, &execution, &arena, &error) != 0)
+                        return;
+                visit(oracle, dispatcher, &execution);
+        }
+}
+
+/* Words of an epoch that the dispatcher does not know (any more) are a zombie's: it must not go by them. */
+void triggers_on_report(Oracle *oracle, Node *dispatcher, const Message *message) {
+        const Node *runtime = oracle->sim->nodes[message->from];
+        uint64_t epoch = 0;
+
+        if (runtime->kind != NODE_RUNTIME)
+                return;
+        if (!dispatcher_runtime_state(dispatcher->dispatcher.core, runtime->runtime.id, &epoch) || epoch != message->meaning.epoch)
+                return;
+        walk_report(oracle, dispatcher, message, on_word);
+}
+
+static void on_lost_word(Oracle *oracle, Node *dispatcher, const ExecutionReport *report) {
+        Exec *exec = record_find(oracle, report->exec_id);
+
+        (void)dispatcher;
+        if (exec)
+                exec->has_lost_word = true;
+}
+
+void triggers_on_report_lost(Oracle *oracle, const Message *message) {
+        walk_report(oracle, NULL, message, on_lost_word);
+}
+
+/* work */
+
+/* Was something done to anybody who had a part in this execution? Then a second run may be nobody's fault. */
+static bool has_excuse(const Oracle *oracle, const Exec *exec) {
+        const Sim *sim = oracle->sim;
+
+        if (exec->n_reaches > 1 || exec->has_lost_word)
+                return true;
+        for (size_t i = 0; i < exec->n_reaches; i++)
+                if (exec->reaches[i].life > 0 || !node_is_sound_since(sim->nodes[exec->reaches[i].dispatcher], exec->reaches[i].usec))
+                        return true;
+        for (size_t i = 0; i < exec->n_relays; i++)
+                if (exec->relays[i].runtime != INDEX_NONE && !node_is_sound_since(sim->nodes[exec->relays[i].runtime], exec->relays[i].usec))
+                        return true;
+        return false;
+}
+
+void oracle_on_work(Sim *sim, Node *node, const Mail *mail) {
+        Oracle *oracle = sim->oracle;
+        Exec *exec = record_find(oracle, mail->message.exec_id);
+        bool others = false;
+
+        sim_trace(sim, node, "begins %.*s attempt %" PRIu64 "%s", SLICE_ARG(mail->message.exec_id), mail->message.attempt,
+                  mail->is_timer ? " (timer)" : "");
+        if (!exec || mail->is_timer)
+                return;
+        for (size_t i = 0; i < exec->n_handlings; i++) {
+                const Handling *before = &exec->handlings[i];
+
+                others |= before->runtime != node->index || before->incarnation != node->incarnation;
+                if (before->runtime == node->index && before->incarnation == node->incarnation)
+                        sim_break(sim, "memory", "%s ran %s twice, as attempt %" PRIu64 " and %" PRIu64, node->name, exec->id.text,
+                                  before->attempt, mail->message.attempt);
+        }
+        /* One dispatcher process, one life: no fault excuses it. */
+        if (others && exec->options.retry == RETRY_NEVER && exec->n_reaches <= 1 && (exec->n_reaches == 0 || exec->reaches[0].life == 0))
+                sim_break(sim, "retry", "%s (never) is run by a second runtime: %s", exec->id.text, node->name);
+        else if (others && exec->options.retry != RETRY_ALWAYS && !has_excuse(oracle, exec))
+                sim_break(sim, "retry", "%s is run by a second runtime, %s, though nothing was lost", exec->id.text, node->name);
+        if (exec->n_handlings < HANDLINGS_MAX)
+                exec->handlings[exec->n_handlings++] = (Handling){
+                        .runtime = node->index, .incarnation = node->incarnation, .attempt = mail->message.attempt,
+                };
+}
+
+/* answers */
+
+void triggers_on_result(Oracle *oracle, Node *from, const Message *message) {
+        Ask *ask = &oracle->asks[message->meaning.ask];
+        Exec *exec = oracle->execs[ask->exec];
+
+        ask->n_published++;
+        if (from->kind == NODE_DISPATCHER) {
+                if (ask->dispatcher_usec == 0)
+                        ask->dispatcher_usec = oracle->sim->now;
+                end_life(exec, from);
+                for (size_t i = 0; i < exec->n_relays; i++)
+                        if (exec->relays[i].dispatcher == from->index)
+                                record_close(oracle, &exec->relays[i]);
+                return;
+        }
+        if (ask->runtime_usec == 0)
+                ask->runtime_usec = oracle->sim->now;
+        else
+                sim_count(oracle->sim, COUNT_FROM_MEMORY);
+        if (message->meaning.epoch != 0 && message->meaning.epoch <= from->runtime.dead_epoch)
+                sim_break(oracle->sim, "P2", "%s published a result of %s from epoch %" PRIu64 ", of whose end it had been told", from->name,
+                          exec->id.text, message->meaning.epoch);
+}
+
+static void count_answer(Sim *sim, const Meaning *meaning) {
+        static const struct {
+                ErrorCode code;
+                Count count;
+        } counts[] = {
+                { ERROR_DEADLINE_EXCEEDED, COUNT_DEADLINE },
+                { ERROR_OVERLOADED, COUNT_OVERLOADED },
+                { ERROR_RUNTIME_LOST, COUNT_RUNTIME_LOST },
+                { ERROR_NO_RUNTIME, COUNT_NO_RUNTIME },
+                { ERROR_AGENT_UNKNOWN, COUNT_AGENT_UNKNOWN },
+                { ERROR_INVALID_MESSAGE, COUNT_INVALID },
+        };
+
+        if (meaning->status == STATUS_SUCCESS)
+                sim_count(sim, COUNT_SUCCESS);
+        for (size_t i = 0; i < ELEMENTSOF(counts); i++)
+                if (meaning->code == counts[i].code)
+                        sim_count(sim, counts[i].count);
+}
+
+void triggers_on_answer(Oracle *oracle, Node *caller, const Message *message) {
+        Sim *sim = oracle->sim;
+        Ask *ask = &oracle->asks[message->meaning.ask];
+        const Exec *exec = oracle->execs[ask->exec];
+
+        if (++ask->n_received == 2)
+                sim_count(sim, COUNT_TWO_ANSWERS);
+        count_answer(sim, &message->meaning);
+        ask->last_code = message->meaning.code;
+        if (message->meaning.status != STATUS_SUCCESS)
+                return;
+        /* The same attempt's success twice is a duplicate, or an answer from memory. */
+        if (ask->success_runtime != INDEX_NONE && (ask->success_runtime != message->from ||
+            ask->success_attempt != message->meaning.attempt) && !has_excuse(oracle, exec))
+                sim_break(sim, "P2", "%s received two successes of %s, from %s and %s, though nothing was lost", caller->name,
+                          exec->id.text, sim->nodes[ask->success_runtime]->name, sim->nodes[message->from]->name);
+        ask->success_runtime = message->from;
+        ask->success_incarnation = message->from_incarnation;
+        ask->success_attempt = message->meaning.attempt;
+}
