@@ -54,6 +54,11 @@ static void on_verb(Dispatcher *d, const SubjectMatch *match, const InMessage *m
         verbs_on_request(d, match->first, message, now);
 }
 
+static void on_report(Dispatcher *d, const SubjectMatch *match, const InMessage *message, Instant now) {
+        (void)match;
+        dispatch_report(d, message, now);
+}
+
 static void on_registered(Dispatcher *d, const SubjectMatch *match, const InMessage *message, Instant now) {
         membership_on_registered(d, match->first, message, now);
 }
@@ -78,6 +83,7 @@ typedef struct Handler {
 static const Handler handlers[_SUBJECT_KIND_MAX] = {
         [SUBJECT_TRIGGER] = { .fn = on_trigger },
         [SUBJECT_DISPATCHER_VERB] = { .fn = on_verb, .limited = true },
+        [SUBJECT_DISPATCHER_REPORT] = { .fn = on_report, .limited = true },
         [SUBJECT_RUNTIME_REGISTERED] = { .fn = on_registered, .limited = true },
         [SUBJECT_RUNTIME_UPDATED] = { .fn = on_updated, .limited = true },
         [SUBJECT_RUNTIME_HEARTBEAT] = { .fn = on_heartbeat, .limited = true },
@@ -88,9 +94,7 @@ static const Handler handlers[_SUBJECT_KIND_MAX] = {
 static void on_inbox(Dispatcher *d, Slice rest, const InMessage *message, Instant now) {
         Slice token = rest.size > 2 ? slice_after(rest, 2) : SLICE_NONE;
 
-        if (slice_equal(rest, SLICE("report")))
-                dispatch_report(d, message, now);
-        else if (slice_starts_with(rest, SLICE("r.")))
+        if (slice_starts_with(rest, SLICE("r.")))
                 dispatch_relay_answer(d, token, /* was_check= */ false, message, now);
         else if (slice_starts_with(rest, SLICE("c.")))
                 dispatch_relay_answer(d, token, /* was_check= */ true, message, now);
@@ -240,6 +244,15 @@ static int make_text(char **ret, Slice prefix, const char *rest) {
         return asprintf(ret, "%.*s%s", SLICE_ARG(prefix), rest) < 0 ? -ENOMEM : 0;
 }
 
+static int make_report_subject(Dispatcher *d) {
+        _cleanup_(buffer_done) Buffer subject = {};
+
+        subject_build(&subject, d->prefix, SUBJECT_DISPATCHER_REPORT, d->id, SLICE_NONE);
+        d->report_subject = subject.failed ? NULL : slice_dup(buffer_slice(&subject));
+        return d->report_subject ? 0 : -ENOMEM;
+}
+
+/* Reports have a subject of their own, not one below the inbox: they are the hot ones among the answers. */
 static int make_subscriptions(Dispatcher *d) {
         static const struct {
                 const char *rest, *queue;
@@ -248,17 +261,17 @@ static int make_subscriptions(Dispatcher *d) {
                 { ".commands.agent_dispatcher.*", QUEUE_GROUP },
                 { ".events.agent.definition.*.*", NULL },
         };
-        int r = 0;
+        size_t n = ELEMENTSOF(wanted);
+        int r = make_report_subject(d);
 
-        for (size_t i = 0; r == 0 && i < ELEMENTSOF(wanted); i++) {
+        for (size_t i = 0; r == 0 && i < n; i++) {
                 r = make_text(&d->texts[i], d->prefix, wanted[i].rest);
                 d->subscriptions[i] = (NatsLinkSubscription){ .subject = d->texts[i], .queue = wanted[i].queue };
         }
         if (r == 0)
-                r = make_text(&d->texts[3], d->inbox, ".>");
-        d->subscriptions[3] = (NatsLinkSubscription){ .subject = d->texts[3] };
-        if (r == 0)
-                r = make_text(&d->report_subject, d->inbox, ".report");
+                r = make_text(&d->texts[n], d->inbox, ".>");
+        d->subscriptions[n] = (NatsLinkSubscription){ .subject = d->texts[n] };
+        d->subscriptions[n + 1] = (NatsLinkSubscription){ .subject = d->report_subject };
         return r;
 }
 

@@ -46,9 +46,9 @@ struct Dispatcher {
         DispatcherOptions options;
         Outbox *outbox; /* borrowed */
         Slice id, prefix, inbox;
-        char *report_subject; /* <inbox>.report */
+        char *report_subject;
         char *texts[4];       /* subjects of the subscriptions */
-        NatsLinkSubscription subscriptions[4];
+        NatsLinkSubscription subscriptions[5];
         Rng rng;
         Arena arena;   /* of the message that is being handled */
         Buffer scratch; /* for encoding what does not go into the outbox directly */
