@@ -15,6 +15,7 @@
 #include "common/log.h"
 #include "common/metrics.h"
 #include "common/nats_link.h"
+#include "common/rng.h"
 #include "dispatcherd/diag.h"
 #include "dispatcherd/dispatcher.h"
 #include "dispatcherd/settings.h"
@@ -34,7 +35,7 @@ typedef struct App {
         DispatcherOptions options;
         char hostname[ID_MAX + 1];
         char id[ID_MAX + 1];
-        char inbox[64];
+        char inbox[ID_MAX + 16];
         char shown_url[256];
 
         Daemon *daemon;
