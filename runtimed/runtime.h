@@ -14,6 +14,8 @@
 #include "common/nats_link.h"
 #include "common/outbox.h"
 #include "proto/cc.h"
+#include "proto/error_code.h"
+#include "proto/wire_error.h"
 #include "runtimed/run.h"
 
 typedef struct Runtime Runtime;
@@ -37,6 +39,10 @@ typedef struct RuntimeOptions {
         uint64_t report_delay_usec;               /* reports are gathered for at most so long */
         unsigned events;                          /* as EventsWanted in the dispatcher: 0 all, 1 verbose, 2 outcomes, 3 none */
         bool allow_forbidden_topics;              /* results may go below the prefix */
+
+        uint64_t max_in_flight_bytes;             /* held by executions that are not answered; 0: no limit */
+        const char *http_address;                 /* for control.status; NULL: none */
+        const Behavior *const *behaviors;         /* NULL-terminated; NULL: the built-in ones */
 } RuntimeOptions;
 
 /* `outbox` is borrowed for the runtime's life. */
@@ -48,8 +54,23 @@ DEFINE_CLEANUP(Runtime *, runtime_free);
 /* The subscriptions its edge must hold; borrowed for the runtime's life. */
 const NatsLinkSubscription *runtime_subscriptions(const Runtime *runtime, size_t *ret_n);
 
-/* Creates and starts an agent from the text of its definition (DESIGN §7). The error names field, value and limit. */
+enum {
+        RUNTIME_E_OK,
+
+        RUNTIME_E_REFUSED, /* `ret_code` and `ret_error` say why */
+};
+
+/*
+ * Creates and starts an agent from the text of its definition (DESIGN §7). The error names field, value and limit. One whose
+ * init fails leaves nothing behind. Returns 0, RUNTIME_E_REFUSED, -ENOMEM.
+ */
 int runtime_create_agent(Runtime *runtime, Slice definition, Instant now, ErrorCode *ret_code, WireError *ret_error);
+
+/* A new definition for an agent that exists: takes effect when what its behaviour has begun is done; the mailbox stays. */
+int runtime_change_agent(Runtime *runtime, Slice definition, Instant now, ErrorCode *ret_code, WireError *ret_error);
+
+/* Takes no more work for it, works off what it holds, then forgets it. RUNTIME_E_REFUSED: there is no such agent. */
+int runtime_delete_agent(Runtime *runtime, Slice agent_id, Instant now);
 
 /* what happened */
 
@@ -79,9 +100,16 @@ bool runtime_was_replaced(const Runtime *runtime);
 /* what it knows */
 
 bool runtime_is_registered(const Runtime *runtime); /* a dispatcher took the current registration */
+bool runtime_has_heard(const Runtime *runtime);     /* ... or NATS said that there is no dispatcher to take it */
 uint64_t runtime_epoch(const Runtime *runtime);
 size_t runtime_n_agents(const Runtime *runtime);
 size_t runtime_n_in_flight(const Runtime *runtime);
+
+/* What a stop at its deadline could not finish: given back to dispatchers, and answered as cut short. */
+void runtime_stop_counts(const Runtime *runtime, size_t *ret_handed_back, size_t *ret_cut_short);
+
+/* A reload: limits, intervals and events may change; texts, ids and the memory's size keep their old values. */
+void runtime_set_options(Runtime *runtime, const RuntimeOptions *options);
 void runtime_metrics(const Runtime *runtime, Buffer *buffer);
 
 /* For the simulator and tests: NULL, or a sentence that says which internal invariant is broken. */

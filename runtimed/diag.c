@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The log of compozy-runtimed, to be read as a text: subject first, past tense, ids as they stand on the wire.
+ */
+
+#include <string.h>
+
+#include "runtimed/diag.h"
+
+#define BURST 5 /* lines of one kind in 10 s that a peer can cause */
+
+static bool may_pass(LogLimit *limit, uint64_t now, uint32_t *ret_left_out) {
+        *ret_left_out = 0;
+        return log_level() >= LOG_DEBUG || log_limit_pass(limit, BURST, now, ret_left_out);
+}
+
+void diag_ready(const char *runtime_id, uint64_t epoch, size_t n_agents, bool is_registered, const char *http_address) {
+        log_line(LOG_NOTICE, MSG_RUNTIME_READY,
+                FIELDS(F_STR("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch), F_U64("AGENTS", n_agents), F_STR("HTTP", http_address)),
+                "Runtime %s was ready with %zu agents (%s, http %s)", runtime_id, n_agents,
+                is_registered ? "registered" : "no dispatcher answered yet", http_address);
+}
+
+void diag_stopping(const char *runtime_id, size_t n_in_flight, uint64_t timeout_usec) {
+        log_line(LOG_NOTICE, MSG_RUNTIME_STOPPING, FIELDS(F_STR("RUNTIME_ID", runtime_id), F_U64("IN_FLIGHT", n_in_flight)),
+                "Runtime %s was asked to stop and had %zu executions to finish, at most %.1f s", runtime_id, n_in_flight,
+                (double)timeout_usec / 1e6);
+}
+
+void diag_stopped(const char *runtime_id, size_t n_handed_back, size_t n_cut_short) {
+        log_line(LOG_NOTICE, MSG_RUNTIME_STOPPED,
+                FIELDS(F_STR("RUNTIME_ID", runtime_id), F_U64("HANDED_BACK", n_handed_back), F_U64("CUT_SHORT", n_cut_short)),
+                "Runtime %s stopped; %zu executions were handed back, %zu cut short", runtime_id, n_handed_back, n_cut_short);
+}
+
+void diag_failed(const char *what, int error) {
+        log_line(LOG_ERR, NULL, FIELDS(F_U64("ERRNO", (uint64_t)-error)), "%s failed: %s", what, strerror(-error));
+}
+
+void diag_workers_stuck(void) {
+        log_line(LOG_WARNING, NULL, NO_FIELDS, "A behaviour did not return, so the process left without it");
+}
+
+/* Coming and going of the connection has lines of its own. */
+void diag_session_state(Slice runtime_id, uint64_t epoch, SessionState from, SessionState to) {
+        const char *f = session_state_name(from), *t = session_state_name(to);
+        const bool is_news = to == SESSION_REGISTERED || to == SESSION_QUIET || to == SESSION_LEFT;
+
+        log_line(is_news ? LOG_INFO : LOG_DEBUG, MSG_RUNTIME_SESSION,
+                FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch), F_STR("FROM", f), F_STR("TO", t)),
+                "Runtime %.*s went from %s to %s (epoch %llu)", SLICE_ARG(runtime_id), f, t, (unsigned long long)epoch);
+}
+
+void diag_session_declared_dead(Slice runtime_id, uint64_t old_epoch, uint64_t epoch) {
+        log_line(LOG_WARNING, MSG_RUNTIME_DECLARED_DEAD,
+                FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("OLD_EPOCH", old_epoch), F_U64("EPOCH", epoch)),
+                "Runtime %.*s was declared dead while alive and registered again with epoch %llu", SLICE_ARG(runtime_id),
+                (unsigned long long)epoch);
+}
+
+void diag_session_replaced(Slice runtime_id, uint64_t epoch, uint64_t other_epoch) {
+        log_line(LOG_ERR, MSG_RUNTIME_REPLACED,
+                FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch), F_U64("OTHER_EPOCH", other_epoch)),
+                "Runtime %.*s was replaced: another process runs under this id with epoch %llu, ours was %llu; leaving",
+                SLICE_ARG(runtime_id), (unsigned long long)other_epoch, (unsigned long long)epoch);
+}
+
+void diag_session_doubtful(Slice runtime_id, uint64_t silent_usec, uint64_t limit_usec) {
+        log_line(LOG_WARNING, MSG_RUNTIME_STALLED,
+                FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("SILENT_MS", silent_usec / 1000)),
+                "Runtime %.*s was silent for %.1f s (limit %.1f s) and takes no work until a dispatcher has answered", SLICE_ARG(runtime_id),
+                (double)silent_usec / 1e6, (double)limit_usec / 1e6);
+}
+
+void diag_superseded(Slice runtime_id, size_t n_withheld) {
+        log_line(LOG_WARNING, NULL, FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("WITHHELD", n_withheld)),
+                "Runtime %.*s withheld %zu executions of an epoch that is over", SLICE_ARG(runtime_id), n_withheld);
+}
+
+void diag_draining(Slice runtime_id, bool is_draining, size_t n_in_flight) {
+        log_line(LOG_NOTICE, NULL, FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("IN_FLIGHT", n_in_flight)),
+                is_draining ? "Runtime %.*s began to drain with %zu executions in flight" :
+                              "Runtime %.*s took work again with %zu executions in flight",
+                SLICE_ARG(runtime_id), n_in_flight);
+}
+
+void diag_registration_refused(Slice runtime_id, Slice code, Slice message, LogLimit *limit, uint64_t now) {
+        uint32_t left_out;
+
+        if (!may_pass(limit, now, &left_out))
+                return;
+
+        log_line(LOG_WARNING, NULL, FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_SLICE("CODE", code), F_U64("LEFT_OUT", left_out)),
+                "Registration of %.*s was refused with %.*s: %.*s", SLICE_ARG(runtime_id), SLICE_ARG(code), SLICE_ARG(message));
+}
+
+/* Agents come by the hundred thousand: one line each only for who asks for it. */
+void diag_agent_state(Slice agent_id, AgentState from, AgentState to) {
+        const char *f = agent_state_name(from), *t = agent_state_name(to);
+
+        log_line(LOG_DEBUG, NULL, FIELDS(F_SLICE("AGENT_ID", agent_id), F_STR("FROM", f), F_STR("TO", t)),
+                "Agent %.*s went from %s to %s", SLICE_ARG(agent_id), f, t);
+}
+
+void diag_agent_init_failed(Slice agent_id, const char *why) {
+        log_line(LOG_ERR, MSG_AGENT_FAILED, FIELDS(F_SLICE("AGENT_ID", agent_id)), "Agent %.*s could not be started: %s",
+                SLICE_ARG(agent_id), why);
+}
+
+void diag_agent_replaced(Slice agent_id, const char *why_not) {
+        if (why_not)
+                log_line(LOG_ERR, MSG_AGENT_FAILED, FIELDS(F_SLICE("AGENT_ID", agent_id)),
+                        "Agent %.*s kept its old definition, as the new one failed: %s", SLICE_ARG(agent_id), why_not);
+        else
+                log_line(LOG_INFO, NULL, FIELDS(F_SLICE("AGENT_ID", agent_id)), "Agent %.*s took its new definition",
+                        SLICE_ARG(agent_id));
+}
+
+void diag_agent_blocks(Slice agent_id, uint64_t usec) {
+        log_line(LOG_WARNING, MSG_AGENT_BLOCKS_WORKER, FIELDS(F_SLICE("AGENT_ID", agent_id), F_U64("MS", usec / 1000)),
+                "Agent %.*s has held its worker for %llu ms with one message", SLICE_ARG(agent_id), (unsigned long long)(usec / 1000));
+}
+
+void diag_definition_refused(const char *file, const char *why) {
+        log_line(LOG_ERR, MSG_AGENT_DEFINITION_REFUSED, FIELDS(F_STR("FILE", file)), "Agent definition %s was refused: %s", file, why);
+}
+
+void diag_definition_changed(const char *file, Slice agent_id, const char *what) {
+        log_line(LOG_INFO, NULL, FIELDS(F_STR("FILE", file), F_SLICE("AGENT_ID", agent_id)), "Agent %.*s was %s by %s",
+                SLICE_ARG(agent_id), what, file);
+}
+
+void diag_agents_dir(const char *directory, int error) {
+        log_line(LOG_ERR, MSG_AGENT_DEFINITION_REFUSED, FIELDS(F_STR("DIRECTORY", directory)),
+                "Directory %s of agent definitions could not be read: %s", directory, strerror(-error));
+}
+
+void diag_message_invalid(Slice subject, const char *why, LogLimit *limit, uint64_t now) {
+        uint32_t left_out;
+
+        if (!may_pass(limit, now, &left_out))
+                return;
+
+        log_line(LOG_WARNING, NULL, FIELDS(F_SLICE("SUBJECT", subject), F_U64("LEFT_OUT", left_out)),
+                "Message on %.*s was refused: %s", SLICE_ARG(subject), why);
+}
+
+void diag_trigger_refused(Slice agent_id, Slice exec_id, ErrorCode code, LogLimit *limit, uint64_t now) {
+        uint32_t left_out;
+
+        if (!may_pass(limit, now, &left_out))
+                return;
+
+        log_line(LOG_INFO, MSG_RUNTIME_SHEDS,
+                FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("EXEC_ID", exec_id), F_STR("OUTCOME", error_code_name(code)),
+                        F_U64("LEFT_OUT", left_out)),
+                "Execution %.*s of agent %.*s was refused with %s", SLICE_ARG(exec_id), SLICE_ARG(agent_id), error_code_name(code));
+}
+
+void diag_execution(Slice agent_id, Slice exec_id, Slice correlation_id, const char *what) {
+        log_line(LOG_DEBUG, NULL,
+                FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("EXEC_ID", exec_id), F_SLICE("CORRELATION_ID", correlation_id),
+                        F_STR("OUTCOME", what)),
+                "Execution %.*s of agent %.*s: %s", SLICE_ARG(exec_id), SLICE_ARG(agent_id), what);
+}
+
+void diag_execution_withheld(Slice agent_id, Slice exec_id, const char *why) {
+        log_line(LOG_DEBUG, NULL, FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("EXEC_ID", exec_id), F_STR("OUTCOME", "withheld")),
+                "Answer of execution %.*s of agent %.*s was withheld: %s", SLICE_ARG(exec_id), SLICE_ARG(agent_id), why);
+}
+
+void diag_link_up(const char *url, const char *server_version, uint64_t max_payload) {
+        log_line(LOG_INFO, MSG_LINK_UP, FIELDS(F_STR("URL", url), F_STR("VERSION", server_version), F_U64("MAX_PAYLOAD", max_payload)),
+                "NATS at %s was connected (nats-server %s)", url, server_version);
+}
+
+void diag_link_down(const char *why) {
+        log_line(LOG_WARNING, MSG_LINK_DOWN, NO_FIELDS, "NATS was lost: %s", why);
+}
+
+void diag_link_error(const char *why, LogLimit *limit, uint64_t now) {
+        uint32_t left_out;
+
+        if (!may_pass(limit, now, &left_out))
+                return;
+
+        log_line(LOG_WARNING, NULL, FIELDS(F_U64("LEFT_OUT", left_out)), "NATS reported: %s", why);
+}
+
+void diag_link_waiting(const char *url) {
+        log_line(LOG_WARNING, MSG_LINK_DOWN, FIELDS(F_STR("URL", url)), "NATS at %s was not there yet; waiting for it", url);
+}
+
+void diag_publish_refused(uint64_t n, LogLimit *limit, uint64_t now) {
+        uint32_t left_out;
+
+        if (!may_pass(limit, now, &left_out))
+                return;
+
+        log_line(LOG_WARNING, MSG_RUNTIME_SHEDS, FIELDS(F_U64("MESSAGES", n), F_U64("LEFT_OUT", left_out)),
+                "The connection to NATS took %llu messages less than we had", (unsigned long long)n);
+}
+
+void diag_reloaded(size_t n_created, size_t n_changed, size_t n_removed, size_t n_refused) {
+        log_line(LOG_NOTICE, MSG_CONFIG_RELOADED, NO_FIELDS,
+                "Configuration was read again: %zu agents created, %zu changed, %zu removed, %zu definitions refused", n_created,
+                n_changed, n_removed, n_refused);
+}
+
+void diag_reload_refused(const char *why) {
+        log_line(LOG_ERR, MSG_CONFIG_RELOADED, NO_FIELDS, "Configuration kept its old values: %s", why);
+}
+
+void diag_reload_ignored(const char *key) {
+        log_line(LOG_WARNING, NULL, FIELDS(F_STR("KEY", key)), "A new value of %s takes effect with the next start only", key);
+}
+
+void diag_http_failed(const char *listen, int error) {
+        log_line(LOG_ERR, NULL, FIELDS(F_STR("LISTEN", listen)), "HTTP could not listen on %s: %s", listen, strerror(-error));
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Diag: every sentence that compozy-runtimed logs.
+ *
+ * Any function may be called with the log closed (tests, simulator). What a peer can cause at will is debug, or comes
+ * with a LogLimit that its caller owns.
+ */
+
+#include "common/log.h"
+#include "proto/cc.h"
+#include "proto/error_code.h"
+#include "proto/slice.h"
+#include "runtimed/agent.h"
+#include "runtimed/session.h"
+
+/* what an operator acts on; each has a paragraph in the journal catalog */
+#define MSG_RUNTIME_READY "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d701"
+#define MSG_RUNTIME_STOPPING "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d702"
+#define MSG_RUNTIME_STOPPED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d703"
+#define MSG_RUNTIME_DECLARED_DEAD "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d704"
+#define MSG_RUNTIME_REPLACED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d705"
+#define MSG_RUNTIME_STALLED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d706"
+#define MSG_RUNTIME_SESSION "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d707"
+#define MSG_AGENT_DEFINITION_REFUSED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d708"
+#define MSG_AGENT_FAILED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d709"
+#define MSG_AGENT_BLOCKS_WORKER "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70a"
+#define MSG_LINK_UP "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70b"
+#define MSG_LINK_DOWN "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70c"
+#define MSG_RUNTIME_SHEDS "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70d"
+#define MSG_CONFIG_RELOADED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70e"
+
+/* the runtime and its session */
+
+void diag_ready(const char *runtime_id, uint64_t epoch, size_t n_agents, bool is_registered, const char *http_address);
+void diag_stopping(const char *runtime_id, size_t n_in_flight, uint64_t timeout_usec);
+void diag_stopped(const char *runtime_id, size_t n_handed_back, size_t n_cut_short);
+void diag_failed(const char *what, int error);
+void diag_workers_stuck(void);
+void diag_session_state(Slice runtime_id, uint64_t epoch, SessionState from, SessionState to);
+void diag_session_declared_dead(Slice runtime_id, uint64_t old_epoch, uint64_t epoch);
+void diag_session_replaced(Slice runtime_id, uint64_t epoch, uint64_t other_epoch);
+void diag_session_doubtful(Slice runtime_id, uint64_t silent_usec, uint64_t limit_usec);
+void diag_superseded(Slice runtime_id, size_t n_withheld);
+void diag_draining(Slice runtime_id, bool is_draining, size_t n_in_flight);
+void diag_registration_refused(Slice runtime_id, Slice code, Slice message, LogLimit *limit, uint64_t now);
+
+/* agents */
+
+void diag_agent_state(Slice agent_id, AgentState from, AgentState to);
+void diag_agent_init_failed(Slice agent_id, const char *why);
+void diag_agent_replaced(Slice agent_id, const char *why_not);
+void diag_agent_blocks(Slice agent_id, uint64_t usec);
+void diag_definition_refused(const char *file, const char *why);
+void diag_definition_changed(const char *file, Slice agent_id, const char *what);
+void diag_agents_dir(const char *directory, int error);
+
+/* messages */
+
+void diag_message_invalid(Slice subject, const char *why, LogLimit *limit, uint64_t now);
+void diag_trigger_refused(Slice agent_id, Slice exec_id, ErrorCode code, LogLimit *limit, uint64_t now);
+void diag_execution(Slice agent_id, Slice exec_id, Slice correlation_id, const char *what);
+void diag_execution_withheld(Slice agent_id, Slice exec_id, const char *why);
+
+/* the edge */
+
+void diag_link_up(const char *url, const char *server_version, uint64_t max_payload);
+void diag_link_down(const char *why);
+void diag_link_error(const char *why, LogLimit *limit, uint64_t now);
+void diag_link_waiting(const char *url);
+void diag_publish_refused(uint64_t n, LogLimit *limit, uint64_t now);
+void diag_reloaded(size_t n_created, size_t n_changed, size_t n_removed, size_t n_refused);
+void diag_reload_refused(const char *why);
+void diag_reload_ignored(const char *key);
+void diag_http_failed(const char *listen, int error);

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * What an execution keeps of its trigger is copied into one block that is recycled with it, so that accepting a trigger costs, once warm,
+ * a few memcpy and a hash insert. Blocks above KEEP_BYTES are given back: one large message must not be held on to for ever.
+ */
+
+#include "common/outbox.h"
+#include "runtimed/execution.h"
+
+#define RECYCLED_MAX 1024 /* the default of max_in_flight */
+#define KEEP_BYTES 4096
+
+static void execution_destroy(Execution *execution) {
+        buffer_done(&execution->mail.reply.output);
+        free(execution->storage);
+        free(execution);
+}
+
+void executions_done(Executions *executions) {
+        while (executions->first)
+                executions_remove(executions, executions->first);
+
+        while (executions->recycled) {
+                Execution *execution = executions->recycled;
+
+                executions->recycled = execution->next;
+                execution_destroy(execution);
+        }
+        *executions = (Executions){};
+}
+
+static Execution *take_blank(Executions *executions) {
+        Execution *execution = executions->recycled;
+
+        if (!execution)
+                return calloc(1, sizeof(*execution));
+
+        executions->recycled = execution->next;
+        executions->n_recycled--;
+        return execution;
+}
+
+/* Everything but memory that can be used again. */
+static void make_blank(Execution *execution) {
+        Buffer output = execution->mail.reply.output;
+        char *storage = execution->storage;
+        size_t storage_size = execution->storage_size;
+
+        *execution = (Execution){ .storage = storage, .storage_size = storage_size };
+        execution->mail.reply.output = output;
+        atomic_init(&execution->mail.called_off, false);
+        deadline_init(&execution->deadline, DEADLINE_EXECUTION);
+        execution->asker.execution = execution;
+}
+
+static void recycle(Executions *executions, Execution *execution) {
+        if (executions->n_recycled >= RECYCLED_MAX) {
+                execution_destroy(execution);
+                return;
+        }
+
+        if (execution->storage_size > KEEP_BYTES) {
+                free(TAKE_PTR(execution->storage));
+                execution->storage_size = 0;
+        }
+        if (execution->mail.reply.output.capacity > KEEP_BYTES)
+                buffer_done(&execution->mail.reply.output);
+
+        execution->next = executions->recycled;
+        executions->recycled = execution;
+        executions->n_recycled++;
+}
+
+static Slice store(Execution *execution, Slice text) {
+        Slice copy = { execution->storage + execution->n_stored, text.size };
+
+        if (!text.data)
+                return SLICE_NONE;
+
+        assert(execution->n_stored + text.size <= execution->storage_size);
+        if (text.size > 0)
+                memcpy(execution->storage + execution->n_stored, text.data, text.size);
+        execution->n_stored += text.size;
+        return copy;
+}
+
+/* "Name: value\r\n" for what passes through; nothing else of the headers is kept. */
+static size_t trace_size(Slice name, Slice value) {
+        return value.data ? name.size + 2 + value.size + 2 : 0;
+}
+
+static void store_trace(Execution *execution, Slice name, Slice value) {
+        if (!value.data)
+                return;
+
+        (void)store(execution, name);
+        (void)store(execution, SLICE(": "));
+        (void)store(execution, value);
+        (void)store(execution, SLICE("\r\n"));
+}
+
+static int reserve(Execution *execution, size_t size) {
+        char *storage;
+
+        if (execution->storage_size >= size)
+                return 0;
+
+        size = MAX_OF(size, (size_t)512);
+        storage = realloc(execution->storage, size);
+        if (!storage)
+                return -ENOMEM;
+
+        execution->storage = storage;
+        execution->storage_size = size;
+        return 0;
+}
+
+static int copy_trigger(Execution *execution, const Trigger *trigger, Slice headers, Slice reply_to) {
+        Slice input = trigger->input.data ? trigger->input : SLICE("null");
+        Slice parent = SLICE_NONE, state = SLICE_NONE;
+        size_t traces;
+        int r;
+
+        if (headers.size > 0) {
+                parent = headers_get(headers, SLICE("traceparent"));
+                state = headers_get(headers, SLICE("tracestate"));
+        }
+        traces = trace_size(SLICE("traceparent"), parent) + trace_size(SLICE("tracestate"), state);
+
+        r = reserve(execution, trigger->workflow_id.size + trigger->workflow_exec_id.size + trigger->metadata.correlation_id.size +
+                                       reply_to.size + input.size + traces);
+        if (r < 0)
+                return r;
+
+        execution->workflow_id = store(execution, trigger->workflow_id);
+        execution->workflow_exec_id = store(execution, trigger->workflow_exec_id);
+        execution->correlation_id = store(execution, trigger->metadata.correlation_id);
+        execution->asker.reply_to = store(execution, reply_to);
+        execution->mail.message.input = store(execution, input);
+
+        if (traces > 0) {
+                execution->headers = (Slice){ execution->storage + execution->n_stored, traces };
+                store_trace(execution, SLICE("traceparent"), parent);
+                store_trace(execution, SLICE("tracestate"), state);
+        }
+        return 0;
+}
+
+static void link_execution(Executions *executions, Execution *execution) {
+        execution->previous = executions->last;
+        if (executions->last)
+                executions->last->next = execution;
+        else
+                executions->first = execution;
+        executions->last = execution;
+        executions->n++;
+        executions->n_bytes += execution->mail.n_bytes;
+}
+
+Execution *executions_add(Executions *executions, const Trigger *trigger, Slice headers, Slice reply_to, Instant now) {
+        Execution *execution = take_blank(executions);
+
+        if (!execution)
+                return NULL;
+
+        make_blank(execution);
+        execution->id = id_of(trigger->agent_exec_id);
+        execution->accepted_usec = now.usec;
+        execution->expires_usec = execution->wake_usec = USEC_NEVER;
+        if (copy_trigger(execution, trigger, headers, reply_to) < 0) {
+                recycle(executions, execution);
+                return NULL;
+        }
+
+        execution->mail.message.exec_id = id_slice(&execution->id);
+        execution->mail.message.attempt = trigger->dispatch.attempt;
+        execution->mail.n_bytes = execution->n_stored + sizeof(*execution);
+
+        HASH_ADD(hh, executions->by_id, id.text, execution->id.size, execution);
+        if (!execution->hh.tbl) {
+                recycle(executions, execution);
+                return NULL;
+        }
+
+        link_execution(executions, execution);
+        return execution;
+}
+
+void executions_forget(Executions *executions, Execution *execution) {
+        if (!execution->hh.tbl)
+                return;
+
+        HASH_DEL(executions->by_id, execution);
+        execution->hh.tbl = NULL;
+}
+
+void executions_remove(Executions *executions, Execution *execution) {
+        executions_forget(executions, execution);
+
+        if (execution->previous)
+                execution->previous->next = execution->next;
+        else
+                executions->first = execution->next;
+        if (execution->next)
+                execution->next->previous = execution->previous;
+        else
+                executions->last = execution->previous;
+        executions->n--;
+        executions->n_bytes -= execution->mail.n_bytes;
+
+        while (execution->asker.next) {
+                Asker *asker = execution->asker.next;
+
+                execution->asker.next = asker->next;
+                free(asker);
+        }
+
+        recycle(executions, execution);
+}
+
+Execution *executions_find(const Executions *executions, Slice exec_id) {
+        Execution *execution;
+
+        HASH_FIND(hh, executions->by_id, exec_id.data, exec_id.size, execution);
+        return execution;
+}
+
+Asker *execution_add_asker(Execution *execution, Slice reply_to, uint64_t attempt) {
+        Asker *last = &execution->asker;
+        size_t n = 1;
+        Asker *asker;
+
+        for (; last->next; last = last->next)
+                n++;
+        if (n >= ASKERS_MAX)
+                return NULL;
+
+        asker = calloc(1, sizeof(*asker) + reply_to.size);
+        if (!asker)
+                return NULL;
+
+        asker->execution = execution;
+        asker->attempt = attempt;
+        if (reply_to.data) {
+                char *text = (char *)(asker + 1);
+
+                memcpy(text, reply_to.data, reply_to.size);
+                asker->reply_to = (Slice){ text, reply_to.size };
+        }
+        last->next = asker;
+        return asker;
+}
+
+const char *execution_phase_name(ExecutionPhase phase) {
+        static const char *const names[_PHASE_MAX] = {
+                [PHASE_NONE] = "none",
+                [PHASE_QUEUED] = "queued",
+                [PHASE_OUT] = "running",
+                [PHASE_SETTLING] = "settling",
+                [PHASE_DEFERRED] = "deferred",
+                [PHASE_HELD] = "held",
+                [PHASE_ABANDONED] = "abandoned",
+        };
+
+        assert(phase < _PHASE_MAX);
+        return names[phase];
+}

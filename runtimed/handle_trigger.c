@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * What becomes of a trigger that arrives: docs/protocol.md, "A trigger's life".
+ *
+ * Order of the questions matters. Is it for this epoch? Do we have it already (then the truth is told, whatever else holds)? May we take
+ * anything at all? Is there room? Does the agent take it? A relayed trigger that is not taken is refused with a report, so that its
+ * dispatcher places it elsewhere; one that came by hand is answered.
+ *
+ * Nothing is published to a subject that a result may not go to, reports included: else whoever can reach our trigger subject could
+ * make us publish commands in our name.
+ */
+
+#include <stdio.h>
+
+#include "runtimed/core.h"
+#include "runtimed/diag.h"
+
+/* A trigger on its way in. */
+typedef struct Arrival {
+        const InMessage *message;
+        Trigger trigger;
+        Reporter *reporter; /* NULL: came by hand */
+        Slice reply_to;     /* absent: nowhere */
+        Id made_up;         /* the execution's id when it came without */
+} Arrival;
+
+static bool may_publish_to(const Runtime *runtime, Slice subject) {
+        if (runtime->options.allow_forbidden_topics)
+                return subject_is_valid(subject);
+        return subject_may_receive_result(runtime->prefix, subject);
+}
+
+static void refuse(Runtime *runtime, Arrival *arrival, ErrorCode code, const char *why, Instant now) {
+        const Trigger *trigger = &arrival->trigger;
+
+        runtime->counters.refused[code]++;
+        diag_trigger_refused(trigger->agent_id, trigger->agent_exec_id, code, &runtime->refused_limit, now.usec);
+
+        if (arrival->reporter) {
+                ExecutionReport report = {
+                        .exec_id = trigger->agent_exec_id,
+                        .attempt = trigger->dispatch.attempt,
+                        .state = EXECUTION_REFUSED,
+                        .code = (unsigned)code,
+                };
+
+                reporter_add(&runtime->reporters, arrival->reporter, &report, now);
+        } else if (arrival->reply_to.data) {
+                core_answer_refusal(runtime, trigger, arrival->reply_to, code, why ? why : error_code_meaning(code), now);
+        }
+}
+
+/* repeats */
+
+static void tell_where_it_stands(Runtime *runtime, Execution *execution, Arrival *arrival, Instant now) {
+        const uint64_t attempt = arrival->trigger.dispatch.attempt;
+        Asker *asker;
+
+        for (asker = &execution->asker; asker; asker = asker->next)
+                if (asker->reporter == arrival->reporter &&
+                    (!arrival->reply_to.data || slice_equal(asker->reply_to, arrival->reply_to)))
+                        break;
+
+        if (!asker) {
+                asker = execution_add_asker(execution, arrival->reply_to, attempt);
+                if (!asker) {
+                        refuse(runtime, arrival, ERROR_LIMIT_EXCEEDED, "too many ask for this execution", now);
+                        return;
+                }
+                if (arrival->reporter)
+                        reporter_hold(arrival->reporter, asker);
+        }
+
+        asker->attempt = MAX_OF(asker->attempt, attempt);
+        reporter_note(&runtime->reporters, asker);
+}
+
+static void answer_from_memory(Runtime *runtime, const Remembered *remembered, Arrival *arrival, Instant now) {
+        runtime->counters.memory_hits++;
+        diag_execution(arrival->trigger.agent_id, arrival->trigger.agent_exec_id, SLICE_NONE, "answered from memory");
+
+        if (arrival->reply_to.data && remembered->body.data)
+                core_publish_copy(runtime, arrival->reply_to, remembered->headers, remembered->body);
+
+        if (arrival->reporter) {
+                ExecutionReport report = {
+                        .exec_id = arrival->trigger.agent_exec_id,
+                        .attempt = arrival->trigger.dispatch.attempt,
+                        .state = EXECUTION_DONE,
+                        .status = remembered->status,
+                        .code = (unsigned)remembered->code,
+                };
+
+                reporter_add(&runtime->reporters, arrival->reporter, &report, now);
+        }
+}
+
+static bool is_repeat(Runtime *runtime, Arrival *arrival, Instant now) {
+        Slice exec_id = arrival->trigger.agent_exec_id;
+        Execution *execution = executions_find(&runtime->executions, exec_id);
+        Remembered remembered;
+
+        if (execution) {
+                tell_where_it_stands(runtime, execution, arrival, now);
+                return true;
+        }
+        if (memory_find(runtime->memory, exec_id, &remembered)) {
+                answer_from_memory(runtime, &remembered, arrival, now);
+                return true;
+        }
+        return false;
+}
+
+/* may we? */
+
+/* The relay's first sending, by our clock, was so long ago. Might we have had it and forgotten it? */
+static bool memory_falls_short(const Runtime *runtime, const Trigger *trigger, Instant now) {
+        const uint64_t age_usec = MIN_OF(trigger->dispatch.age_ms, UINT64_MAX / USEC_PER_MSEC / 2) * USEC_PER_MSEC;
+
+        return age_usec > 0 && !memory_reaches(runtime->memory, now.usec > age_usec ? now.usec - age_usec : 0);
+}
+
+static bool is_overloaded(const Runtime *runtime, const Arrival *arrival) {
+        const uint64_t bytes_max = runtime->options.max_in_flight_bytes;
+
+        if (runtime->executions.n >= runtime->options.max_in_flight)
+                return true;
+        return bytes_max > 0 && runtime->executions.n_bytes + arrival->message->body.size > bytes_max;
+}
+
+static ErrorCode why_not(const Runtime *runtime, const Arrival *arrival, const Agent *agent, Instant now) {
+        if (arrival->reporter) {
+                if (runtime->session.is_doubtful || memory_falls_short(runtime, &arrival->trigger, now))
+                        return ERROR_RUNTIME_LOST;
+                if (!session_is_up(&runtime->session))
+                        return ERROR_RUNTIME_LOST;
+                if (runtime->session.state == SESSION_QUIET)
+                        return ERROR_RUNTIME_DRAINING;
+        }
+        if (runtime->is_draining)
+                return ERROR_RUNTIME_DRAINING;
+        if (is_overloaded(runtime, arrival))
+                return ERROR_OVERLOADED;
+        if (!agent)
+                return ERROR_AGENT_NOT_FOUND;
+        if (agent->state == AGENT_FAILED)
+                return ERROR_AGENT_FAILED;
+        return agent->state == AGENT_RUNNING ? ERROR_NONE : ERROR_AGENT_STOPPED;
+}
+
+/* taking it */
+
+static uint64_t deadline_ms(const Trigger *trigger) {
+        if (trigger->dispatch.present)
+                return MIN_OF(trigger->dispatch.deadline_ms, (uint64_t)DEADLINE_MS_MAX);
+        return trigger->deadline_ms > 0 ? trigger->deadline_ms : DEADLINE_MS_DEFAULT;
+}
+
+/* An execution as it is before it is anywhere. NULL: memory is out. */
+static Execution *take(Runtime *runtime, Arrival *arrival, Agent *agent, Instant now) {
+        Execution *execution;
+
+        execution = executions_add(&runtime->executions, &arrival->trigger, arrival->message->headers, arrival->reply_to, now);
+        if (!execution)
+                return NULL;
+
+        execution->agent = agent;
+        execution->epoch = runtime->session.epoch;
+        execution->mail.message.agent_id = agent_id_slice(agent);
+        execution->asker.attempt = arrival->trigger.dispatch.attempt;
+        execution->expires_usec = now.usec + deadline_ms(&arrival->trigger) * USEC_PER_MSEC;
+        if (arrival->reporter)
+                reporter_hold(arrival->reporter, &execution->asker);
+        return execution;
+}
+
+static void drop_oldest(Runtime *runtime, Agent *agent, size_t n_bytes, Instant now) {
+        while (!mailbox_has_room(&agent->mailbox, n_bytes)) {
+                Mail *oldest = mailbox_oldest(&agent->mailbox);
+
+                runtime->counters.shed++;
+                agent->n_shed++;
+                core_fail(runtime, execution_of_mail(oldest), ERROR_MAILBOX_FULL, "dropped for newer messages: the mailbox is full", now);
+        }
+}
+
+/* Into the mailbox, or what the overflow policy says instead. */
+static void deliver(Runtime *runtime, Execution *execution, Arrival *arrival, Instant now) {
+        Agent *agent = execution->agent;
+
+        if (agent->definition->overflow == OVERFLOW_DROP_OLDEST)
+                drop_oldest(runtime, agent, execution->mail.n_bytes, now);
+
+        if (mailbox_push(&agent->mailbox, &execution->mail) == 0) {
+                execution->phase = PHASE_QUEUED;
+                runtime->n_queued++;
+                core_arm_execution(runtime, execution);
+                reporter_note(&runtime->reporters, &execution->asker);
+                core_make_ready(runtime, agent);
+                return;
+        }
+
+        agent->n_shed++;
+        runtime->counters.shed++;
+        if (agent->definition->overflow == OVERFLOW_DROP_NEWEST) {
+                core_fail(runtime, execution, ERROR_MAILBOX_FULL, "dropped: the mailbox is full", now);
+                return;
+        }
+        core_drop(runtime, execution);
+        refuse(runtime, arrival, ERROR_MAILBOX_FULL, NULL, now);
+}
+
+static void take_in(Runtime *runtime, Arrival *arrival, Instant now) {
+        Agent *agent = core_find_agent(runtime, arrival->trigger.agent_id);
+        ErrorCode code = why_not(runtime, arrival, agent, now);
+        Execution *execution;
+
+        if (code != ERROR_NONE) {
+                refuse(runtime, arrival, code, NULL, now);
+                return;
+        }
+
+        execution = take(runtime, arrival, agent, now);
+        if (!execution) {
+                refuse(runtime, arrival, ERROR_OVERLOADED, "memory is out", now);
+                return;
+        }
+
+        if (execution->expires_usec <= now.usec) {
+                core_fail(runtime, execution, ERROR_DEADLINE_EXCEEDED, "it had no time left when it arrived", now);
+                return;
+        }
+        deliver(runtime, execution, arrival, now);
+}
+
+/* reading it */
+
+/* Finds out whom to tell. Returns false when there is nobody that may be told: the trigger is dropped. */
+static bool find_addressees(Runtime *runtime, Arrival *arrival, Instant now) {
+        const Trigger *trigger = &arrival->trigger;
+        Slice report_to = SLICE_NONE, reply = arrival->message->reply;
+
+        if (trigger->dispatch.present) {
+                report_to = trigger->dispatch.report_to.data ? trigger->dispatch.report_to : reply;
+                arrival->reply_to = trigger->dispatch.reply_to;
+        } else {
+                arrival->reply_to = trigger->reply_to_subject.data ? trigger->reply_to_subject : reply;
+        }
+
+        if (report_to.data) {
+                if (may_publish_to(runtime, report_to))
+                        arrival->reporter = reporters_get(&runtime->reporters, report_to);
+                if (!arrival->reporter) {
+                        runtime->counters.refused[ERROR_TOPIC_FORBIDDEN]++;
+                        diag_message_invalid(arrival->message->subject, "no report may go to its report_to", &runtime->invalid_limit,
+                                now.usec);
+                        return false;
+                }
+        }
+
+        if (arrival->reply_to.data && !may_publish_to(runtime, arrival->reply_to)) {
+                arrival->reply_to = !trigger->dispatch.present && reply.data && may_publish_to(runtime, reply) ? reply : SLICE_NONE;
+                refuse(runtime, arrival, ERROR_TOPIC_FORBIDDEN, "no result may go to that reply subject", now);
+                return false;
+        }
+        return true;
+}
+
+static bool decode(Runtime *runtime, Arrival *arrival, Instant now) {
+        const InMessage *message = arrival->message;
+        WireError error = {};
+        int r;
+
+        if (message->body.size > runtime->options.max_message_bytes)
+                r = wire_error(&error, "a message of %zu bytes is over limits.max_message_bytes of %llu", message->body.size,
+                        (unsigned long long)runtime->options.max_message_bytes);
+        else
+                r = trigger_decode(message->body, &arrival->trigger, &runtime->arena, &error);
+        if (r == 0 && !arrival->trigger.agent_id.data)
+                r = wire_error(&error, "agent.id is missing");
+        if (r == 0)
+                return true;
+
+        runtime->counters.invalid++;
+        if (r < 0)
+                (void)wire_error(&error, "memory is out");
+        diag_message_invalid(message->subject, error.text, &runtime->invalid_limit, now.usec);
+
+        /* Nothing of what it said is trusted, so the answer goes where NATS says it came from. */
+        arrival->trigger = (Trigger){};
+        if (message->reply.data && may_publish_to(runtime, message->reply))
+                core_answer_refusal(runtime, &arrival->trigger, message->reply, ERROR_INVALID_MESSAGE, error.text, now);
+        return false;
+}
+
+/* By hand, ids may be left out. */
+static void fill_in(Runtime *runtime, Arrival *arrival) {
+        Trigger *trigger = &arrival->trigger;
+
+        if (trigger->agent_exec_id.data)
+                return;
+
+        arrival->made_up = rng_id(&runtime->rng);
+        trigger->agent_exec_id = id_slice(&arrival->made_up);
+}
+
+static bool is_for_us(const Runtime *runtime, const Trigger *trigger) {
+        if (!trigger->dispatch.present)
+                return true;
+
+        return slice_equal(trigger->dispatch.runtime_id, runtime->id) && trigger->dispatch.epoch == runtime->session.epoch;
+}
+
+void core_on_trigger(Runtime *runtime, const InMessage *message, Instant now) {
+        Arrival arrival = { .message = message };
+
+        if (!decode(runtime, &arrival, now))
+                return;
+
+        fill_in(runtime, &arrival);
+        if (!find_addressees(runtime, &arrival, now))
+                return;
+
+        if (!is_for_us(runtime, &arrival.trigger)) {
+                refuse(runtime, &arrival, ERROR_RUNTIME_LOST, "it is addressed to another epoch of this runtime", now);
+                return;
+        }
+        if (!is_repeat(runtime, &arrival, now))
+                take_in(runtime, &arrival, now);
+}
