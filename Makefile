@@ -6,9 +6,9 @@ B       := build/$(VARIANT)
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
-PACKAGES := gcc make pkg-config libnats-dev libevent-dev libjansson-dev libsystemd-dev libcmocka-dev libinih-dev \
+PACKAGES := gcc make pkg-config libnats-dev libevent-dev libjansson-dev libsystemd-dev libcmocka-dev libinih-dev libssl-dev \
             libbsd-dev uthash-dev nats-server python3 python3-jsonschema shellcheck
-LIBS     := libnats libevent libevent_pthreads jansson libsystemd inih
+LIBS     := libnats libevent libevent_pthreads libcrypto jansson libsystemd inih
 
 flags.release := -O2 -g -D_FORTIFY_SOURCE=2
 flags.asan    := -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=all
