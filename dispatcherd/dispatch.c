@@ -271,8 +271,8 @@ static void fail_unplaced(Dispatcher *d, Execution *execution, const Placement *
 static uint64_t hope_usec(const Dispatcher *d, const Execution *execution, const Placement *placement, Instant now) {
         const Agent *agent = registry_find_agent(d->registry, id_slice(&execution->agent_id));
 
-        if (!d->settled)
-                return d->settle.usec != USEC_NEVER ? d->settle.usec : now.usec + d->options.settle_usec;
+        if (now.usec < d->patience_usec)
+                return d->patience_usec;
         if (placement->outcome == PLACEMENT_UNKNOWN) {
                 if (!agent || now.usec - agent->gone_usec >= d->options.rehost_wait_usec)
                         return 0;
@@ -852,8 +852,6 @@ void dispatch_execution_due(Dispatcher *d, Execution *execution, Instant now) {
                 relay(d, execution, &placement, now);
         else if (placement.outcome == PLACEMENT_WAIT)
                 wait_or_fail(d, execution, &placement, now);
-        else if (!d->settled)
-                execution->give_up_usec = USEC_NEVER, wait_or_fail(d, execution, &placement, now);
         else
                 fail_unplaced(d, execution, &placement, now);
 }

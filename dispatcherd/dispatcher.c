@@ -22,6 +22,14 @@
 
 #define QUEUE_GROUP "compozy-dispatchers"
 
+/*
+ * Settled means that the answers to the roll call are in: runtimes answer within a short spread, so after a first pause we go on
+ * waiting only while registrations keep coming. An agent that is still unknown then is given options.settle_usec all the
+ * same: a runtime far away answers later.
+ */
+#define SETTLE_FIRST_USEC (50 * USEC_PER_MSEC)
+#define SETTLE_QUIET_USEC (25 * USEC_PER_MSEC)
+
 LivenessRules dispatcher_liveness_rules(const Dispatcher *d) {
         return (LivenessRules){ .suspect_after = d->options.suspect_after,
                                 .dead_after = d->options.dead_after,
@@ -151,7 +159,9 @@ void dispatcher_on_link_up(Dispatcher *d, uint64_t max_payload, Instant now) {
         d->max_payload = max_payload;
         observe_from(d, now);
         d->settled = false;
-        deadline_arm(&d->deadlines, &d->settle, now.usec + d->options.settle_usec);
+        d->patience_usec = now.usec + d->options.settle_usec;
+        d->n_registered_seen = d->n.registrations;
+        deadline_arm(&d->deadlines, &d->settle, MIN_OF(now.usec + SETTLE_FIRST_USEC, d->patience_usec));
         membership_call_roll(d, now);
         jetstream_on_link_up(d->jetstream, max_payload, now);
         for (Runtime *runtime = registry_first(d->registry), *following; runtime; runtime = following) {
@@ -185,8 +195,11 @@ static void on_execution_due(Dispatcher *d, Deadline *deadline, Instant now) {
 }
 
 static void on_settle_due(Dispatcher *d, Deadline *deadline, Instant now) {
-        (void)deadline;
-
+        if (d->n.registrations != d->n_registered_seen && now.usec < d->patience_usec) {
+                d->n_registered_seen = d->n.registrations;
+                deadline_arm(&d->deadlines, deadline, MIN_OF(now.usec + SETTLE_QUIET_USEC, d->patience_usec));
+                return;
+        }
         d->settled = true;
         d->pump_wanted = true;
         diag_settled(registry_n_runtimes(d->registry), registry_n_agents(d->registry));

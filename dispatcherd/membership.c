@@ -18,8 +18,10 @@
 
 #define SOURCE SLICE("compozy-dispatcherd")
 
-/* A roll call is answered within this; a second of it would be too long for "knows its fleet within a second". */
-#define ROLL_CALL_SPREAD_MS 250
+/* A roll call is answered at random moments within this: a little for each runtime we know of, so that a large fleet is no storm. */
+#define ROLL_CALL_SPREAD_MS_MIN 20
+#define ROLL_CALL_SPREAD_MS_MAX 500
+#define ROLL_CALL_PER_MS 20
 
 /* Asking one runtime to announce itself more often than this would only fill its inbox. */
 #define ASK_PAUSE_USEC USEC_PER_SEC
@@ -55,7 +57,8 @@ static Announce announce_of(const Dispatcher *d) {
 void membership_call_roll(Dispatcher *d, Instant now) {
         Announce announce = announce_of(d);
 
-        announce.spread_ms = ROLL_CALL_SPREAD_MS;
+        announce.spread_ms = MIN_OF(MAX_OF(registry_n_runtimes(d->registry) / ROLL_CALL_PER_MS, (size_t)ROLL_CALL_SPREAD_MS_MIN),
+                (size_t)ROLL_CALL_SPREAD_MS_MAX);
         put_announce(d, SLICE_NONE, &announce, now);
 }
 

@@ -65,6 +65,8 @@ struct Dispatcher {
         uint64_t verdict_usec;
         bool mass_silence;
         bool settled;
+        uint64_t patience_usec;     /* until then, an unknown agent may still be announced */
+        uint64_t n_registered_seen;
         Deadline settle, drain, jetstream_deadline;
         bool draining, drained;
         bool pump_wanted; /* a slot or a runtime came free: waiting triggers may be placed */
