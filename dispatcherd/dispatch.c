@@ -506,7 +506,7 @@ static Slice reply_target(const Dispatcher *d, const Trigger *trigger, Slice rep
                 diag_result_forbidden(reply, now.usec);
                 return SLICE_NONE;
         }
-        return reply;
+        return reply.size > 0 ? reply : SLICE_NONE;
 }
 
 typedef struct Arrival {
@@ -541,8 +541,10 @@ static ErrorCode arrival_decode(Dispatcher *d, Arrival *arrival, WireError *erro
                 return ERROR_INTERNAL;
         }
         body = (Slice){ arrival->memory, message->body.size };
-        arrival->reply = (Slice){ arrival->memory + body.size, message->reply.size };
-        arrival->headers = (Slice){ arrival->memory + body.size + message->reply.size, message->headers.size };
+        if (message->reply.size > 0)
+                arrival->reply = (Slice){ arrival->memory + body.size, message->reply.size };
+        if (message->headers.size > 0)
+                arrival->headers = (Slice){ arrival->memory + body.size + message->reply.size, message->headers.size };
 
         r = trigger_decode(body, &arrival->trigger, &arrival->arena, error);
         if (r == 0)
