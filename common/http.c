@@ -258,17 +258,49 @@ static void note_address(HttpServer *server) {
         }
 }
 
+/* evutil_parse_sockaddr_port() refuses port 0. */
+static int parse_listen(const char *text, struct sockaddr_storage *ret, int *ret_size) {
+        const char *colon = strrchr(text, ':');
+        struct sockaddr_in *v4 = (struct sockaddr_in *)ret;
+        struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)ret;
+        char host[INET6_ADDRSTRLEN + 2], *end;
+        unsigned long port;
+        size_t n;
+
+        *ret = (struct sockaddr_storage){ 0 };
+        if (!colon || colon[1] < '0' || colon[1] > '9')
+                return -EINVAL;
+        port = strtoul(colon + 1, &end, 10);
+        n = (size_t)(colon - text);
+        if (*end != '\0' || port > UINT16_MAX || n >= sizeof(host))
+                return -EINVAL;
+        memcpy(host, text, n);
+        host[n] = '\0';
+        if (n > 2 && host[0] == '[' && host[n - 1] == ']') {
+                host[n - 1] = '\0';
+                v6->sin6_family = AF_INET6;
+                v6->sin6_port = htons((uint16_t)port);
+                *ret_size = sizeof(*v6);
+                return inet_pton(AF_INET6, host + 1, &v6->sin6_addr) == 1 ? 0 : -EINVAL;
+        }
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons((uint16_t)port);
+        *ret_size = sizeof(*v4);
+        return inet_pton(AF_INET, host, &v4->sin_addr) == 1 ? 0 : -EINVAL;
+}
+
 int http_server_new(struct event_base *base, const char *listen, const HttpCallbacks *callbacks, HttpServer **ret) {
         _cleanup_(http_server_freep) HttpServer *server = NULL;
         struct sockaddr_storage address;
-        int size = sizeof(address);
+        int size, r;
 
         assert(base);
         assert(listen);
         assert(callbacks);
 
-        if (evutil_parse_sockaddr_port(listen, (struct sockaddr *)&address, &size) < 0)
-                return -EINVAL;
+        r = parse_listen(listen, &address, &size);
+        if (r < 0)
+                return r;
         server = calloc(1, sizeof(*server));
         if (!server)
                 return -ENOMEM;
