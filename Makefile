@@ -5,51 +5,70 @@ VARIANT ?= release
 B       := build/$(VARIANT)
 PREFIX  ?= /usr/local
 DESTDIR ?=
+SEEDS   ?= 10000
 
-PACKAGES := gcc make pkg-config libnats-dev libevent-dev libjansson-dev libsystemd-dev libcmocka-dev libinih-dev libssl-dev \
+PACKAGES := gcc make pkg-config libnats-dev libevent-dev libssl-dev libjansson-dev libsystemd-dev libcmocka-dev libinih-dev \
             libbsd-dev uthash-dev nats-server python3 python3-jsonschema shellcheck
-LIBS     := libnats libevent libevent_pthreads libcrypto jansson libsystemd inih
+LIBS     := libnats libevent libevent_pthreads libcrypto libsystemd inih
 
-flags.release := -O2 -g -D_FORTIFY_SOURCE=2
+flags.release := -O2 -g
 flags.asan    := -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=all
 flags.tsan    := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
+flags.analyze := -O1 -g -fanalyzer
 flags.fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 
-CPPFLAGS += -I. -D_GNU_SOURCE -DHASH_NONFATAL_OOM=1
+CPPFLAGS += -I. -D_GNU_SOURCE -DHASH_NONFATAL_OOM=1 $(if $(filter release,$(VARIANT)),-D_FORTIFY_SOURCE=2)
 CFLAGS   += -std=c17 -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
-            -fstack-protector-strong -pthread $(flags.$(VARIANT)) $(if $(PKG),$(shell pkg-config --cflags $(LIBS)))
-LDFLAGS  += -pthread $(flags.$(VARIANT)) -Wl,--as-needed -Wl,-z,relro,-z,now
-LDLIBS   += $(if $(PKG),$(shell pkg-config --libs $(LIBS))) -lm
-TESTLIBS := -lcmocka
+            -fstack-protector-strong -fPIE -pthread $(flags.$(VARIANT)) $(shell pkg-config --cflags $(LIBS) 2>/dev/null)
+LDFLAGS  += -pie -pthread $(filter-out -fanalyzer,$(flags.$(VARIANT))) -Wl,--as-needed -Wl,-z,relro,-z,now
+LDLIBS   += $(shell pkg-config --libs $(LIBS) 2>/dev/null) -lm
 
-PKG := $(shell pkg-config --exists $(LIBS) 2>/dev/null && echo yes)
+export TSAN_OPTIONS ?= suppressions=$(CURDIR)/tests/tsan.supp halt_on_error=1 second_deadlock_stack=1
+export ASAN_OPTIONS ?= detect_stack_use_after_return=1
 
-layers := proto common dispatcherd runtimed
-objects = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c)))
-archive = $(B)/lib$(1).a
+layers   := proto common dispatcherd runtimed
+objects   = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c)))
+archive   = $(B)/lib$(1).a
+programs  = $(patsubst %.c,$(B)/%,$(wildcard $(1)))
 
-# what a test of each layer links with, in link order
+# what a program of each layer links with, in link order
 with.proto       := $(call archive,proto)
 with.common      := $(call archive,common) $(with.proto)
 with.dispatcherd := $(call archive,dispatcherd) $(with.common)
 with.runtimed    := $(call archive,runtimed) $(with.common)
-with.sim         := $(call archive,dispatcherd) $(call archive,runtimed) $(with.common)
 
-units.proto       := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/proto/test_*.c))
-units.common      := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/common/test_*.c))
-units.dispatcherd := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/dispatcherd/test_*.c))
-units.runtimed    := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/runtimed/test_*.c))
-units             := $(foreach l,$(layers),$(units.$(l)))
-fuzzers           := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
-daemons           := $(if $(filter release,$(VARIANT)),build/bin,$(B)/bin)
-daemons           := $(daemons)/compozy-dispatcherd $(daemons)/compozy-runtimed
+units   := $(foreach l,$(layers),$(call programs,tests/unit/$(l)/test_*.c))
+fuzzers := $(call programs,tests/fuzz/fuzz_*.c)
+sim     := $(B)/tests/sim/sim
+tool    := $(B)/tests/tools/proto_tool
+benches := $(call programs,tests/bench/bench_*.c)
+bin     := $(if $(filter release,$(VARIANT)),build/bin,$(B)/bin)
+daemons := $(bin)/compozy-dispatcherd $(bin)/compozy-runtimed
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all
+.PHONY: all help deps demo check check-all lint unit corpus schemas sim e2e fuzz asan tsan tidy analyze bench format install clean
 
-all: $(daemons) ## builds both daemons into build/bin/
+all: $(daemons) ## build both daemons into build/bin/
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 12
+	@echo "Variables: VARIANT=release|asan|tsan, SEEDS=n and SEED=n (sim), FUZZ_RUNS=n, KEEP=1 (demo), PREFIX= and DESTDIR= (install)"
+
+deps: ## install the Debian packages that are missing
+	@tests/install-deps.sh $(PACKAGES)
+
+# The goals a newcomer types install what is missing first; the rest runs in a second make, which then finds it.
+demo: deps ## build, start everything privately, run work through it, kill things, show what happened (KEEP=1 leaves it running)
+	@$(MAKE) --no-print-directory -s all
+	@KEEP=$(KEEP) tests/demo/demo.py
+
+check: deps ## build and run every test
+	@$(MAKE) --no-print-directory -s -j2 all
+	@$(MAKE) --no-print-directory check-all
+
+check-all: lint unit corpus schemas sim e2e
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -59,16 +78,76 @@ define layer_rules
 $(call archive,$(1)): $$(call objects,$(1))
 	@rm -f $$@
 	$$(AR) rcs $$@ $$^
-$$(B)/tests/unit/$(1)/test_%: $$(B)/tests/unit/$(1)/test_%.o $$(with.$(1))
-	$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(TESTLIBS) $$(LDLIBS)
+$$(B)/tests/unit/$(1)/%: $$(B)/tests/unit/$(1)/%.o $$(with.$(1))
+	$$(CC) $$(LDFLAGS) -o $$@ $$^ -lcmocka -ljansson $$(LDLIBS)
+$$(bin)/compozy-$(1): $$(B)/$(1)/main.o $$(with.$(1))
+	@mkdir -p $$(@D)
+	$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LDLIBS)
 endef
 $(foreach l,$(layers),$(eval $(call layer_rules,$(l))))
 
-%/compozy-dispatcherd: $(B)/dispatcherd/main.o $(with.dispatcherd)
-	@mkdir -p $(@D)
+$(sim): $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c)) $(call archive,dispatcherd) $(with.runtimed)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
-%/compozy-runtimed: $(B)/runtimed/main.o $(with.runtimed)
-	@mkdir -p $(@D)
+$(tool): $(B)/tests/tools/proto_tool.o $(with.proto)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(B)/tests/bench/%: $(B)/tests/bench/%.o $(B)/tests/bench/peer.o $(with.common)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+# With clang's libFuzzer the driver's main() stays out: make fuzz VARIANT=fuzz CC=clang
+$(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(if $(filter fuzz,$(VARIANT)),,$(B)/tests/fuzz/driver.o) $(with.common)
+	$(CC) $(LDFLAGS) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer) -o $@ $^ -ljansson $(LDLIBS)
+
+lint: ## layers, configuration, file sizes, shell scripts
+	@tests/lint/check-layers.sh
+	@tests/lint/check-sizes.sh
+	@tests/lint/check-catalog.sh
+	@shellcheck $$(git ls-files '*.sh' .ci/run)
+	@$(MAKE) --no-print-directory -s all
+	@tests/lint/check-config.sh $(bin)
+
+unit: $(units) ## unit tests
+	@set -e; for t in $(units); do echo "== $$t"; timeout 300 $$t; done
+
+corpus: $(fuzzers) ## replay the fuzzers' corpora, and a few thousand inputs made from them
+	@set -e; for f in $(fuzzers); do $$f --seeds $(or $(FUZZ_RUNS),2000) tests/fuzz/corpus/$$(basename $$f); done
+
+fuzz: $(fuzzers) ## the same for long: FUZZ_RUNS=n inputs for each decoder (default a million)
+	@set -e; for f in $(fuzzers); do $$f --seeds $(or $(FUZZ_RUNS),1000000) tests/fuzz/corpus/$$(basename $$f); done
+
+schemas: $(tool) ## hold codecs and JSON Schemas to each other
+	@python3 tests/lint/check-schemas.py $(tool) proto/schemas
+
+sim: $(sim) ## the simulator: SEEDS=n schedules, or SEED=n with its trace
+	@$(sim) $(if $(SEED),--seed $(SEED) --trace,--seeds $(SEEDS))
+
+e2e: $(daemons) ## the daemons against a real nats-server
+	@COMPOZY_BIN=$(bin) python3 tests/e2e/run.py $(E2E_ARGS)
+
+asan tsan: ## every test with AddressSanitizer and UBSan, or ThreadSanitizer
+	@$(MAKE) --no-print-directory -s -j2 VARIANT=$@ all
+	@$(MAKE) --no-print-directory VARIANT=$@ SEEDS=1000 FUZZ_RUNS=500 TIME_SCALE=4 unit corpus sim
+	@TIME_SCALE=4 $(MAKE) --no-print-directory VARIANT=$@ e2e
+
+tidy: ## clang-tidy
+	@clang-tidy --quiet $$(git ls-files 'proto/*.c' 'common/*.c' 'dispatcherd/*.c' 'runtimed/*.c') -- $(CPPFLAGS) -std=c17
+
+analyze: ## gcc's static analyzer
+	@$(MAKE) --no-print-directory -s VARIANT=analyze all
+
+bench: deps ## throughput and latency against bare NATS, memory, start-up, a large registry
+	@$(MAKE) --no-print-directory -s all $(call programs,tests/bench/bench_*.c)
+	@tests/bench/run $(BENCH_ARGS)
+
+format: ## clang-format on what git tracks
+	@clang-format -i $$(git ls-files '*.c' '*.h')
+
+install: all ## into DESTDIR/PREFIX
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin build/bin/compozy-dispatcherd build/bin/compozy-runtimed
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/compozy README.md LICENSE docs/*.md systemd/*.conf
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/compozy/examples/agents.d examples/agents.d/*.json
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/compozy/schemas proto/schemas/*.json
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/catalog systemd/compozy.catalog
+
+clean: ## remove build/
+	rm -rf build
 
 -include $(shell find build -name '*.d' 2>/dev/null)
