@@ -498,15 +498,9 @@ static void admit(Dispatcher *d, Execution *execution, bool was_known, Instant n
         }
 }
 
-/* Where the answer goes: what the body says, else the NATS reply subject. */
-static Slice reply_target(const Dispatcher *d, const Trigger *trigger, Slice reply, Instant now) {
-        if (trigger->reply_to_subject.size > 0)
-                return trigger->reply_to_subject;
-        if (reply.size > 0 && !subject_may_receive_result(d->prefix, reply)) {
-                diag_result_forbidden(reply, now.usec);
-                return SLICE_NONE;
-        }
-        return reply.size > 0 ? reply : SLICE_NONE;
+/* Where the answer goes: what the body says, else the NATS reply subject (which dispatcher_on_message() has checked). */
+static Slice reply_target(const Trigger *trigger, Slice reply) {
+        return trigger->reply_to_subject.size > 0 ? trigger->reply_to_subject : reply;
 }
 
 typedef struct Arrival {
@@ -588,12 +582,12 @@ void dispatch_trigger(Dispatcher *d, Slice workflow_id, Slice agent_id, const In
         if (code != ERROR_NONE) {
                 d->n.invalid++;
                 diag_message_invalid(message->subject, error.text, now.usec);
-                refuse_message(d, workflow_id, agent_id, reply_target(d, &(Trigger){}, message->reply, now), code, error.text, now);
+                refuse_message(d, workflow_id, agent_id, message->reply, code, error.text, now);
                 arrival_done(&arrival);
                 return;
         }
 
-        reply_to = reply_target(d, &arrival.trigger, arrival.reply, now);
+        reply_to = reply_target(&arrival.trigger, arrival.reply);
         id = arrival.trigger.agent_exec_id.size > 0 ? id_of(arrival.trigger.agent_exec_id) : rng_id(&d->rng);
         execution = execution_find(d->executions, id_slice(&id));
         if (execution && execution->phase != PHASE_ENDED) {

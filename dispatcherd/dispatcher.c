@@ -112,7 +112,19 @@ static void on_inbox(Dispatcher *d, Slice rest, const InMessage *message, Instan
                 jetstream_on_answer(d->jetstream, token, message, now);
 }
 
-void dispatcher_on_message(Dispatcher *d, const InMessage *message, Instant now) {
+/* Whoever asks may not make us publish commands: an answer goes where a result may go, or nowhere. */
+static InMessage with_safe_reply(const Dispatcher *d, const InMessage *message, Instant now) {
+        InMessage safe = *message;
+
+        if (safe.reply.size > 0 && !subject_may_receive_result(d->prefix, safe.reply)) {
+                diag_result_forbidden(safe.reply, now.usec);
+                safe.reply = SLICE_NONE;
+        }
+        return safe;
+}
+
+void dispatcher_on_message(Dispatcher *d, const InMessage *received, Instant now) {
+        const InMessage safe = with_safe_reply(d, received, now), *message = &safe;
         SubjectMatch match;
         const Handler *handler;
 
@@ -130,7 +142,7 @@ void dispatcher_on_message(Dispatcher *d, const InMessage *message, Instant now)
                 /* A wildcard lets ids out of grammar through to here; whoever asked is told. */
                 d->n.invalid++;
                 diag_message_invalid(message->subject, "the subject holds an id out of grammar, or is none of ours", now.usec);
-                if (!message->no_responders && subject_may_receive_result(d->prefix, message->reply))
+                if (!message->no_responders)
                         verbs_answer_error(d, message->reply, ERROR_INVALID_MESSAGE,
                                 "the subject holds an id out of grammar: ids are 1-64 of A-Z a-z 0-9 _ -");
                 return;

@@ -237,7 +237,8 @@ void membership_unheard(Dispatcher *d, Runtime *runtime, Instant now) {
         runtime->unreachable = true;
         diag_runtime_unheard(id_slice(&runtime->id), now.usec);
         suspect(d, runtime, "nobody listens", now);
-        membership_look_at(d, runtime, now);
+        /* The look itself may remove the runtime, which our caller still holds: it comes with the next turn. */
+        deadline_arm(&d->deadlines, &runtime->deadline, now.usec);
 }
 
 void membership_on_probe_answer(Dispatcher *d, Slice runtime_id, const InMessage *message, Instant now) {
