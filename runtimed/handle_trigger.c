@@ -31,6 +31,11 @@ static bool may_publish_to(const Runtime *runtime, Slice subject) {
         return subject_may_receive_result(runtime->prefix, subject);
 }
 
+/* A dispatcher's own subject for reports, or one of an inbox. */
+static bool may_report_to(const Runtime *runtime, Slice subject) {
+        return subject_parse(runtime->prefix, subject).kind == SUBJECT_DISPATCHER_REPORT || may_publish_to(runtime, subject);
+}
+
 static void refuse(Runtime *runtime, Arrival *arrival, ErrorCode code, const char *why, Instant now) {
         const Trigger *trigger = &arrival->trigger;
 
@@ -249,7 +254,7 @@ static bool find_addressees(Runtime *runtime, Arrival *arrival, Instant now) {
         }
 
         if (report_to.data) {
-                if (may_publish_to(runtime, report_to))
+                if (may_report_to(runtime, report_to))
                         arrival->reporter = reporters_get(&runtime->reporters, report_to);
                 if (!arrival->reporter) {
                         runtime->counters.refused[ERROR_TOPIC_FORBIDDEN]++;
