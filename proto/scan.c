@@ -376,7 +376,7 @@ static bool take_name(JsonReader *json, const char *name, Slice *ret_key) {
 
         if (!name || json->at == json->end || *json->at != '"')
                 return false;
-        while (p < json->end && *p == *name) {
+        while (*name != '\0' && p < json->end && *p == *name) {
                 p++;
                 name++;
         }

@@ -177,6 +177,19 @@ static void a_name_that_only_begins_like_a_field_is_another_one(void **state) {
         assert_null(s.text.data);
 }
 
+/* Found by tests/fuzz: the comparison with the expected name ran on behind its end. */
+static void a_zero_byte_does_not_end_a_name(void **state) {
+        static const char text[] = "{\"text\0\0\0\0\0\0\0\0\":1}";
+        Arena arena = { 0 };
+        WireError error;
+        Sample s = { 0 };
+
+        (void)state;
+
+        assert_int_equal(scan_exactly((Slice){ text, sizeof(text) - 1 }, fields, &s, &arena, &error), WIRE_E_INVALID);
+        assert_string_equal(error.text, "at byte 6: a control character in a string");
+}
+
 static void a_whole_number_may_be_written_with_decimals_or_an_exponent(void **state) {
         static const struct {
                 const char *text;
@@ -443,6 +456,7 @@ int main(void) {
                 cmocka_unit_test(a_required_raw_value_may_be_null),
                 cmocka_unit_test(escapes_are_decoded_in_texts_and_in_names),
                 cmocka_unit_test(a_name_that_only_begins_like_a_field_is_another_one),
+                cmocka_unit_test(a_zero_byte_does_not_end_a_name),
                 cmocka_unit_test(a_whole_number_may_be_written_with_decimals_or_an_exponent),
                 cmocka_unit_test(what_rfc_8259_forbids_is_refused_with_its_place),
                 cmocka_unit_test(a_refused_field_is_named_with_its_value_and_limit),
