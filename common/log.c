@@ -70,6 +70,8 @@ void log_open(const char *ident, LogTarget target, int level) {
 
         log_state.ident = ident;
         log_state.to_journal = target == LOG_TARGET_JOURNAL || (target == LOG_TARGET_AUTO && connected);
+        if (access("/run/systemd/journal/socket", W_OK) < 0) /* sd_journal_sendv() would report success */
+                log_state.to_journal = false;
         log_state.is_terminal = isatty(STDERR_FILENO) == 1;
         log_state.with_priority = connected;
         log_set_level(level);

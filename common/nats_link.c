@@ -25,11 +25,11 @@
 #include <limits.h>
 #include <nats/nats.h>
 #include <stdio.h>
-#include <strings.h>
 
 #include "common/instant.h"
 #include "common/link_inbox.h"
 #include "common/nats_link.h"
+#include "common/nats_message.h"
 #include "common/nats_settings.h"
 #include "common/nats_wire.h"
 #include "common/rng.h"
@@ -41,7 +41,6 @@
 #define INBOX_BATCH 1024
 #define UNSUBSCRIBE_TIMEOUT_MSEC 5000
 #define PUBLISH_OVERHEAD 32 /* "HPUB", lengths, line ends: for the estimate of unsent bytes */
-#define HEADER_OVERHEAD 12  /* "NATS/1.0\r\n" and the empty line count as payload */
 
 typedef enum LinkState {
         LINK_WAITING, /* until the retry timer */
@@ -258,37 +257,9 @@ static void schedule_flush(NatsLink *link) {
 
 /* receiving */
 
-static bool header_passes(const char *name) {
-        return strcasecmp(name, "traceparent") == 0 || strcasecmp(name, "tracestate") == 0 ||
-                strncasecmp(name, "Compozy-", 8) == 0;
-}
-
-/* Costs one comparison inside nats.c when the message has no headers. */
-static Slice take_headers(NatsLink *link, natsMsg *message) {
-        const char **names = NULL, *value;
-        int n = 0;
-
-        if (natsMsgHeader_Keys(message, &names, &n) != NATS_OK)
-                return SLICE_NONE;
-
-        buffer_clear(&link->headers);
-        for (int i = 0; i < n; i++)
-                if (header_passes(names[i]) && natsMsgHeader_Get(message, names[i], &value) == NATS_OK && value)
-                        headers_put(&link->headers, slice_of(names[i]), slice_of(value));
-        free(names);
-        return link->headers.size > 0 && !link->headers.failed ? buffer_slice(&link->headers) : SLICE_NONE;
-}
-
 /* Takes the message. */
 static void deliver(NatsLink *link, natsMsg *message) {
-        const char *data = natsMsg_GetData(message);
-        const InMessage in = {
-                .subject = slice_of(natsMsg_GetSubject(message)),
-                .reply = slice_of(natsMsg_GetReply(message)),
-                .headers = take_headers(link, message),
-                .body = { data ? data : "", (size_t)natsMsg_GetDataLength(message) },
-                .no_responders = natsMsg_IsNoResponders(message),
-        };
+        const InMessage in = nats_message_read(message, &link->headers);
 
         link->stats.in_messages++;
         link->stats.in_bytes += in.body.size;
@@ -528,8 +499,8 @@ static void on_inbox(evutil_socket_t fd, short what, void *userdata) {
         link_inbox_acknowledge(link->inbox);
         while (n++ < INBOX_BATCH && (event = link_inbox_take(link->inbox)))
                 handle_event(link, event, &n_messages);
-        if (event)
-                event_active(link->inbox_event, EV_READ, 0); /* there may be more */
+        if (event) /* there may be more: after whatever else is due, so not by event_active() */
+                link_inbox_wake(link_inbox_ticket(link->inbox));
         if (link->state == LINK_CONNECTING && nats_wire_state(link->wire) == WIRE_OPEN)
                 link_came_up(link);
         turn_end(link, n_messages > 0);
@@ -537,90 +508,8 @@ static void on_inbox(evutil_socket_t fd, short what, void *userdata) {
 
 /* publishing */
 
-/* Appends `text` and a NUL; refuses what would end the subject, or the protocol line, early. */
-static int append_subject(Buffer *buffer, Slice text) {
-        if (text.size == 0)
-                return -EINVAL;
-        for (size_t i = 0; i < text.size; i++)
-                if ((unsigned char)text.data[i] <= ' ')
-                        return -EINVAL;
-        buffer_append_slice(buffer, text);
-        buffer_append_char(buffer, '\0');
-        return 0;
-}
-
-static natsStatus add_headers(natsMsg *message, Slice headers, Buffer *scratch) {
-        natsStatus s = NATS_OK;
-
-        while (headers.size > 0 && s == NATS_OK) {
-                const char *end = memmem(headers.data, headers.size, "\r\n", 2);
-                const size_t size = end ? (size_t)(end - headers.data) : headers.size;
-                const char *colon = memchr(headers.data, ':', size);
-                size_t value;
-
-                if (colon) {
-                        buffer_clear(scratch);
-                        buffer_append(scratch, headers.data, (size_t)(colon - headers.data));
-                        buffer_append_char(scratch, '\0');
-                        colon += colon + 1 < headers.data + size && colon[1] == ' ' ? 2 : 1;
-                        value = scratch->size;
-                        buffer_append(scratch, colon, (size_t)(headers.data + size - colon));
-                        buffer_append_char(scratch, '\0');
-                        s = scratch->failed ? NATS_NO_MEMORY
-                                            : natsMsgHeader_Add(message, scratch->data, scratch->data + value);
-                }
-                headers = slice_after(headers, end ? size + 2 : size);
-        }
-        return s;
-}
-
-static natsStatus publish_with_headers(
-        NatsLink *link, const OutMessage *message, const char *subject, const char *reply) {
-        natsMsg *out = NULL;
-        natsStatus s = natsMsg_Create(&out, subject, reply, message->body.data, (int)message->body.size);
-
-        if (s == NATS_OK)
-                s = add_headers(out, message->headers, &link->scratch); /* `subject` and `reply` were copied */
-        if (s == NATS_OK)
-                s = natsConnection_PublishMsg(nats_wire_connection(link->wire), out);
-        natsMsg_Destroy(out);
-        return s;
-}
-
-static int publish(NatsLink *link, const OutMessage *message) {
-        natsConnection *connection = nats_wire_connection(link->wire);
-        const int size = (int)message->body.size;
-        const char *subject, *reply;
-        natsStatus s;
-
-        buffer_clear(&link->scratch);
-        if (append_subject(&link->scratch, message->subject) < 0 ||
-            (message->reply.data && append_subject(&link->scratch, message->reply) < 0))
-                return -EINVAL;
-        if (link->scratch.failed)
-                return -ENOMEM;
-        subject = link->scratch.data;
-        reply = message->reply.data ? subject + message->subject.size + 1 : NULL;
-
-        if (message->headers.size > 0)
-                s = publish_with_headers(link, message, subject, reply);
-        else if (reply)
-                s = natsConnection_PublishRequest(connection, subject, reply, message->body.data, size);
-        else
-                s = natsConnection_Publish(connection, subject, message->body.data, size);
-        return s == NATS_OK ? 0
-                : s == NATS_NO_MEMORY ? -ENOMEM
-                : s == NATS_MAX_PAYLOAD ? NATS_LINK_E_TOO_LARGE
-                : s == NATS_INVALID_ARG || s == NATS_INVALID_SUBJECT || s == NATS_NO_SERVER_SUPPORT ? -EINVAL
-                                                                                                      : NATS_LINK_E_DOWN;
-}
-
-static size_t message_bytes(const OutMessage *message) {
-        return message->body.size + message->headers.size + (message->headers.size > 0 ? HEADER_OVERHEAD : 0);
-}
-
 int nats_link_publish(NatsLink *link, const OutMessage *message) {
-        const size_t size = message_bytes(message);
+        const size_t size = nats_message_payload(message);
         int r;
 
         assert(link);
@@ -632,7 +521,7 @@ int nats_link_publish(NatsLink *link, const OutMessage *message) {
         else if (size > link->max_payload || size > INT_MAX)
                 r = NATS_LINK_E_TOO_LARGE;
         else
-                r = publish(link, message);
+                r = nats_message_publish(nats_wire_connection(link->wire), message, &link->scratch);
         if (r != 0) {
                 link->stats.refused_messages++;
                 return r;

@@ -11,7 +11,7 @@
  * Publishing never blocks. Past `pending_bytes_max` of unsent bytes the link says so (nats_link_is_congested) and
  * nats_link_publish() refuses.
  *
- * Loop thread only, but for what the .c says of nats.c's own threads.
+ * Loop thread only, but for what the .c says of nats.c's own threads. Not to be freed from its own callbacks, on_closed excepted.
  */
 
 #include <event2/event.h>

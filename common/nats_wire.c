@@ -94,16 +94,22 @@ static natsStatus on_detach(void *userdata) {
         return NATS_OK;
 }
 
+/* nats.c puts the place in its own source in front: "(conn.c:733): ". Not borrowed for longer than the next call of nats.c. */
+static const char *last_error(natsStatus status) {
+        const char *text = nats_GetLastError(NULL);
+        const char *end = text && text[0] == '(' ? strstr(text, "): ") : NULL;
+
+        if (end)
+                text = end + 3;
+        return text && text[0] != '\0' ? text : natsStatus_GetText(status);
+}
+
 /* A nats.c thread. */
 static void on_async_error(natsConnection *connection, natsSubscription *subscription, natsStatus status, void *ticket) {
-        const char *text = nats_GetLastError(NULL);
-
         (void)connection;
         (void)subscription;
 
-        if (!text || text[0] == '\0')
-                text = natsStatus_GetText(status);
-        (void)link_inbox_push((uintptr_t)ticket, NULL, text); /* full or gone: there are worse problems then */
+        (void)link_inbox_push((uintptr_t)ticket, NULL, last_error(status)); /* full or gone: there are worse problems then */
 }
 
 static void wire_destroy(NatsWire *wire) {
@@ -119,12 +125,11 @@ static void *connect_thread(void *userdata) {
         NatsWire *wire = userdata;
         const uintptr_t ticket = wire->ticket;
         const natsStatus s = natsConnection_Connect(&wire->connection, nats_settings_options(wire->settings));
-        const char *text = s == NATS_OK ? NULL : nats_GetLastError(NULL);
         bool is_abandoned;
 
         if (s != NATS_OK) {
                 wire->connection = NULL;
-                (void)snprintf(wire->why, sizeof(wire->why), "%s", text && text[0] != '\0' ? text : natsStatus_GetText(s));
+                (void)snprintf(wire->why, sizeof(wire->why), "%s", last_error(s));
         }
 
         (void)pthread_mutex_lock(&wire->lock);

@@ -390,6 +390,28 @@ static void what_cannot_travel_is_refused(void **state) {
         assert_string_equal(f->a.body, "good");
 }
 
+static void a_message_beyond_the_limit_of_what_is_kept_is_dropped_counted_and_reported(void **state) {
+        static char body[200000];
+        Fixture *f = *state;
+        NatsLinkOptions options;
+        NatsLinkStats stats;
+
+        memset(body, 'x', sizeof(body) - 1);
+        server_start(&f->server, 0, NULL);
+        options = options_for(f->server.url, &f->a);
+        options.subscription_bytes_max = 100000;
+        assert_int_equal(nats_link_new(f->base, &options, &f->a.link), 0);
+        subscribe(&f->a, "x", NULL);
+        wait_for(f, &f->a.n_up, 1);
+        assert_int_equal(publish(&f->a, "x", body), 0);
+        assert_int_equal(publish(&f->a, "x", "small"), 0);
+        wait_for(f, &f->a.n_errors, 1);
+        wait_for(f, &f->a.n_messages, 1);
+        assert_string_equal(f->a.body, "small");
+        nats_link_stats(f->a.link, &stats);
+        assert_int_equal(stats.dropped_messages, 1);
+}
+
 static void write_file(const char *path, const char *text) {
         FILE *file = fopen(path, "w");
 
@@ -526,6 +548,7 @@ int main(void) {
                 LINK_TEST(nobody_listening_is_told_with_the_subject_that_asked),
                 LINK_TEST(an_unsubscribed_subject_goes_quiet_without_losing_what_was_sent_before),
                 LINK_TEST(what_cannot_travel_is_refused),
+                LINK_TEST(a_message_beyond_the_limit_of_what_is_kept_is_dropped_counted_and_reported),
                 LINK_TEST(refused_credentials_are_tried_again_for_ever),
                 LINK_TEST(an_nkey_seed_file_is_enough_to_log_in),
                 LINK_TEST(a_permission_violation_is_reported),
