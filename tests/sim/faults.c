@@ -286,6 +286,8 @@ static void fault_suspend(Sim *sim) {
                 return;
         sim_trace(sim, node, "FAULT: boot clock jumps by %.3f s", (double)usec / 1e6);
         node->boot_offset += (int64_t)usec;
+        if (usec > scenario_window_usec(&sim->scenario) + USEC_PER_SEC)
+                node_aware(sim, node);
         node_disturb(sim, node);
         node_settle(sim, node);
 }

@@ -16,6 +16,7 @@
 #define TURN_MESSAGES_MAX 256
 #define IDLE_TIMERS_MAX 1000 /* in a row: the core says "now" for ever and would burn a CPU */
 #define TIMER_LATE_USEC 400
+#define LONG_PAUSE_USEC USEC_PER_SEC /* beyond a window: a process can't help noticing; a shorter one costs it nothing, what came is kept */
 
 static void on_turn(Sim *sim, Event *event);
 static void on_timer(Sim *sim, Event *event);
@@ -31,6 +32,11 @@ Instant node_instant(const Sim *sim, const Node *node) {
 
 void node_disturb(const Sim *sim, Node *node) {
         node->disturbed_until = MAX_OF(node->disturbed_until, sim->now);
+}
+
+void node_aware(const Sim *sim, Node *node) {
+        node->aware_usec = sim->now;
+        node->aware_local = node_instant(sim, node).usec;
 }
 
 bool node_is_sound_since(const Node *node, uint64_t usec) {
@@ -141,6 +147,7 @@ static void handle_item(Sim *sim, Node *node, const Item *item, Instant now) {
                 sim_trace(sim, node, "link up");
                 node->link.up = true;
                 node_disturb(sim, node);
+                node_aware(sim, node);
                 node->class->on_link_up(node, sim->scenario.max_payload, now);
                 break;
         case ITEM_DOWN:
@@ -211,6 +218,7 @@ void node_start(Sim *sim, Node *node) {
         node->state = NODE_RUNNING;
         node->incarnation++;
         node->started_usec = sim->now;
+        node_aware(sim, node);
         node->turn_scheduled = false;
         node->timer_usec = USEC_NEVER;
         node->timer_generation++;
@@ -261,6 +269,8 @@ void node_resume(Sim *sim, Node *node) {
                 return;
         if (node->frozen)
                 node->boot_offset -= (int64_t)(sim->now - node->paused_usec);
+        else if (sim->now - node->paused_usec > scenario_window_usec(&sim->scenario) + LONG_PAUSE_USEC)
+                node_aware(sim, node);
         node->frozen = false;
         node->state = NODE_RUNNING;
         node->turn_scheduled = false;

@@ -62,6 +62,7 @@ struct Node {
         uint64_t paused_usec;
         bool frozen;              /* paused, and its clock stands still */
         uint64_t disturbed_until; /* the last moment at which a fault touched it; ongoing ones are seen in its state */
+        uint64_t aware_usec, aware_local; /* its last gap in hearing that its process must know of: true time, its clock */
         uint64_t started_usec, crashed_usec;
         uint64_t restart_usec;    /* after a crash: 0 never */
         bool restart_wanted;
@@ -112,6 +113,9 @@ void node_resume(Sim *sim, Node *node);
 
 /* A fault touches it now. */
 void node_disturb(const Sim *sim, Node *node);
+
+/* Its process knows from now on that it may have missed something. */
+void node_aware(const Sim *sim, Node *node);
 
 /* Running, connected, and no fault has touched it since `usec` or later. */
 bool node_is_sound_since(const Node *node, uint64_t usec);

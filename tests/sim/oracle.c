@@ -291,10 +291,10 @@ static void read_meaning(Oracle *oracle, const Node *node, Message *message) {
                 sim_count(oracle->sim, COUNT_ROLL_CALL);
                 if (slice_starts_with(message->body, SLICE("{\"ok\"")))
                         sim_break(oracle->sim, "forbidden", "%s was made to answer on %.*s", node->name, SLICE_ARG(message->subject));
+        } else if (node->kind == NODE_RUNTIME && (match.kind == SUBJECT_NONE || match.kind == SUBJECT_DISPATCHER_REPORT)) {
+                read_report(message, &arena);
         } else if (match.kind != SUBJECT_NONE) {
                 read_membership(oracle, message, match.kind, match.first, &arena);
-        } else if (node->kind == NODE_RUNTIME) {
-                read_report(message, &arena);
         }
 }
 

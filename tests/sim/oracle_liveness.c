@@ -3,8 +3,8 @@
 /*
  * Promises 3 and 4, judged by what each dispatcher process was delivered.
  *
- * A verdict (AgentRuntimeDeregistered, heartbeat_timeout) must have behind it: a whole window in which that dispatcher was sound and nothing of
- * that epoch was delivered to it; a probe after the last sign of life, given its time or answered by "no responders"; and several windows
+ * A verdict (AgentRuntimeDeregistered, heartbeat_timeout) must have behind it: a whole window in which that dispatcher knew of no gap in its own
+ * hearing and nothing of that epoch was delivered to it; a probe after the last sign of life, given its time or answered by "no responders"; and several windows
  * when many were silent together. And its runtime must not have been sound all that time, unless messages between the two were
  * lost. Margins are a few loop turns: timers fire late, not early.
  */
@@ -36,6 +36,11 @@ static void note_removal(Oracle *oracle, const Node *dispatcher, const Message *
                         view_of(oracle, dispatcher, i)->removal_told = true;
 }
 
+/* In a dispatcher's inbox, and nothing else that runtimes send there. */
+static bool slice_is_probe_answer(Slice subject) {
+        return memmem(subject.data, subject.size, ".p.", 3);
+}
+
 /* Anything from a runtime is a sign of life; a new epoch is a new runtime. */
 void liveness_on_delivery(Oracle *oracle, Node *dispatcher, const Message *message) {
         const Meaning *meaning = &message->meaning;
@@ -52,6 +57,8 @@ void liveness_on_delivery(Oracle *oracle, Node *dispatcher, const Message *messa
                 return;
 
         view = view_of(oracle, dispatcher, message->from);
+        if (view->probe_local > 0 && slice_is_probe_answer(message->subject))
+                sim_count(oracle->sim, COUNT_PROBE_ANSWERED);
         if (meaning->kind == MEANING_REGISTERED && meaning->epoch > view->epoch) {
                 *view = (View){ .known = true, .epoch = meaning->epoch, .max_in_flight = meaning->max_in_flight };
         }
@@ -62,7 +69,8 @@ void liveness_on_delivery(Oracle *oracle, Node *dispatcher, const Message *messa
         if (meaning->epoch != 0 && meaning->epoch != view->epoch)
                 return;
         view->heard_usec = oracle->sim->now;
-        view->probe_usec = 0;
+        view->heard_local = node_instant(oracle->sim, dispatcher).usec;
+        view->probe_local = 0;
         view->probe_unheard = false;
         if (meaning->interval_ms > 0)
                 view->interval_usec = meaning->interval_ms * USEC_PER_MSEC;
@@ -72,19 +80,38 @@ void liveness_on_delivery(Oracle *oracle, Node *dispatcher, const Message *messa
         }
 }
 
+/* P3: how many that this dispatcher knows are silent by its own reckoning, the one in question included. */
+static bool is_mass_silence(Oracle *oracle, const Node *dispatcher, const View *subject) {
+        const Sim *sim = oracle->sim;
+        uint64_t n_known = 0, n_silent = 0, now = node_instant(sim, dispatcher).usec;
+
+        for (uint32_t i = 0; i < sim->n_nodes; i++) {
+                const View *view = view_of(oracle, dispatcher, i);
+                uint64_t since = MAX_OF(view->heard_local, dispatcher->aware_local);
+
+                if (!view->known || (view->removal_told && view != subject))
+                        continue;
+                n_known++;
+                n_silent += now > since + window_usec(&sim->scenario, view, sim->scenario.suspect_after) + PROMPT_USEC;
+        }
+        return n_silent >= 3 && n_silent * 3 > n_known;
+}
+
 void liveness_on_probe(Oracle *oracle, Node *dispatcher, const Message *message) {
         const Sim *sim = oracle->sim;
 
         sim_count(oracle->sim, COUNT_PROBE);
         if (message->meaning.runtime == INDEX_NONE)
                 return;
+        if (is_mass_silence(oracle, dispatcher, NULL))
+                sim_count(oracle->sim, COUNT_MASS_SILENCE);
         for (uint32_t i = 0; i < sim->n_nodes; i++) {
                 View *view = view_of(oracle, dispatcher, i);
 
                 if (sim->nodes[i]->kind != NODE_RUNTIME ||
                     strcmp(sim->nodes[i]->runtime.id, sim->nodes[message->meaning.runtime]->runtime.id) != 0)
                         continue;
-                view->probe_usec = sim->now;
+                view->probe_local = node_instant(sim, dispatcher).usec;
                 view->probe_unheard = false;
         }
 }
@@ -107,31 +134,11 @@ void liveness_on_lost(Oracle *oracle, const Message *message, const Node *to) {
         }
 }
 
-/* P3: how many that this dispatcher knows are silent by its own reckoning, the one in question included. */
-static bool is_mass_silence(Oracle *oracle, const Node *dispatcher, const View *subject) {
-        const Sim *sim = oracle->sim;
-        uint64_t n_known = 0, n_silent = 0;
-
-        for (uint32_t i = 0; i < sim->n_nodes; i++) {
-                const View *view = view_of(oracle, dispatcher, i);
-                uint64_t since = MAX_OF(view->heard_usec, dispatcher->disturbed_until);
-
-                if (!view->known || (view->removal_told && view != subject))
-                        continue;
-                n_known++;
-                n_silent += sim->now > since + window_usec(&sim->scenario, view, sim->scenario.suspect_after) + PROMPT_USEC;
-        }
-        if (n_silent < 3 || n_silent * 3 <= n_known)
-                return false;
-        sim_count(oracle->sim, COUNT_MASS_SILENCE);
-        return true;
-}
-
 void liveness_on_verdict(Oracle *oracle, Node *dispatcher, const Message *message) {
         Sim *sim = oracle->sim;
         const Scenario *s = &sim->scenario;
         const Node *runtime;
-        uint64_t window, since, lead;
+        uint64_t window, since, lead, heard;
         View *view;
 
         if (message->meaning.runtime == INDEX_NONE)
@@ -144,24 +151,24 @@ void liveness_on_verdict(Oracle *oracle, Node *dispatcher, const Message *messag
         }
         sim_count(sim, COUNT_VERDICT);
         window = window_usec(s, view, s->dead_after);
-        since = MAX_OF(view->heard_usec, dispatcher->disturbed_until);
-        lead = sim->now + PROMPT_USEC;
+        since = MAX_OF(view->heard_local, dispatcher->aware_local);
+        heard = MAX_OF(view->heard_usec, dispatcher->aware_usec);
+        lead = node_instant(sim, dispatcher).usec + PROMPT_USEC;
 
         if (lead < since + window)
                 sim_break(sim, "P3", "%s declared %s dead %.3f s after it %s; its window is %.3f s", dispatcher->name, runtime->name,
-                          (double)(sim->now - since) / 1e6,
-                          since == view->heard_usec ? "heard it last" : "was itself disturbed", (double)window / 1e6);
-        else if (view->probe_usec == 0)
+                          (double)(lead - PROMPT_USEC - since) / 1e6,
+                          since == view->heard_local ? "heard it last" : "was itself deaf", (double)window / 1e6);
+        else if (view->probe_local == 0)
                 sim_break(sim, "P3", "%s declared %s dead without a probe since it was heard", dispatcher->name, runtime->name);
-        else if (!view->probe_unheard && lead < view->probe_usec + s->probe_timeout_usec)
+        else if (!view->probe_unheard && lead < view->probe_local + s->probe_timeout_usec)
                 sim_break(sim, "P3", "%s declared %s dead %.3f s after its probe, which has %.3f s", dispatcher->name, runtime->name,
-                          (double)(sim->now - view->probe_usec) / 1e6, (double)s->probe_timeout_usec / 1e6);
-        else if (runtime->runtime.epoch == message->meaning.epoch && node_is_sound_since(runtime, since) &&
-                 view->lost_usec <= since)
+                          (double)(lead - PROMPT_USEC - view->probe_local) / 1e6, (double)s->probe_timeout_usec / 1e6);
+        else if (runtime->runtime.epoch == message->meaning.epoch && node_is_sound_since(runtime, heard) && view->lost_usec <= heard)
                 sim_break(sim, "P3", "%s declared %s dead, which has been well all the time", dispatcher->name, runtime->name);
         else if (is_mass_silence(oracle, dispatcher, view) && lead < since + MASS_PATIENCE_MIN * window)
                 sim_break(sim, "P3", "%s declared %s dead after %.3f s while more than a third of the fleet was silent", dispatcher->name,
-                          runtime->name, (double)(sim->now - since) / 1e6);
+                          runtime->name, (double)(lead - PROMPT_USEC - since) / 1e6);
         note_removal(oracle, dispatcher, message);
 }
 
@@ -175,9 +182,10 @@ void liveness_after_turn(Oracle *oracle, Node *dispatcher) {
         for (uint32_t i = 0; fewer && i < sim->n_nodes; i++) {
                 const Node *runtime = sim->nodes[i];
                 View *view = view_of(oracle, dispatcher, i);
+                uint64_t epoch;
 
                 if (runtime->kind != NODE_RUNTIME || !view->known ||
-                    dispatcher_runtime_state(dispatcher->dispatcher.core, runtime->runtime.id, NULL))
+                    dispatcher_runtime_state(dispatcher->dispatcher.core, runtime->runtime.id, &epoch))
                         continue;
                 if (!view->removal_told)
                         sim_break(sim, "P3", "%s forgot %s, though nobody said that it was gone", dispatcher->name, runtime->name);

@@ -118,6 +118,20 @@ static void check_retry(Oracle *oracle, const Node *dispatcher, Exec *exec, cons
         }
 }
 
+/* What has passed its deadline is over for the dispatcher, though where nobody wants an answer nothing is seen of it. */
+static void close_expired(Oracle *oracle, const Node *dispatcher, uint32_t runtime) {
+        for (size_t a = 0; a < oracle->n_asks; a++) {
+                const Ask *ask = &oracle->asks[a];
+                Exec *exec = oracle->execs[ask->exec];
+
+                if (ask->dispatcher != dispatcher->index || oracle->sim->now < ask->reached_usec + ask->deadline_ms * USEC_PER_MSEC)
+                        continue;
+                for (size_t i = 0; i < exec->n_relays; i++)
+                        if (exec->relays[i].dispatcher == dispatcher->index && exec->relays[i].runtime == runtime)
+                                record_close(oracle, &exec->relays[i]);
+        }
+}
+
 /* P9: never more out than the runtime has slots. */
 static void count_relay(Oracle *oracle, const Node *dispatcher, const Exec *exec, Relay *relay) {
         View *view = &oracle->views[dispatcher->index][relay->runtime];
@@ -127,6 +141,8 @@ static void count_relay(Oracle *oracle, const Node *dispatcher, const Exec *exec
         relay->holds_slot = true;
         view->outstanding++;
         view->n_relayed_since_told++;
+        if (view->outstanding > view->max_in_flight)
+                close_expired(oracle, dispatcher, relay->runtime);
         if (view->outstanding > view->max_in_flight)
                 sim_break(oracle->sim, "P9", "%s gave %s to %s, which has %" PRIu64 " of its %" PRIu64 " slots taken by it",
                           dispatcher->name, exec->id.text, oracle->sim->nodes[relay->runtime]->name, view->outstanding - 1,

@@ -82,7 +82,8 @@ typedef struct Ask {
 typedef struct View {
         bool known;
         uint64_t epoch, heard_usec, interval_usec;
-        uint64_t probe_usec;   /* the last probe sent since it was heard; 0 */
+        uint64_t heard_local;  /* the same by the dispatcher's clock */
+        uint64_t probe_local;  /* when the last probe since it was heard was sent, by the dispatcher's clock; 0 */
         bool probe_unheard;    /* "no responders" came for it */
         uint64_t lost_usec;    /* when a message between the two was last lost */
         uint64_t told_free, n_relayed_since_told, max_in_flight;

@@ -38,7 +38,7 @@
         X(PROBE, "probes sent")                                      \
         X(PROBE_ANSWERED, "probes answered")                         \
         X(VERDICT, "runtimes declared dead")                         \
-        X(MASS_SILENCE, "mass silences")                             \
+        X(MASS_SILENCE, "probes while a third of the fleet was silent")                             \
         X(ROLL_CALL, "roll calls")                                   \
         X(PARTS, "registrations in parts")                           \
         X(EPOCH_BUMP, "epochs renewed by a living runtime")          \
