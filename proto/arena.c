@@ -22,7 +22,7 @@ static ArenaChunk *chunk_new(size_t size) {
 
         if (size < CHUNK_SIZE)
                 size = CHUNK_SIZE;
-        if (size > SIZE_MAX - sizeof(*chunk))
+        if (size > PTRDIFF_MAX - sizeof(*chunk))
                 return NULL;
 
         chunk = malloc(sizeof(*chunk) + size);
