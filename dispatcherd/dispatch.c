@@ -236,7 +236,7 @@ static void end_attempt(Dispatcher *d, Execution *execution, AttemptEnd end, Err
 static Placement choose(Dispatcher *d, const Execution *execution, const Runtime *avoid, Instant now) {
         const PlacementRequest request = {
                 .agent = registry_find_agent(d->registry, id_slice(&execution->agent_id)),
-                .labels = &execution->labels,
+                .labels = execution->labels,
                 .avoid = avoid,
         };
 
@@ -511,7 +511,7 @@ typedef struct Arrival {
         Slice reply, headers;
         Trigger trigger;
         Arena arena;
-        Labels labels;
+        Labels *labels; /* in the arena; NULL: none */
 } Arrival;
 
 static void arrival_done(Arrival *arrival) {
@@ -541,8 +541,11 @@ static ErrorCode arrival_decode(Dispatcher *d, Arrival *arrival, WireError *erro
                 arrival->headers = (Slice){ arrival->memory + body.size + message->reply.size, message->headers.size };
 
         r = trigger_decode(body, &arrival->trigger, &arrival->arena, error);
-        if (r == 0)
-                r = labels_decode(arrival->trigger.labels, "payload.labels", &arrival->arena, &arrival->labels, error);
+        if (r == 0 && arrival->trigger.labels.size > 0) {
+                arrival->labels = arena_alloc(&arrival->arena, sizeof(*arrival->labels));
+                r = arrival->labels ? labels_decode(arrival->trigger.labels, "payload.labels", &arrival->arena, arrival->labels, error) :
+                                      -ENOMEM;
+        }
         if (r == WIRE_E_INVALID)
                 return ERROR_INVALID_MESSAGE;
         if (r < 0) {

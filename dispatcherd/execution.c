@@ -105,6 +105,7 @@ static void release_memory(ExecutionTable *table, Execution *execution) {
         for (size_t i = 0; i < execution->n_followers; i++)
                 free((char *)execution->followers[i].data);
         execution->n_followers = 0;
+        execution->labels = NULL;
         execution->reply_to = execution->headers = SLICE_NONE;
 }
 
@@ -127,7 +128,7 @@ static Execution *execution_alloc(ExecutionTable *table) {
 
         if (!execution)
                 return calloc(1, sizeof(*execution));
-        memset(execution, 0, sizeof(*execution));
+        memset(execution, 0, offsetof(Execution, attempts));
         return execution;
 }
 

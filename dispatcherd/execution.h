@@ -70,7 +70,7 @@ struct Execution {
         size_t memory_size;
         Arena arena;
         Trigger trigger; /* into memory, arena and exec_id; valid until ended */
-        Labels labels;
+        const Labels *labels; /* in the arena */
         Slice headers;
         Slice reply_to; /* where the answer goes; absent: nowhere */
 
@@ -94,8 +94,6 @@ struct Execution {
         bool started;     /* reported by the runtime of the current attempt */
         bool heard;       /* any report for the current attempt */
         uint64_t sent_usec, check_usec, check_pause_usec;
-        Attempt attempts[ATTEMPTS_KEPT]; /* attempt number n is at n % ATTEMPTS_KEPT */
-
         unsigned status;  /* ResultStatus, when ended */
         ErrorCode code;
         uint64_t ended_usec;
@@ -104,6 +102,9 @@ struct Execution {
         RB_ENTRY(Execution) in_demand;
         TAILQ_ENTRY(Execution) in_history;
         UT_hash_handle hh;
+
+        /* Attempt number n is at n % ATTEMPTS_KEPT. Last, and not cleared when the memory is used again: only what `attempt` counts is valid. */
+        Attempt attempts[ATTEMPTS_KEPT];
 };
 
 RB_HEAD(WaitingTree, Execution);

@@ -46,7 +46,7 @@ Fitness placement_fitness(const Hosting *hosting, const Labels *labels, uint64_t
                 return FITNESS_UNREACHABLE;
         if (hosting->refused)
                 return FITNESS_REFUSED;
-        if (!labels_match(labels, &runtime->labels))
+        if (labels && !labels_match(labels, &runtime->labels))
                 return FITNESS_LABELS;
         if (runtime_free_slots(runtime) == 0)
                 return FITNESS_FULL;

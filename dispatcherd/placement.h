@@ -35,7 +35,7 @@ const char *fitness_meaning(Fitness fitness);
 
 typedef struct PlacementRequest {
         const Agent *agent; /* NULL: not known */
-        const Labels *labels;
+        const Labels *labels; /* NULL: any */
         const Runtime *avoid; /* not this one if there is another; NULL: none */
 } PlacementRequest;
 

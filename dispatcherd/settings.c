@@ -33,7 +33,7 @@ static const ConfigKey keys[] = {
                 "After the roll call, until an unknown agent is taken for unknown", .min = 10, .max = 60000),
         KEY("dispatcher", "drain_timeout_ms", CONFIG_U64, drain_timeout_ms, "5000",
                 "On SIGTERM: how long waiting triggers may still find a runtime", .min = 0, .max = 600000),
-        KEY("dispatcher", "history", CONFIG_U64, history, "4096", "Ended executions that explain still knows", .min = 16,
+        KEY("dispatcher", "history", CONFIG_U64, history, "1024", "Ended executions that explain still knows", .min = 16,
                 .max = 1000000),
 
         KEY("liveness", "suspect_after", CONFIG_REAL, suspect_after, "2",

@@ -362,7 +362,7 @@ static ErrorCode explain_execution(Dispatcher *d, const Request *request, Instan
         }
         emit_attempts(d, execution, now);
         emit_candidates(d, registry_find_agent(d->registry, id_slice(&execution->agent_id)),
-                execution->phase == PHASE_ENDED ? &(Labels){} : &execution->labels, now);
+                execution->labels, now);
         return ERROR_NONE;
 }
 
@@ -383,7 +383,7 @@ static ErrorCode on_explain(Dispatcher *d, const Request *request, Instant now, 
         }
         emit_text(&d->verb_result, "agent_id", request->agent_id);
         emit_string(&d->verb_result, "rule", "of the live runtimes that match and have a free slot: the less loaded of two random ones");
-        emit_candidates(d, agent, &(Labels){}, now);
+        emit_candidates(d, agent, NULL, now);
         return ERROR_NONE;
 }
 
