@@ -100,6 +100,31 @@ static void publish_part(Runtime *runtime, const Registration *registration, Ins
         outbox_end(runtime->outbox);
 }
 
+static void forget_changes(Runtime *runtime) {
+        for (size_t i = 0; i < runtime->n_changed; i++) {
+                Agent *agent = core_find_agent(runtime, id_slice(&runtime->changed[i]));
+
+                if (agent)
+                        agent->is_changed = false;
+        }
+        runtime->n_changed = 0;
+        runtime->is_all_changed = false;
+}
+
+static bool has_changes(const Runtime *runtime) {
+        return runtime->n_changed > 0 || runtime->is_all_changed;
+}
+
+/* A registration says it all, so what waits to be published as an update is published with it. */
+static void take_in_changes(Runtime *runtime) {
+        if (!has_changes(runtime))
+                return;
+
+        if (runtime->counters.registrations > 0) /* else nobody was told of this revision yet */
+                runtime->session.revision++;
+        forget_changes(runtime);
+}
+
 void core_publish_registration(Runtime *runtime, Instant now) {
         _cleanup_(parts_done) Parts parts = {};
         _cleanup_(buffer_done) Buffer labels = {}, types = {}, trigger = {}, control = {};
@@ -107,7 +132,6 @@ void core_publish_registration(Runtime *runtime, Instant now) {
         Registration registration = {
                 .runtime_id = runtime->id,
                 .epoch = runtime->session.epoch,
-                .revision = runtime->session.revision,
                 .hostname = slice_of(runtime->options.hostname),
                 .ip_address = slice_of(runtime->options.ip_address),
                 .version = slice_of(runtime->options.version),
@@ -119,6 +143,8 @@ void core_publish_registration(Runtime *runtime, Instant now) {
                 .reason = SLICE("announce"),
         };
 
+        take_in_changes(runtime);
+        registration.revision = runtime->session.revision;
         parts_add_agents(&parts, runtime, most > 2 * HEAD_BYTES ? most - HEAD_BYTES : HEAD_BYTES);
         emit_labels(&labels, runtime->options.labels);
         emit_types(&types, runtime->options.behaviors);
@@ -174,17 +200,6 @@ void core_publish_deregistration(Runtime *runtime, Instant now) {
 
 /* changes */
 
-static void forget_changes(Runtime *runtime) {
-        for (size_t i = 0; i < runtime->n_changed; i++) {
-                Agent *agent = core_find_agent(runtime, id_slice(&runtime->changed[i]));
-
-                if (agent)
-                        agent->is_changed = false;
-        }
-        runtime->n_changed = 0;
-        runtime->is_all_changed = false;
-}
-
 static void emit_changes(const Runtime *runtime, Buffer *added, Buffer *removed) {
         emit_array(added, NULL);
         emit_array(removed, NULL);
@@ -235,8 +250,8 @@ void core_publish_changes(Runtime *runtime, Instant now) {
         const bool is_registered = runtime->session.state == SESSION_REGISTERED;
         unsigned todo;
 
-        if (runtime->n_changed == 0 && !runtime->is_all_changed)
-                return;
+        if (!has_changes(runtime) || runtime->counters.registrations == 0)
+                return; /* nobody was told anything yet: the first registration will have it all */
 
         todo = session_on_change(&runtime->session, now);
         if (is_registered && (runtime->is_all_changed || !publish_update(runtime, base_revision, now)))

@@ -115,8 +115,7 @@ void runtime_set_options(Runtime *runtime, const RuntimeOptions *options) {
         runtime->options.allow_forbidden_topics = options->allow_forbidden_topics;
         if (runtime->options.heartbeat_interval_ms != options->heartbeat_interval_ms) {
                 runtime->options.heartbeat_interval_ms = options->heartbeat_interval_ms;
-                runtime->session.own_interval_usec = options->heartbeat_interval_ms * USEC_PER_MSEC;
-                runtime->session.interval_usec = runtime->session.own_interval_usec;
+                session_set_own_interval(&runtime->session, options->heartbeat_interval_ms * USEC_PER_MSEC);
         }
 }
 
@@ -187,9 +186,6 @@ static void supersede(Runtime *runtime) {
 }
 
 void core_apply(Runtime *runtime, unsigned todo, Instant now) {
-        if (todo == SESSION_DO_NOTHING)
-                return;
-
         if (todo & SESSION_DO_SUPERSEDE) {
                 supersede(runtime);
                 runtime->counters.epochs++;

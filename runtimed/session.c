@@ -163,16 +163,37 @@ unsigned session_on_down(Session *session, Instant now) {
         return SESSION_DO_NOTHING;
 }
 
+/*
+ * A dispatcher's window is so many intervals, and it goes by the interval that the heartbeats name: so the window is kept as
+ * a multiple, or it would be wrong as soon as another interval is in force.
+ */
+static void set_interval(Session *session, uint64_t interval_usec) {
+        session->interval_usec = interval_usec;
+        session->dead_after_usec = (uint64_t)(session->dead_after_intervals * (double)interval_usec);
+}
+
+static void note_window(Session *session, const RegistrationTaken *taken, bool is_first) {
+        const uint64_t asked_ms = taken->heartbeat_interval_ms > 0 ? taken->heartbeat_interval_ms : session->interval_usec / USEC_PER_MSEC;
+        const double intervals = (double)MIN_OF(taken->dead_after_ms, (uint64_t)INTERVAL_MS_MAX) / (double)MAX_OF(asked_ms, UINT64_C(1));
+
+        if (intervals > 0 && (is_first || session->dead_after_intervals <= 0 || intervals < session->dead_after_intervals))
+                session->dead_after_intervals = intervals;
+}
+
 static void ask_interval(Session *session, uint64_t asked_ms) {
         uint64_t most = MAX_OF(INTERVAL_MAX_USEC, session->own_interval_usec);
         uint64_t asked = MIN_OF(asked_ms, (uint64_t)INTERVAL_MS_MAX) * USEC_PER_MSEC;
 
         if (asked_ms > 0)
-                session->interval_usec = MIN_OF(MAX_OF(asked, session->own_interval_usec), most);
+                set_interval(session, MIN_OF(MAX_OF(asked, session->own_interval_usec), most));
+}
+
+void session_set_own_interval(Session *session, uint64_t interval_usec) {
+        session->own_interval_usec = interval_usec;
+        set_interval(session, interval_usec);
 }
 
 unsigned session_on_taken(Session *session, const RegistrationTaken *taken, Instant now) {
-        const uint64_t dead_after = MIN_OF(taken->dead_after_ms, (uint64_t)INTERVAL_MS_MAX) * USEC_PER_MSEC;
         const bool is_first = session->register_usec != USEC_NEVER; /* of this round */
         uint64_t before = session->interval_usec;
 
@@ -185,12 +206,13 @@ unsigned session_on_taken(Session *session, const RegistrationTaken *taken, Inst
         session->n_tries = 0;
         session->register_usec = USEC_NEVER;
 
+        note_window(session, taken, is_first);
         if (is_first)
-                session->interval_usec = session->own_interval_usec;
+                set_interval(session, session->own_interval_usec);
         if (taken->heartbeat_interval_ms * USEC_PER_MSEC > session->interval_usec)
                 ask_interval(session, taken->heartbeat_interval_ms);
-        if (dead_after > 0 && (is_first || session->dead_after_usec == 0 || dead_after < session->dead_after_usec))
-                session->dead_after_usec = dead_after;
+        else
+                set_interval(session, session->interval_usec);
         if (session->interval_usec != before)
                 session->heartbeat_usec = now.usec + rng_jitter(session->rng, session->interval_usec, JITTER_PERCENT);
 
@@ -328,9 +350,6 @@ unsigned session_on_time(Session *session, Instant now) {
 }
 
 unsigned session_on_change(Session *session, Instant now) {
-        if (session->state == SESSION_OFFLINE && !session->was_accepted)
-                return SESSION_DO_NOTHING; /* nobody was told of any revision yet */
-
         session->revision++;
         return session->state == SESSION_REGISTERING ? begin_registration(session, now) : SESSION_DO_NOTHING;
 }

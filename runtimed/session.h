@@ -59,7 +59,8 @@ typedef struct Session {
         uint64_t epoch, revision;
 
         uint64_t own_interval_usec, interval_usec; /* of heartbeats: configured, and in force */
-        uint64_t dead_after_usec;                  /* the shortest that a dispatcher named; 0: none did */
+        double dead_after_intervals;               /* the shortest window that a dispatcher named; 0: none did */
+        uint64_t dead_after_usec;                  /* the same at the interval in force */
         bool was_accepted;                         /* a dispatcher has taken this process once */
         bool is_doubtful;  /* silent for so long that a dispatcher may have given its verdict */
         bool is_quiet;     /* taken out by hand; outlives a lost connection */
@@ -70,6 +71,9 @@ typedef struct Session {
         uint64_t spoken_usec; /* when dispatchers last heard of us, as far as we know; 0: never */
         uint64_t sequence;    /* of heartbeats */
 } Session;
+
+/* A reload: the configured interval, in force at once. */
+void session_set_own_interval(Session *session, uint64_t interval_usec);
 
 void session_init(Session *session, Slice runtime_id, uint64_t epoch, uint64_t interval_usec, Rng *rng);
 
