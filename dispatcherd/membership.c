@@ -280,6 +280,8 @@ void membership_want_drain(Dispatcher *d, Runtime *runtime, bool drain, Instant 
 
 static void take_draining(Dispatcher *d, Runtime *runtime, bool draining, Instant now) {
         if (draining) {
+                /* It complied. If it stops draining later, somebody let it: perhaps through another dispatcher. */
+                runtime->drain_wanted = false;
                 membership_draining(d, runtime, now);
         } else if (runtime->drain_wanted) {
                 put_control(d, runtime, "drain", "k", SLICE("{}"));
