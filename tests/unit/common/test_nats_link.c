@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
+#include <arpa/inet.h>
+#include <sys/socket.h>
+
 #include "common/nats_link.h"
 #include "tests/unit/common/nats_server.h"
 
@@ -344,6 +347,28 @@ static void closing_before_it_was_ever_connected_works(void **state) {
         wait_for(f, &f->a.n_closed, 1);
 }
 
+/* A listener that never says a word. */
+static void freeing_a_link_that_still_connects_waits_for_nobody(void **state) {
+        Fixture *f = *state;
+        struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        socklen_t size = sizeof(address);
+        const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        const uint64_t start = instant_now().usec;
+        int accepted;
+        char url[64];
+
+        assert_int_equal(bind(fd, (const struct sockaddr *)&address, size), 0);
+        assert_int_equal(listen(fd, 1), 0);
+        assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+        (void)snprintf(url, sizeof(url), "nats://127.0.0.1:%u", ntohs(address.sin_port));
+        link_start(f, &f->a, url);
+        accepted = accept(fd, NULL, NULL); /* now its thread waits for the greeting */
+        f->a.link = nats_link_free(f->a.link);
+        assert_true(instant_now().usec - start < 2 * USEC_PER_SEC);
+        (void)close(accepted);
+        (void)close(fd);
+}
+
 static void nobody_listening_is_told_with_the_subject_that_asked(void **state) {
         Fixture *f = *state;
 
@@ -545,6 +570,7 @@ int main(void) {
                 LINK_TEST(closing_first_writes_what_was_published),
                 LINK_TEST(closing_gives_up_on_a_stopped_server_in_time),
                 LINK_TEST(closing_before_it_was_ever_connected_works),
+                LINK_TEST(freeing_a_link_that_still_connects_waits_for_nobody),
                 LINK_TEST(nobody_listening_is_told_with_the_subject_that_asked),
                 LINK_TEST(an_unsubscribed_subject_goes_quiet_without_losing_what_was_sent_before),
                 LINK_TEST(what_cannot_travel_is_refused),
