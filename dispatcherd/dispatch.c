@@ -79,6 +79,10 @@ static void refuse_message(
         put_result(d, reply_to, &result, SLICE_NONE, now);
 }
 
+static bool is_answered(const Execution *execution, size_t ask) {
+        return execution->answered & (UINT32_C(1) << ask);
+}
+
 /* The dispatcher's own answer: the execution ends with a named error. */
 static void fail(Dispatcher *d, Execution *execution, ErrorCode code, const char *text, Slice details, Instant now) {
         const Attempt *attempt = execution->attempt > 0 ? execution_attempt(execution) : NULL;
@@ -101,9 +105,11 @@ static void fail(Dispatcher *d, Execution *execution, ErrorCode code, const char
 
         assert(execution->phase == PHASE_WAITING && !execution->demand);
 
-        put_result(d, execution->reply_to, &result, execution->headers, now);
+        if (!is_answered(execution, 0))
+                put_result(d, execution->reply_to, &result, execution->headers, now);
         for (size_t i = 0; i < execution->n_followers; i++)
-                put_result(d, execution->followers[i], &result, execution->headers, now);
+                if (!is_answered(execution, 1 + i))
+                        put_result(d, execution->followers[i], &result, execution->headers, now);
         observers_execution(d, EXECUTION_EVENT_DISPATCH_FAILED, execution, &result.error, now);
         diag_execution_failed(result.agent_exec_id, result.agent_id, result.metadata.correlation_id, code, text, now.usec);
         d->n.by_status[STATUS_FAILURE]++;
@@ -150,7 +156,8 @@ static void arm(Dispatcher *d, Execution *execution) {
         deadline_arm(&d->deadlines, &execution->deadline, when);
 }
 
-static void put_relay(Dispatcher *d, Execution *execution, Slice reply_to, bool is_check, Instant now) {
+/* `ask` 0 is for the first caller, 1 + i for followers[i]. */
+static void put_relay(Dispatcher *d, Execution *execution, size_t ask, bool is_check, Instant now) {
         const Runtime *runtime = execution->runtime;
         Trigger *trigger = &execution->trigger;
         uint64_t left = execution->deadline_usec > now.usec ? execution->deadline_usec - now.usec : 0;
@@ -164,7 +171,8 @@ static void put_relay(Dispatcher *d, Execution *execution, Slice reply_to, bool 
         trigger->dispatch.attempt = execution->attempt;
         trigger->dispatch.deadline_ms = MAX_OF(left / USEC_PER_MSEC, UINT64_C(1));
         trigger->dispatch.age_ms = is_check ? (now.usec - execution->sent_usec) / USEC_PER_MSEC + 1 : 0;
-        trigger->dispatch.reply_to = reply_to;
+        trigger->dispatch.reply_to = ask == 0 ? execution->reply_to : execution->followers[ask - 1];
+        trigger->dispatch.ask = ask;
         trigger->dispatch.report_to = slice_of(d->report_subject);
 
         buffer_append_slice(buffer, slice_of(runtime->trigger_subject));
@@ -208,15 +216,24 @@ static void relay(Dispatcher *d, Execution *execution, const Placement *placemen
         else
                 d->n.placed_again++;
 
-        put_relay(d, execution, execution->reply_to, /* is_check= */ false, now);
+        put_relay(d, execution, 0, /* is_check= */ false, now);
         for (size_t i = 0; i < execution->n_followers; i++)
-                put_relay(d, execution, execution->followers[i], /* is_check= */ true, now);
+                put_relay(d, execution, 1 + i, /* is_check= */ true, now);
         runtime->n_relayed++;
         d->n.relayed++;
         arm(d, execution);
         observers_execution(d, EXECUTION_EVENT_DISPATCHED, execution, NULL, now);
         diag_execution_relayed(id_slice(&execution->exec_id), id_slice(&execution->agent_id), id_slice(&runtime->id),
                 execution->attempt);
+}
+
+/* Sent again, as a question, for each caller that is not known to be answered. */
+static void put_checks(Dispatcher *d, Execution *execution, Instant now) {
+        for (size_t ask = 0; ask <= execution->n_followers; ask++)
+                if (!is_answered(execution, ask)) {
+                        put_relay(d, execution, ask, /* is_check= */ true, now);
+                        d->n.checked++;
+                }
 }
 
 /* The attempt is over for us; the execution is in no list. */
@@ -437,7 +454,7 @@ static void repeat(Dispatcher *d, Execution *execution, Slice reply_to, Instant 
                 return;
         }
         if (execution->phase == PHASE_IN_FLIGHT)
-                put_relay(d, execution, reply_to, /* is_check= */ true, now);
+                put_relay(d, execution, execution->n_followers, /* is_check= */ true, now);
 }
 
 /* An ended execution is asked for again. Its last runtime answers from memory, if it is still the same. */
@@ -451,8 +468,7 @@ static bool ask_again(Dispatcher *d, Execution *execution, Instant now) {
         execution_attach(d->executions, execution, runtime);
         execution->check_pause_usec = d->options.check_usec;
         execution->check_usec = now.usec + execution->check_pause_usec;
-        put_relay(d, execution, execution->reply_to, /* is_check= */ true, now);
-        d->n.checked++;
+        put_checks(d, execution, now);
         arm(d, execution);
         return true;
 }
@@ -646,7 +662,15 @@ void dispatch_relay_answer(Dispatcher *d, Slice token, bool was_check, const InM
 static void on_done(Dispatcher *d, Execution *execution, const ExecutionReport *report, Instant now) {
         unsigned status = report->status != STATUS_NONE ? report->status : (unsigned)STATUS_SUCCESS;
 
-        execution->started = true;
+        execution->started = execution->heard = true;
+        execution_attempt(execution)->started = true;
+        if (report->ask <= execution->n_followers)
+                execution->answered |= UINT32_C(1) << report->ask;
+        if (execution->answered + UINT32_C(1) != UINT32_C(2) << execution->n_followers) {
+                /* Another caller waits for the same execution, and its relay may have been lost: the runtime answers from memory. */
+                put_checks(d, execution, now);
+                return;
+        }
         execution->runtime->n_done++;
         histogram_add(&d->run_time, now.usec - execution->sent_usec);
         end_attempt(d, execution, ATTEMPT_ANSWERED, (ErrorCode)report->code, now);
@@ -819,10 +843,8 @@ static void expire(Dispatcher *d, Execution *execution, Instant now) {
 static void ask_runtime(Dispatcher *d, Execution *execution, Instant now) {
         execution->check_pause_usec = MIN_OF(execution->check_pause_usec * 2, CHECK_PAUSE_MAX);
         execution->check_usec = now.usec + execution->check_pause_usec;
-        if (d->link_up && !execution->runtime->unreachable) {
-                put_relay(d, execution, execution->reply_to, /* is_check= */ true, now);
-                d->n.checked++;
-        }
+        if (d->link_up && !execution->runtime->unreachable)
+                put_checks(d, execution, now);
         arm(d, execution);
 }
 

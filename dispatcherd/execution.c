@@ -105,6 +105,7 @@ static void release_memory(ExecutionTable *table, Execution *execution) {
         for (size_t i = 0; i < execution->n_followers; i++)
                 free((char *)execution->followers[i].data);
         execution->n_followers = 0;
+        execution->answered = 0;
         execution->labels = NULL;
         execution->reply_to = execution->headers = SLICE_NONE;
 }

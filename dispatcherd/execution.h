@@ -61,6 +61,7 @@ typedef struct Demand Demand;
 typedef struct Follower Follower;
 
 #define FOLLOWERS_MAX 4
+_Static_assert(FOLLOWERS_MAX <= ASK_MAX, "each follower has a number of its own in relays and reports");
 
 struct Execution {
         Id exec_id;
@@ -80,6 +81,7 @@ struct Execution {
 
         Slice followers[FOLLOWERS_MAX]; /* further reply addresses, each owned */
         size_t n_followers;
+        uint32_t answered; /* bit 0: reply_to, bit 1 + i: followers[i]; the runtime reported that it answered them */
 
         uint64_t received_usec, deadline_usec;
         uint64_t give_up_usec; /* while nobody can take it; USEC_NEVER: waits for a slot until its deadline */

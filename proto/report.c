@@ -50,6 +50,7 @@ static const ScanField execution_fields[] = {
                 .names = execution_state_names },
         { .name = "status", .kind = SCAN_NAME, .offset = offsetof(ExecutionReport, status), .names = result_status_names },
         { .name = "code", .kind = SCAN_NAME, .offset = offsetof(ExecutionReport, code), .names = error_code_names },
+        { .name = "ask", .kind = SCAN_U64, .offset = offsetof(ExecutionReport, ask), .max = ASK_MAX },
         { 0 },
 };
 
@@ -100,6 +101,8 @@ void report_encode_execution(Buffer *buffer, const ExecutionReport *execution) {
                 emit_string(buffer, "status", result_status_names[execution->status]);
         if (execution->code != ERROR_NONE)
                 emit_string(buffer, "code", error_code_names[execution->code]);
+        if (execution->ask > 0)
+                emit_u64(buffer, "ask", execution->ask);
         emit_object_end(buffer);
 }
 

@@ -8,6 +8,7 @@
 
 #include "proto/message.h"
 #include "proto/registration.h"
+#include "proto/trigger.h"
 
 #define REPORT_EXECUTIONS_MAX 1024
 
@@ -28,6 +29,7 @@ typedef struct ExecutionReport {
         unsigned state;  /* ExecutionState */
         unsigned status; /* ResultStatus; with EXECUTION_DONE */
         unsigned code;   /* ErrorCode; with a refusal, or a status that is not SUCCESS */
+        uint64_t ask;    /* of the relay it is about */
 } ExecutionReport;
 
 typedef struct Report {

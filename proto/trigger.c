@@ -52,6 +52,7 @@ static const ScanField dispatch_fields[] = {
         { .name = "age_ms", .kind = SCAN_U64, .offset = AT(dispatch.age_ms), .max = EPOCH_MAX },
         { .name = "reply_to", .kind = SCAN_SUBJECT, .offset = AT(dispatch.reply_to), .max = SUBJECT_MAX },
         { .name = "report_to", .kind = SCAN_SUBJECT, .offset = AT(dispatch.report_to), .max = SUBJECT_MAX },
+        { .name = "ask", .kind = SCAN_U64, .offset = AT(dispatch.ask), .max = ASK_MAX },
         { 0 },
 };
 
@@ -138,6 +139,8 @@ static void emit_dispatch(Buffer *buffer, const Trigger *trigger) {
         emit_u64(buffer, "age_ms", trigger->dispatch.age_ms);
         emit_text(buffer, "reply_to", trigger->dispatch.reply_to);
         emit_text(buffer, "report_to", trigger->dispatch.report_to);
+        if (trigger->dispatch.ask > 0)
+                emit_u64(buffer, "ask", trigger->dispatch.ask);
         emit_object_end(buffer);
 }
 

@@ -8,6 +8,8 @@
 
 #include "proto/message.h"
 
+#define ASK_MAX 31
+
 typedef struct Trigger {
         Metadata metadata;
         Slice workflow_id, workflow_exec_id;
@@ -32,6 +34,7 @@ typedef struct Trigger {
                 uint64_t age_ms;      /* since this attempt was first sent; > 0 marks a repeat of the relay */
                 Slice reply_to;       /* where the result goes; absent: nowhere */
                 Slice report_to;      /* where reports go */
+                uint64_t ask;         /* which of several callers that wait for the execution this relay is for; repeated in reports */
         } dispatch;
 } Trigger;
 

@@ -276,6 +276,7 @@ static void report(Runtime *runtime, const Execution *execution, ExecutionReport
                         continue;
                 entry.exec_id = id_slice(&execution->id);
                 entry.attempt = asker->attempt;
+                entry.ask = asker->ask;
                 reporter_add(&runtime->reporters, asker->reporter, &entry, now);
         }
 }

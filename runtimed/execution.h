@@ -53,6 +53,7 @@ struct Asker {
         Reporter *reporter;  /* NULL: asked without a dispatcher */
         Slice reply_to;      /* absent: nowhere */
         uint64_t attempt;
+        uint64_t ask;        /* of its relay, repeated in reports */
         bool is_pending;
 };
 

@@ -46,6 +46,7 @@ static void refuse(Runtime *runtime, Arrival *arrival, ErrorCode code, const cha
                 ExecutionReport report = {
                         .exec_id = trigger->agent_exec_id,
                         .attempt = trigger->dispatch.attempt,
+                        .ask = trigger->dispatch.ask,
                         .state = EXECUTION_REFUSED,
                         .code = (unsigned)code,
                 };
@@ -78,6 +79,7 @@ static void tell_where_it_stands(Runtime *runtime, Execution *execution, Arrival
         }
 
         asker->attempt = MAX_OF(asker->attempt, attempt);
+        asker->ask = arrival->trigger.dispatch.ask;
         reporter_note(&runtime->reporters, asker);
 }
 
@@ -92,6 +94,7 @@ static void answer_from_memory(Runtime *runtime, const Remembered *remembered, A
                 ExecutionReport report = {
                         .exec_id = arrival->trigger.agent_exec_id,
                         .attempt = arrival->trigger.dispatch.attempt,
+                        .ask = arrival->trigger.dispatch.ask,
                         .state = EXECUTION_DONE,
                         .status = remembered->status,
                         .code = (unsigned)remembered->code,
@@ -174,6 +177,7 @@ static Execution *take(Runtime *runtime, Arrival *arrival, Agent *agent, Instant
         execution->epoch = runtime->session.epoch;
         execution->mail.message.agent_id = agent_id_slice(agent);
         execution->asker.attempt = arrival->trigger.dispatch.attempt;
+        execution->asker.ask = arrival->trigger.dispatch.ask;
         execution->expires_usec = now.usec + deadline_ms(&arrival->trigger) * USEC_PER_MSEC;
         if (arrival->reporter)
                 reporter_hold(arrival->reporter, &execution->asker);

@@ -219,6 +219,7 @@ static void flush_one(Reporters *reporters, Reporter *reporter, const RuntimeLoa
                 ExecutionReport report = {
                         .exec_id = id_slice(&execution->id),
                         .attempt = asker->attempt,
+                        .ask = asker->ask,
                         .state = state_of(execution),
                 };
 
