@@ -2,7 +2,8 @@
 
 /*
  * scan.c against jansson: what one takes as a JSON object, the other does as well, and texts mean the same. Known differences:
- * nesting (ours ends at 32), numbers that overflow (jansson refuses them where nobody reads them), NUL in a member's name.
+ * nesting (ours ends at 32), numbers that overflow (jansson refuses them where nobody reads them), NUL in a member's name, and
+ * a zero byte behind a number or a word, which jansson's stream loses when it puts the byte back.
  */
 
 #include <stdio.h>
@@ -118,7 +119,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 fail("only with fields", text, error.text, "");
         if (ours && !theirs && !is_known_difference(&their_error))
                 fail("only we take it", text, "", their_error.text);
-        if (!ours && theirs && !strstr(error.text, "nested deeper"))
+        if (!ours && theirs && !strstr(error.text, "nested deeper") && !memchr(text.data, '\0', text.size))
                 fail("only jansson takes it", text, error.text, "");
         if (fits && theirs) {
                 same_values(root, &sample, text);

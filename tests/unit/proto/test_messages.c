@@ -83,6 +83,10 @@ static void what_a_receiver_needs_and_does_not_get_is_named(void **state) {
                         "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1},\"payload\":{\"executions\":[{\"exec_id\":\"e\",\"attempt\":1,"
                         "\"state\":\"refused\"}]}}",
                         "execution 0: code is missing" },
+                { "AgentExecutionReport",
+                        "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1},\"payload\":{\"executions\":[{\"exec_id\":\"e\",\"attempt\":1,"
+                        "\"state\":\"done\",\"status\":\"FAILURE\"}]}}",
+                        "execution 0: code is missing" },
                 { "AgentExecutionReport", "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1},\"payload\":{\"executions\":[7]}}",
                         "execution 0: at byte 0: expected an object" },
                 { "AgentExecutionEvent", "{\"metadata\":{},\"agent\":{\"exec_id\":\"e\"}}", "metadata.type is missing" },

@@ -177,6 +177,24 @@ static void a_name_that_only_begins_like_a_field_is_another_one(void **state) {
         assert_null(s.text.data);
 }
 
+/* Strings are read eight bytes at a time: so each byte is tried at each place of a word. */
+static void every_byte_is_judged_alike_wherever_it_stands(void **state) {
+        (void)state;
+
+        for (unsigned c = 0; c < 256; c++)
+                for (size_t at = 6; at < 26; at++) {
+                        char text[] = "{\"a\":\"xxxxxxxxxxxxxxxxxxxx\"}";
+                        Arena arena = { 0 };
+                        WireError error;
+                        Sample s = { 0 };
+                        const bool valid = c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+
+                        text[at] = (char)c;
+                        assert_int_equal(scan_exactly((Slice){ text, sizeof(text) - 1 }, fields, &s, &arena, &error),
+                                valid ? 0 : WIRE_E_INVALID);
+                }
+}
+
 /* Found by tests/fuzz: the comparison with the expected name ran on behind its end. */
 static void a_zero_byte_does_not_end_a_name(void **state) {
         static const char text[] = "{\"text\0\0\0\0\0\0\0\0\":1}";
@@ -253,11 +271,13 @@ static void what_rfc_8259_forbids_is_refused_with_its_place(void **state) {
                 { "{\"a\":\"\\u12g4\"}", "at byte 6: an escape that JSON does not have, or half a surrogate pair" },
                 { "{\"a\":\"\\ud800\"}", "at byte 6: an escape that JSON does not have, or half a surrogate pair" },
                 { "{\"a\":\"\\ud800\\u0041\"}", "at byte 6: an escape that JSON does not have, or half a surrogate pair" },
+                { "{\"a\":\"\\ud800\\ue000\"}", "at byte 6: an escape that JSON does not have, or half a surrogate pair" },
                 { "{\"a\":\"\\udc00\"}", "at byte 6: an escape that JSON does not have, or half a surrogate pair" },
                 { "{\"a\":\"\xc0\xaf\"}", "at byte 6: a byte that is not UTF-8" },
                 { "{\"a\":\"\xe0\x80\xaf\"}", "at byte 6: a byte that is not UTF-8" },
                 { "{\"a\":\"\xed\xa0\x80\"}", "at byte 6: a byte that is not UTF-8" },
                 { "{\"a\":\"\xf4\x90\x80\x80\"}", "at byte 6: a byte that is not UTF-8" },
+                { "{\"a\":\"\xf5\x80\x80\x80\"}", "at byte 6: a byte that is not UTF-8" },
                 { "{\"a\":\"\xf0\x9f\x98\"}", "at byte 6: a byte that is not UTF-8" },
                 { "{\"a\":\"\x80\"}", "at byte 6: a byte that is not UTF-8" },
                 { "{\"a\":1}\f", "at byte 7: something follows the object" },
@@ -456,6 +476,7 @@ int main(void) {
                 cmocka_unit_test(a_required_raw_value_may_be_null),
                 cmocka_unit_test(escapes_are_decoded_in_texts_and_in_names),
                 cmocka_unit_test(a_name_that_only_begins_like_a_field_is_another_one),
+                cmocka_unit_test(every_byte_is_judged_alike_wherever_it_stands),
                 cmocka_unit_test(a_zero_byte_does_not_end_a_name),
                 cmocka_unit_test(a_whole_number_may_be_written_with_decimals_or_an_exponent),
                 cmocka_unit_test(what_rfc_8259_forbids_is_refused_with_its_place),
