@@ -61,7 +61,10 @@ static void on_start_again(Sim *sim, Event *event) {
                 node_start(sim, event->node);
 }
 
+/* A machine that comes back may do so with a wrong clock, and so with an epoch below the last one's. */
 static void start_again_later(Sim *sim, Node *node, unsigned per_mille) {
+        if (rng_chance(dice(sim), 150))
+                node->real_offset += (int64_t)rng_below(dice(sim), 2 * HOUR_USEC) - (int64_t)HOUR_USEC;
         node->restart_wanted = rng_chance(dice(sim), per_mille);
         if (node->restart_wanted)
                 sim_after(sim, rng_chance(dice(sim), 500) ? rng_between(dice(sim), 20, 500) * USEC_PER_MSEC : some_while(sim),
@@ -237,15 +240,15 @@ static void fault_mass_pause(Sim *sim) {
 /* The old process is cut off and lives on; a new one under its id comes up on another machine. */
 static void fault_replace(Sim *sim) {
         Node *old = some_runtime(sim), *twin;
-        char name[16];
+        char name[32];
 
-        if (old->state == NODE_DOWN || sim->n_nodes + 1 >= NODES_MAX || old->name[strlen(old->name) - 1] == 'b')
+        if (old->state == NODE_DOWN || sim->n_nodes + 1 >= NODES_MAX)
                 return;
         if (rng_chance(dice(sim), 500))
                 pause_node(sim, old, some_while(sim), /* freeze= */ false);
         else
                 cut(sim, old, some_while(sim));
-        (void)snprintf(name, sizeof(name), "%sb", old->runtime.id);
+        (void)snprintf(name, sizeof(name), "%s-%u", old->runtime.id, sim->n_nodes);
         twin = node_new(sim, NODE_RUNTIME, name);
         twin->runtime.spec = old->runtime.spec;
         (void)snprintf(twin->runtime.id, sizeof(twin->runtime.id), "%s", old->runtime.id);

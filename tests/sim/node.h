@@ -54,7 +54,7 @@ struct Node {
         uint32_t index;
         NodeKind kind;
         const NodeClass *class;
-        char name[16]; /* for the trace; of dispatchers also the id */
+        char name[32]; /* for the trace; of dispatchers also the id */
         NodeState state;
         uint32_t incarnation; /* counts its processes, from 1 */
 
@@ -75,7 +75,7 @@ struct Node {
         unsigned n_idle_timers;                /* timers in a row that left the next one in the past */
         uint64_t n_turns;
 
-        char inbox_prefix[32];
+        char inbox_prefix[64];
         union {
                 struct {
                         Dispatcher *core;

@@ -217,7 +217,9 @@ static void read_result(Oracle *oracle, Message *message, Arena *arena) {
         if (result.status != STATUS_SUCCESS && meaning->code == ERROR_NONE)
                 sim_break(oracle->sim, "P5", "an answer names no error: %.*s", SLICE_ARG(message->body));
         record_name(oracle, oracle->execs[meaning->exec], result.agent_exec_id);
-        if (!id_equal(&oracle->execs[meaning->exec]->id, result.agent_exec_id) && meaning->code != ERROR_INVALID_MESSAGE)
+        /* where the caller gave no id, a duplicated trigger becomes two executions */
+        if (oracle->execs[meaning->exec]->options.name_exec && meaning->code != ERROR_INVALID_MESSAGE &&
+            !id_equal(&oracle->execs[meaning->exec]->id, result.agent_exec_id))
                 sim_break(oracle->sim, "P2", "the answer to %s is about %.*s", oracle->execs[meaning->exec]->id.text,
                           SLICE_ARG(result.agent_exec_id));
 }
@@ -438,7 +440,8 @@ void oracle_after_turn(Sim *sim, Node *node) {
                         sim_break(sim, "P9", "%s has %zu in flight, its limit is %" PRIu64, node->name,
                                   runtime_n_in_flight(node->runtime.core), limit);
         } else if (node->kind == NODE_DISPATCHER) {
-                if (dispatcher_n_waiting(node->dispatcher.core) > s->queue_limit)
+                /* what was placed before comes back into the queue beyond the limit that newcomers meet */
+                if (dispatcher_n_waiting(node->dispatcher.core) > s->queue_limit + sim->n_slots)
                         sim_break(sim, "P9", "%s has %zu waiting, its limit is %" PRIu64, node->name,
                                   dispatcher_n_waiting(node->dispatcher.core), s->queue_limit);
                 liveness_after_turn(sim->oracle, node);

@@ -71,6 +71,8 @@ void oracle_check_answered(Sim *sim) {
                 if (!ask->wants_reply || ask->n_received > 0)
                         continue;
                 sim_count(sim, COUNT_EXCUSED);
+                sim_trace(sim, dispatcher, "trigger %zu was not answered: %s", i,
+                          !dispatcher ? "it never arrived" : ask->n_lost > 0 ? "its answer was lost" : "its dispatcher was disturbed");
                 /* It never reached anybody; or who got it went down, or was cut off, before it could answer; or its answer was lost. */
                 if (!dispatcher || ask->n_lost > 0 || dispatcher->incarnation != ask->incarnation ||
                     dispatcher->disturbed_until >= ask->reached_usec)

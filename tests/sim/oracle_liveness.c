@@ -27,12 +27,16 @@ static uint64_t window_usec(const Scenario *s, const View *view, double interval
         return (uint64_t)(intervals * (double)interval);
 }
 
+static bool is_namesake(const Node *a, const Node *b) {
+        return a->kind == NODE_RUNTIME && b->kind == NODE_RUNTIME && strcmp(a->runtime.id, b->runtime.id) == 0;
+}
+
 static void note_removal(Oracle *oracle, const Node *dispatcher, const Message *message) {
         const Sim *sim = oracle->sim;
         const Node *subject = sim->nodes[message->meaning.runtime];
 
         for (uint32_t i = 0; i < sim->n_nodes; i++)
-                if (sim->nodes[i]->kind == NODE_RUNTIME && strcmp(sim->nodes[i]->runtime.id, subject->runtime.id) == 0)
+                if (is_namesake(sim->nodes[i], subject))
                         view_of(oracle, dispatcher, i)->removal_told = true;
 }
 
@@ -43,24 +47,32 @@ static bool slice_is_probe_answer(Slice subject) {
 
 /* Anything from a runtime is a sign of life; a new epoch is a new runtime. */
 void liveness_on_delivery(Oracle *oracle, Node *dispatcher, const Message *message) {
+        const Sim *sim = oracle->sim;
         const Meaning *meaning = &message->meaning;
         View *view;
 
         if (message->no_responders) {
-                if (message->cause->meaning.kind == MEANING_PROBE && message->cause->meaning.runtime != INDEX_NONE)
-                        view_of(oracle, dispatcher, message->cause->meaning.runtime)->probe_unheard = true;
+                for (uint32_t i = 0; i < sim->n_nodes && message->cause->meaning.kind == MEANING_PROBE; i++)
+                        if (message->cause->meaning.runtime != INDEX_NONE &&
+                            is_namesake(sim->nodes[i], sim->nodes[message->cause->meaning.runtime]))
+                                view_of(oracle, dispatcher, i)->probe_unheard = true;
                 return;
         }
         if (meaning->kind == MEANING_DEREGISTERED && meaning->runtime != INDEX_NONE)
                 note_removal(oracle, dispatcher, message);
-        if (message->from == INDEX_NONE || oracle->sim->nodes[message->from]->kind != NODE_RUNTIME)
+        if (message->from == INDEX_NONE || sim->nodes[message->from]->kind != NODE_RUNTIME)
                 return;
 
         view = view_of(oracle, dispatcher, message->from);
         if (view->probe_local > 0 && slice_is_probe_answer(message->subject))
                 sim_count(oracle->sim, COUNT_PROBE_ANSWERED);
         if (meaning->kind == MEANING_REGISTERED && meaning->epoch > view->epoch) {
-                *view = (View){ .known = true, .epoch = meaning->epoch, .max_in_flight = meaning->max_in_flight };
+                *view = (View){ .epoch = meaning->epoch, .max_in_flight = meaning->max_in_flight };
+                /* a higher epoch takes the id over; a lower one is refused */
+                for (uint32_t i = 0; i < sim->n_nodes; i++)
+                        if (i != message->from && is_namesake(sim->nodes[i], sim->nodes[message->from]) &&
+                            view_of(oracle, dispatcher, i)->epoch < meaning->epoch)
+                                view_of(oracle, dispatcher, i)->known = false;
         }
         if (meaning->kind == MEANING_REGISTERED && meaning->epoch == view->epoch) {
                 view->known = true;
@@ -108,8 +120,7 @@ void liveness_on_probe(Oracle *oracle, Node *dispatcher, const Message *message)
         for (uint32_t i = 0; i < sim->n_nodes; i++) {
                 View *view = view_of(oracle, dispatcher, i);
 
-                if (sim->nodes[i]->kind != NODE_RUNTIME ||
-                    strcmp(sim->nodes[i]->runtime.id, sim->nodes[message->meaning.runtime]->runtime.id) != 0)
+                if (!is_namesake(sim->nodes[i], sim->nodes[message->meaning.runtime]))
                         continue;
                 view->probe_local = node_instant(sim, dispatcher).usec;
                 view->probe_unheard = false;

@@ -192,7 +192,8 @@ static void on_again_due(Sim *sim, Event *event) {
 
         if (!node_is_sound_since(dispatcher, sim->now - AGAIN_USEC) || dispatcher->dispatcher.draining)
                 return;
-        if (!relay || !reach || reach->ended || reach->life != relay->life || relay->word != WORD_UNHEARD ||
+        /* where nobody wants an answer, nothing is seen of the end that a dispatcher may have given it meanwhile */
+        if (!relay || !reach || !exec->options.wants_reply || reach->ended || reach->life != relay->life || relay->word != WORD_UNHEARD ||
             relay != &exec->relays[exec->n_relays - 1])
                 return;
         for (uint32_t i = 0; i < sim->n_nodes; i++)
@@ -303,7 +304,7 @@ void triggers_on_report_lost(Oracle *oracle, const Message *message) {
 static bool has_excuse(const Oracle *oracle, const Exec *exec) {
         const Sim *sim = oracle->sim;
 
-        if (exec->n_reaches > 1 || exec->has_lost_word)
+        if (exec->n_reaches > 1 || exec->has_lost_word || !exec->options.name_exec)
                 return true;
         for (size_t i = 0; i < exec->n_reaches; i++)
                 if (exec->reaches[i].life > 0 || !node_is_sound_since(sim->nodes[exec->reaches[i].dispatcher], exec->reaches[i].usec))
@@ -344,6 +345,14 @@ void oracle_on_work(Sim *sim, Node *node, const Mail *mail) {
 
 /* answers */
 
+/* Was the runtime given this execution under an epoch that counts? Then it may repeat, under its new epoch, what it remembers. */
+static bool was_given_again(const Exec *exec, const Node *runtime) {
+        for (size_t i = 0; i < exec->n_relays; i++)
+                if (exec->relays[i].runtime == runtime->index && exec->relays[i].epoch > runtime->runtime.dead_epoch)
+                        return true;
+        return false;
+}
+
 void triggers_on_result(Oracle *oracle, Node *from, const Message *message) {
         Ask *ask = &oracle->asks[message->meaning.ask];
         Exec *exec = oracle->execs[ask->exec];
@@ -362,7 +371,7 @@ void triggers_on_result(Oracle *oracle, Node *from, const Message *message) {
                 ask->runtime_usec = oracle->sim->now;
         else
                 sim_count(oracle->sim, COUNT_FROM_MEMORY);
-        if (message->meaning.epoch != 0 && message->meaning.epoch <= from->runtime.dead_epoch)
+        if (message->meaning.epoch != 0 && message->meaning.epoch <= from->runtime.dead_epoch && !was_given_again(exec, from))
                 sim_break(oracle->sim, "P2", "%s published a result of %s from epoch %" PRIu64 ", of whose end it had been told", from->name,
                           exec->id.text, message->meaning.epoch);
 }

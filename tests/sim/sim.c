@@ -70,7 +70,7 @@ static void on_boot(Sim *sim, Event *event) {
 
 static void build(Sim *sim) {
         const Scenario *s = &sim->scenario;
-        char name[16];
+        char name[32];
 
         for (uint32_t i = 0; i < s->n_dispatchers + s->n_callers + s->n_runtimes; i++) {
                 NodeKind kind = i < s->n_dispatchers ? NODE_DISPATCHER : i < s->n_dispatchers + s->n_callers ? NODE_CALLER : NODE_RUNTIME;
@@ -82,6 +82,7 @@ static void build(Sim *sim) {
                 node->restart_wanted = true;
                 if (kind == NODE_RUNTIME) {
                         node->runtime.spec = number;
+                        sim->n_slots += s->runtimes[number].max_in_flight;
                         (void)snprintf(node->runtime.id, sizeof(node->runtime.id), "%s", name);
                 }
                 if (kind == NODE_CALLER)

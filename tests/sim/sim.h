@@ -43,6 +43,7 @@ struct Sim {
         uint32_t n_nodes;
         uint32_t n_dispatchers; /* nodes 0 to n_dispatchers - 1 */
         uint32_t n_callers;     /* the next ones */
+        uint64_t n_slots;       /* of all runtimes */
         bool faults_over;
 
         Message *remembered[8]; /* hostile.c: real messages, to be mutated */
