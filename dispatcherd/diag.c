@@ -163,6 +163,11 @@ void diag_stalled(uint64_t late_usec) {
                 late_usec / USEC_PER_MSEC);
 }
 
+void diag_deaf(uint64_t now) {
+        log_limited(LOG_WARNING, MSG_STALLED, now, NO_FIELDS, "%s",
+                "Neither a probe nor our own echo came back through NATS; every runtime gets a full window from now");
+}
+
 void diag_settled(size_t n_runtimes, size_t n_agents) {
         log_line(LOG_DEBUG, NULL, FIELDS(F_U64("RUNTIMES", n_runtimes)), "The roll call is answered: %zu runtimes, %zu agents",
                 n_runtimes, n_agents);

@@ -36,6 +36,7 @@ void diag_runtime_unheard(Slice runtime_id, uint64_t now);
 void diag_drain_wanted(Slice runtime_id, bool drain);
 void diag_mass_silence(size_t n_silent, size_t n_runtimes, bool begins);
 void diag_stalled(uint64_t late_usec);
+void diag_deaf(uint64_t now);
 void diag_settled(size_t n_runtimes, size_t n_agents);
 
 /* triggers; the last ones at debug level */

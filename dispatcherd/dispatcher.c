@@ -36,10 +36,10 @@ LivenessRules dispatcher_liveness_rules(const Dispatcher *d) {
                                 .probe_timeout_usec = d->options.probe_timeout_usec };
 }
 
-static void observe_from(Dispatcher *d, Instant now) {
+void dispatcher_observe_from(Dispatcher *d, Instant now) {
         d->observing_usec = now.usec;
         for (Runtime *runtime = registry_first(d->registry); runtime; runtime = registry_next(runtime))
-                runtime->probe_usec = 0; /* its answer may have been lost with the rest */
+                runtime->probe_usec = runtime->failed_usec = 0; /* its answer may have been lost with the rest */
 }
 
 static void notice_stall(Dispatcher *d, Instant now) {
@@ -49,7 +49,7 @@ static void notice_stall(Dispatcher *d, Instant now) {
                 return;
         d->n.stalls++;
         diag_stalled(now.usec - wanted);
-        observe_from(d, now);
+        dispatcher_observe_from(d, now);
 }
 
 /* messages */
@@ -108,6 +108,8 @@ static void on_inbox(Dispatcher *d, Slice rest, const InMessage *message, Instan
                 dispatch_relay_answer(d, token, /* was_check= */ true, message, now);
         else if (slice_starts_with(rest, SLICE("p.")) || slice_starts_with(rest, SLICE("k.")))
                 membership_on_probe_answer(d, token, message, now);
+        else if (slice_starts_with(rest, SLICE("e.")))
+                membership_on_echo(d, token);
         else if (slice_starts_with(rest, SLICE("j.")))
                 jetstream_on_answer(d->jetstream, token, message, now);
 }
@@ -169,7 +171,7 @@ void dispatcher_on_turn_end(Dispatcher *d, Instant now) {
 void dispatcher_on_link_up(Dispatcher *d, uint64_t max_payload, Instant now) {
         d->link_up = true;
         d->max_payload = max_payload;
-        observe_from(d, now);
+        dispatcher_observe_from(d, now);
         d->settled = false;
         d->patience_usec = now.usec + d->options.settle_usec;
         d->n_registered_seen = d->n.registrations;

@@ -10,6 +10,8 @@
  *     A dispatcher that was paused, restarted, cut off, or whose NATS server was restarted gives everyone a full window.
  *   - A probe sent after the window must have found nobody: no answer within its time-out, or the server's word that nobody
  *     listens.
+ *     With each probe goes an echo to ourselves, and a probe that was not answered says nothing unless its echo came back: a dead link takes
+ *     a while to be noticed as one.
  *   - When many fall silent together, the likelier cause is between them and us. Then the window is six times as long, and at most one
  *     verdict falls per second; meanwhile they are probed, and any sign of life ends the doubt. As suspects they get no work if
  *     anybody else can take it, so waiting costs little.
@@ -70,6 +72,8 @@ LivenessVerdict liveness_judge(
 
                 if (now < probe_ends)
                         return wait_until(probe_ends);
+                if (fleet->echo_usec < subject->probe_usec)
+                        return act(LIVENESS_DEAF);
                 failed = subject->probe_usec;
         }
 

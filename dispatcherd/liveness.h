@@ -19,6 +19,7 @@ typedef struct LivenessRules {
 typedef struct LivenessFleet {
         bool link_up;
         uint64_t observing_usec; /* since when nothing could have been missed: link up, loop not stalled */
+        uint64_t echo_usec;      /* when the last message to ourselves that came back was sent */
         size_t n_runtimes, n_silent;
         uint64_t verdict_usec;   /* the last verdict; 0: none yet */
 } LivenessFleet;
@@ -34,7 +35,8 @@ typedef struct LivenessSubject {
 typedef enum LivenessAction {
         LIVENESS_WAIT,
         LIVENESS_SUSPECT, /* past suspect_after: mark it, then ask again */
-        LIVENESS_PROBE,   /* send a probe now; one that is out has failed */
+        LIVENESS_PROBE,   /* send a probe now, and an echo to ourselves; a probe that is out has failed */
+        LIVENESS_DEAF,    /* neither the probe nor the echo sent with it came back: it is us who hear nothing */
         LIVENESS_DEAD,    /* past dead_after, and a probe sent after that found nobody */
 } LivenessAction;
 

@@ -26,6 +26,9 @@
 /* Asking one runtime to announce itself more often than this would only fill its inbox. */
 #define ASK_PAUSE_USEC USEC_PER_SEC
 
+/* A drain that does not arrive is asked for again for so long. Not for ever: another dispatcher may have been told to resume it. */
+#define DRAIN_REPEAT_USEC (10 * USEC_PER_SEC)
+
 /* What runtimes are configured to unless somebody chose otherwise. */
 #define INTERVAL_MS_USUAL 1000
 
@@ -115,6 +118,7 @@ static LivenessFleet fleet_of(const Dispatcher *d) {
         return (LivenessFleet){
                 .link_up = d->link_up,
                 .observing_usec = d->observing_usec,
+                .echo_usec = d->echo_usec,
                 .n_runtimes = registry_n_runtimes(d->registry),
                 .n_silent = registry_n_silent(d->registry),
                 .verdict_usec = d->verdict_usec,
@@ -140,6 +144,29 @@ static void suspect(Dispatcher *d, Runtime *runtime, const char *why, Instant no
                 observers_runtime_changed(d, runtime, RUNTIME_CHANGE_SUSPECT, why, now);
 }
 
+/* To ourselves, by way of the server. */
+static void put_echo(Dispatcher *d, Instant now) {
+        Buffer *buffer;
+
+        if (d->echo_sent_usec == now.usec)
+                return;
+        d->echo_sent_usec = now.usec;
+        buffer = outbox_begin(d->outbox);
+        buffer_append_slice(buffer, d->inbox);
+        buffer_printf(buffer, ".e.%" PRIu64, now.usec);
+        outbox_body(d->outbox);
+        outbox_end(d->outbox);
+}
+
+void membership_on_echo(Dispatcher *d, Slice token) {
+        uint64_t usec = 0;
+
+        for (size_t i = 0; i < token.size && token.data[i] >= '0' && token.data[i] <= '9'; i++)
+                usec = usec * 10 + (uint64_t)(token.data[i] - '0');
+        if (usec <= d->echo_sent_usec)
+                d->echo_usec = MAX_OF(d->echo_usec, usec);
+}
+
 static void probe(Dispatcher *d, Runtime *runtime, Instant now) {
         if (runtime->probe_usec > 0) {
                 runtime->failed_usec = runtime->probe_usec;
@@ -147,6 +174,7 @@ static void probe(Dispatcher *d, Runtime *runtime, Instant now) {
         }
         runtime->probe_usec = now.usec;
         d->n.probes++;
+        put_echo(d, now);
         put_control(d, runtime, "status", "p", SLICE("{}"));
 }
 
@@ -205,6 +233,11 @@ void membership_look_at(Dispatcher *d, Runtime *runtime, Instant now) {
                         break;
                 case LIVENESS_PROBE:
                         probe(d, runtime, now);
+                        break;
+                case LIVENESS_DEAF:
+                        d->n.deafnesses++;
+                        diag_deaf(now.usec);
+                        dispatcher_observe_from(d, now);
                         break;
                 case LIVENESS_DEAD:
                         d->n.verdicts++;
@@ -268,6 +301,7 @@ void membership_draining(Dispatcher *d, Runtime *runtime, Instant now) {
 
 void membership_want_drain(Dispatcher *d, Runtime *runtime, bool drain, Instant now) {
         runtime->drain_wanted = drain;
+        runtime->drain_asked_usec = now.usec;
         diag_drain_wanted(id_slice(&runtime->id), drain);
         put_control(d, runtime, drain ? "drain" : "resume", "k", SLICE("{}"));
         if (drain) {
@@ -283,7 +317,7 @@ static void take_draining(Dispatcher *d, Runtime *runtime, bool draining, Instan
                 /* It complied. If it stops draining later, somebody let it: perhaps through another dispatcher. */
                 runtime->drain_wanted = false;
                 membership_draining(d, runtime, now);
-        } else if (runtime->drain_wanted) {
+        } else if (runtime->drain_wanted && now.usec < runtime->drain_asked_usec + DRAIN_REPEAT_USEC) {
                 put_control(d, runtime, "drain", "k", SLICE("{}"));
         } else if (runtime->state == RUNTIME_DRAINING && runtime_set_state(d->registry, runtime, RUNTIME_EV_RESUME)) {
                 observers_runtime_changed(d, runtime, RUNTIME_CHANGE_UPDATED, "resumed", now);

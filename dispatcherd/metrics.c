@@ -69,6 +69,7 @@ void dispatcher_metrics(const Dispatcher *d, Buffer *buffer) {
                 { "compozy_dispatcher_suspicions_total", "Times a runtime became suspect", d->n.suspicions },
                 { "compozy_dispatcher_verdicts_total", "Runtimes declared dead by this dispatcher", d->n.verdicts },
                 { "compozy_dispatcher_mass_silences_total", "Times many runtimes fell silent together", d->n.mass_silences },
+                { "compozy_dispatcher_deaf_total", "Times our own messages to ourselves did not come back", d->n.deafnesses },
                 { "compozy_dispatcher_stalls_total", "Times this process did not run for a while", d->n.stalls },
                 { "compozy_dispatcher_outbox_lost_total", "Messages lost for want of memory", d->outbox->n_lost },
                 { "compozy_dispatcher_jetstream_errors_total", "JetStream requests that failed", js.n_errors },

@@ -124,6 +124,7 @@ struct Runtime {
         uint64_t reported_usec;          /* its last report */
         uint64_t n_relayed, n_done;
         bool drain_wanted;               /* an operator's wish, repeated until it complies */
+        uint64_t drain_asked_usec;
 
         UT_hash_handle hh;
 };

@@ -36,7 +36,7 @@ typedef struct DispatcherCounters {
         uint64_t expired;
         uint64_t stale_reports, stale_messages;
         uint64_t reports, heartbeats, registrations, registrations_refused, announces_asked;
-        uint64_t probes, probes_failed, suspicions, verdicts, stalls, mass_silences;
+        uint64_t probes, probes_failed, suspicions, verdicts, stalls, deafnesses, mass_silences;
         uint64_t by_status[_RESULT_STATUS_MAX];
         uint64_t by_code[_ERROR_CODE_MAX];
         uint64_t removed[_DEREGISTER_REASON_MAX];
@@ -62,6 +62,7 @@ struct Dispatcher {
         bool link_up;
         uint64_t max_payload;
         uint64_t observing_usec; /* since when we could have heard everything */
+        uint64_t echo_sent_usec, echo_usec; /* the last echo to ourselves; the last one that came back, by when it was sent */
         uint64_t verdict_usec;
         bool mass_silence;
         bool settled;
@@ -78,6 +79,9 @@ struct Dispatcher {
 
 LivenessRules dispatcher_liveness_rules(const Dispatcher *d);
 
+/* Something may have been missed: nobody is judged by what came before now. */
+void dispatcher_observe_from(Dispatcher *d, Instant now);
+
 /* membership.c */
 
 void membership_on_registered(Dispatcher *d, Slice runtime_id, const InMessage *message, Instant now);
@@ -92,6 +96,7 @@ void membership_remove(Dispatcher *d, Runtime *runtime, DeregisterReason reason,
 void membership_want_drain(Dispatcher *d, Runtime *runtime, bool drain, Instant now);
 void membership_draining(Dispatcher *d, Runtime *runtime, Instant now); /* it said so */
 void membership_call_roll(Dispatcher *d, Instant now);
+void membership_on_echo(Dispatcher *d, Slice token);
 void membership_load(Runtime *runtime, const RuntimeLoad *load);
 
 /* dispatch.c */
