@@ -52,6 +52,10 @@ static void refuse(Runtime *runtime, Arrival *arrival, ErrorCode code, const cha
                 };
 
                 reporter_add(&runtime->reporters, arrival->reporter, &report, now);
+                /* Once told "refused", the dispatcher may place it elsewhere: this attempt may not run here any more. */
+                memory_put(runtime->memory,
+                        &(Remembered){ .exec_id = id_of(trigger->agent_exec_id), .code = code, .refused_attempt = trigger->dispatch.attempt },
+                        now.usec);
         } else if (arrival->reply_to.data) {
                 core_answer_refusal(runtime, trigger, arrival->reply_to, code, why ? why : error_code_meaning(code), now);
         }
@@ -113,11 +117,16 @@ static bool is_repeat(Runtime *runtime, Arrival *arrival, Instant now) {
                 tell_where_it_stands(runtime, execution, arrival, now);
                 return true;
         }
-        if (memory_find(runtime->memory, exec_id, &remembered)) {
-                answer_from_memory(runtime, &remembered, arrival, now);
+        if (!memory_find(runtime->memory, exec_id, &remembered))
+                return false;
+        if (remembered.refused_attempt > 0) {
+                if (!arrival->reporter || arrival->trigger.dispatch.attempt > remembered.refused_attempt)
+                        return false;
+                refuse(runtime, arrival, remembered.code, NULL, now);
                 return true;
         }
-        return false;
+        answer_from_memory(runtime, &remembered, arrival, now);
+        return true;
 }
 
 /* may we? */

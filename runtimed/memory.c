@@ -23,6 +23,7 @@ typedef struct Entry {
         uint32_t n_headers, n_body;
         uint64_t start; /* of its bytes */
         uint64_t finished_usec;
+        uint64_t refused_attempt;
 } Entry;
 
 struct Memory {
@@ -139,6 +140,7 @@ void memory_put(Memory *memory, const Remembered *remembered, uint64_t now) {
                 .n_body = (uint32_t)body.size,
                 .start = start,
                 .finished_usec = now,
+                .refused_attempt = remembered->refused_attempt,
         };
         memory->end++;
         memory->bytes_end = start + headers.size + body.size;
@@ -163,6 +165,7 @@ bool memory_find(const Memory *memory, Slice exec_id, Remembered *ret) {
                 .exec_id = entry->exec_id,
                 .status = entry->status,
                 .code = (ErrorCode)entry->code,
+                .refused_attempt = entry->refused_attempt,
         };
         if (entry->n_headers > 0)
                 ret->headers = (Slice){ bytes, entry->n_headers };

@@ -133,7 +133,7 @@ RuntimeLoad core_load(const Runtime *runtime) {
 }
 
 uint64_t core_payload_max(const Runtime *runtime) {
-        const uint64_t most = MIN_OF(runtime->max_payload, (uint64_t)MESSAGE_BYTES_MAX_DEFAULT * 64);
+        const uint64_t most = MIN_OF(runtime->max_payload, runtime->options.max_message_bytes);
 
         return most > 2 * HEADER_ROOM ? most - HEADER_ROOM : HEADER_ROOM;
 }
