@@ -211,57 +211,114 @@ int json_key(JsonReader *reader, JsonString *ret) {
         return json_colon(reader, ret->text);
 }
 
-static int skip_object(JsonReader *reader) {
-        bool more;
-        int r = json_enter(reader, '}', &more);
+/*
+ * Skipping. Most bytes of most messages are only skipped, so here the position stays in a register: it is handed in and returned,
+ * NULL when the text is broken, and the reader learns of it at the end.
+ */
 
-        while (r == 0 && more) {
-                JsonString key;
+static const char *skip_any(JsonReader *reader, const char *p);
 
-                r = json_key(reader, &key);
-                if (r == 0)
-                        r = json_skip(reader);
-                if (r == 0)
-                        r = json_separator(reader, '}', &more);
-        }
-        return r;
+static inline const char *skip_space(const char *p, const char *end) {
+        while (p < end && json_is_space(*p))
+                p++;
+        return p;
 }
 
-static int skip_array(JsonReader *reader) {
-        bool more;
-        int r = json_enter(reader, ']', &more);
+static inline const char *skip_string(JsonReader *reader, const char *p) {
+        const char *const first = p + 1, *const last = first + plain_run(first, reader->end);
+        JsonString string;
 
-        while (r == 0 && more) {
-                r = json_skip(reader);
-                if (r == 0)
-                        r = json_separator(reader, ']', &more);
+        if (last < reader->end && *last == '"')
+                return last + 1;
+        return json_string_slow(reader, first, &string) == 0 ? reader->at : NULL;
+}
+
+/* A member's name and colon, up to its value. */
+static inline const char *skip_name(JsonReader *reader, const char *p) {
+        const char *const first = p;
+
+        if (p < reader->end && *p == '"')
+                p = skip_string(reader, p);
+        else
+                p = NULL;
+        if (p)
+                p = skip_space(p, reader->end);
+        if (p && p < reader->end && *p == ':')
+                return skip_space(p + 1, reader->end);
+
+        /* the slow way, for its sentence */
+        reader->at = first;
+        (void)json_key(reader, &(JsonString){ 0 });
+        return NULL;
+}
+
+/* What is between the brackets, and the closing one. */
+static const char *skip_members(JsonReader *reader, const char *p, bool named, char close) {
+        const char *const end = reader->end;
+
+        for (;;) {
+                if (named)
+                        p = skip_name(reader, p);
+                if (p)
+                        p = p < end && *p == '"' ? skip_string(reader, p) : skip_any(reader, p);
+                if (!p)
+                        return NULL;
+
+                p = skip_space(p, end);
+                if (p < end && *p == close)
+                        return p + 1;
+                if (p == end || *p != ',') {
+                        reader->at = p;
+                        (void)json_broken_separator(reader, close);
+                        return NULL;
+                }
+                p = skip_space(p + 1, end);
         }
-        return r;
+}
+
+static const char *skip_container(JsonReader *reader, const char *p, bool named, char close) {
+        bool more;
+
+        reader->at = p;
+        if (json_enter(reader, close, &more) != 0)
+                return NULL;
+        if (!more)
+                return reader->at;
+        p = skip_members(reader, reader->at, named, close);
+        reader->depth--;
+        return p;
+}
+
+/* A number or a word. */
+static const char *skip_scalar(JsonReader *reader, const char *p) {
+        JsonNumber number;
+        int r;
+
+        reader->at = p;
+        if (p == reader->end)
+                r = json_broken(reader, p, "the text ends where a value is due");
+        else if (json_at_number(reader))
+                r = json_number(reader, &number);
+        else
+                r = json_word(reader, *p == 't' ? SLICE("true") : *p == 'f' ? SLICE("false") : SLICE("null"));
+        return r == 0 ? reader->at : NULL;
+}
+
+static const char *skip_any(JsonReader *reader, const char *p) {
+        if (p < reader->end && *p == '"')
+                return skip_string(reader, p);
+        if (p < reader->end && *p == '{')
+                return skip_container(reader, p, /* named= */ true, '}');
+        if (p < reader->end && *p == '[')
+                return skip_container(reader, p, /* named= */ false, ']');
+        return skip_scalar(reader, p);
 }
 
 int json_skip(JsonReader *reader) {
-        JsonString string;
-        JsonNumber number;
+        const char *const p = skip_any(reader, reader->at);
 
-        if (reader->at == reader->end)
-                return json_broken(reader, reader->at, "the text ends where a value is due");
-
-        switch (*reader->at) {
-        case '"':
-                return json_string(reader, &string);
-        case '{':
-                return skip_object(reader);
-        case '[':
-                return skip_array(reader);
-        case 't':
-                return json_word(reader, SLICE("true"));
-        case 'f':
-                return json_word(reader, SLICE("false"));
-        case 'n':
-                return json_word(reader, SLICE("null"));
-        default:
-                if (!json_at_number(reader))
-                        return json_broken(reader, reader->at, "expected a value");
-                return json_number(reader, &number);
-        }
+        if (!p)
+                return WIRE_E_INVALID;
+        reader->at = p;
+        return 0;
 }
