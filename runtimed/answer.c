@@ -40,7 +40,7 @@ void core_publish_copy(Runtime *runtime, Slice subject, Slice headers, Slice bod
 }
 
 bool core_must_hold(const Runtime *runtime, const Execution *execution) {
-        return !runtime->is_up || (execution_is_relayed(execution) && runtime->session.is_doubtful);
+        return !runtime->is_up || runtime->is_congested || (execution_is_relayed(execution) && runtime->session.is_doubtful);
 }
 
 /* events */

@@ -64,7 +64,7 @@ struct Runtime {
         Instant now; /* of the latest call that brought one */
 
         uint64_t max_payload;
-        bool is_up;
+        bool is_up, is_congested;
         bool has_no_dispatcher; /* NATS says that nobody listened to our registration */
 
         bool is_draining, is_stopping, is_stopped, was_replaced;

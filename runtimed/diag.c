@@ -8,6 +8,22 @@
 
 #include "runtimed/diag.h"
 
+/* What an operator acts on: each has a paragraph in systemd/compozy.catalog. */
+#define MSG_RUNTIME_READY            "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d701"
+#define MSG_RUNTIME_STOPPING         "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d702"
+#define MSG_RUNTIME_STOPPED          "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d703"
+#define MSG_RUNTIME_DECLARED_DEAD    "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d704"
+#define MSG_RUNTIME_REPLACED         "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d705"
+#define MSG_RUNTIME_STALLED          "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d706"
+#define MSG_RUNTIME_SESSION          "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d707"
+#define MSG_AGENT_DEFINITION_REFUSED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d708"
+#define MSG_AGENT_FAILED             "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d709"
+#define MSG_AGENT_BLOCKS_WORKER      "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70a"
+#define MSG_LINK_UP                  "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70b"
+#define MSG_LINK_DOWN                "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70c"
+#define MSG_RUNTIME_SHEDS            "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70d"
+#define MSG_CONFIG_RELOADED          "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70e"
+
 #define BURST 5 /* lines of one kind in 10 s that a peer can cause */
 
 static bool may_pass(LogLimit *limit, uint64_t now, uint32_t *ret_left_out) {
@@ -83,6 +99,13 @@ void diag_draining(Slice runtime_id, bool is_draining, size_t n_in_flight) {
                 is_draining ? "Runtime %.*s began to drain with %zu executions in flight" :
                               "Runtime %.*s took work again with %zu executions in flight",
                 SLICE_ARG(runtime_id), n_in_flight);
+}
+
+void diag_congested(Slice runtime_id, bool is_congested) {
+        log_line(LOG_WARNING, MSG_RUNTIME_SHEDS, FIELDS(F_SLICE("RUNTIME_ID", runtime_id)),
+                is_congested ? "Runtime %.*s took no more work, as NATS takes too slowly what it says" :
+                               "Runtime %.*s took work again, as NATS has caught up",
+                SLICE_ARG(runtime_id));
 }
 
 void diag_registration_refused(Slice runtime_id, Slice code, Slice message, LogLimit *limit, uint64_t now) {

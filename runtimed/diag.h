@@ -15,22 +15,6 @@
 #include "runtimed/agent.h"
 #include "runtimed/session.h"
 
-/* what an operator acts on; each has a paragraph in the journal catalog */
-#define MSG_RUNTIME_READY "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d701"
-#define MSG_RUNTIME_STOPPING "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d702"
-#define MSG_RUNTIME_STOPPED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d703"
-#define MSG_RUNTIME_DECLARED_DEAD "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d704"
-#define MSG_RUNTIME_REPLACED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d705"
-#define MSG_RUNTIME_STALLED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d706"
-#define MSG_RUNTIME_SESSION "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d707"
-#define MSG_AGENT_DEFINITION_REFUSED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d708"
-#define MSG_AGENT_FAILED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d709"
-#define MSG_AGENT_BLOCKS_WORKER "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70a"
-#define MSG_LINK_UP "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70b"
-#define MSG_LINK_DOWN "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70c"
-#define MSG_RUNTIME_SHEDS "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70d"
-#define MSG_CONFIG_RELOADED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70e"
-
 /* the runtime and its session */
 
 void diag_ready(const char *runtime_id, uint64_t epoch, size_t n_agents, bool is_registered, const char *http_address);
@@ -44,6 +28,7 @@ void diag_session_replaced(Slice runtime_id, uint64_t epoch, uint64_t other_epoc
 void diag_session_doubtful(Slice runtime_id, uint64_t silent_usec, uint64_t limit_usec);
 void diag_superseded(Slice runtime_id, size_t n_withheld);
 void diag_draining(Slice runtime_id, bool is_draining, size_t n_in_flight);
+void diag_congested(Slice runtime_id, bool is_congested);
 void diag_registration_refused(Slice runtime_id, Slice code, Slice message, LogLimit *limit, uint64_t now);
 
 /* agents */

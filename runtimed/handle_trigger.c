@@ -141,7 +141,7 @@ static bool memory_falls_short(const Runtime *runtime, const Trigger *trigger, I
 static bool is_overloaded(const Runtime *runtime, const Arrival *arrival) {
         const uint64_t bytes_max = runtime->options.max_in_flight_bytes;
 
-        if (runtime->executions.n >= runtime->options.max_in_flight)
+        if (runtime->is_congested || runtime->executions.n >= runtime->options.max_in_flight)
                 return true;
         return bytes_max > 0 && runtime->executions.n_bytes + arrival->message->body.size > bytes_max;
 }

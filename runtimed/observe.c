@@ -165,7 +165,7 @@ static const char *check_rest(const Runtime *runtime, Instant now) {
                 return "reports carry another epoch than the session's";
         if (runtime->is_stopped && runtime->executions.n != runtime->n_abandoned)
                 return "the runtime has stopped with executions unanswered";
-        if (runtime->is_up && !runtime->session.is_doubtful && runtime->n_held > 0)
+        if (runtime->is_up && !runtime->is_congested && !runtime->session.is_doubtful && runtime->n_held > 0)
                 return "answers are held for no reason";
         if (session_is_up(&runtime->session) && runtime->session.state != SESSION_QUIET && runtime->session.heartbeat_usec == USEC_NEVER)
                 return "no heartbeat is due";

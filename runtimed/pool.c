@@ -181,6 +181,10 @@ bool pool_stop(Pool *pool, uint64_t timeout_usec) {
         return all;
 }
 
+Run *pool_take_unstarted(Pool *pool) {
+        return run_queue_pop(&pool->queue);
+}
+
 Pool *pool_free(Pool *pool) {
         if (!pool)
                 return NULL;

@@ -24,6 +24,9 @@ int pool_new(size_t n_workers, Pool **ret) _must_check_;
  */
 bool pool_stop(Pool *pool, uint64_t timeout_usec);
 
+/* After pool_stop() has returned true: runs that no worker took up, one by one; NULL: no more. */
+Run *pool_take_unstarted(Pool *pool);
+
 /* As pool_stop() without a limit, then frees. Runs that no worker took up are dropped. */
 Pool *pool_free(Pool *pool);
 

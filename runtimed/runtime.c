@@ -292,6 +292,16 @@ void runtime_on_link_up(Runtime *runtime, uint64_t max_payload, Instant now) {
         check_stop(runtime, now);
 }
 
+void runtime_set_congested(Runtime *runtime, bool is_congested, Instant now) {
+        if (runtime->is_congested == is_congested)
+                return;
+
+        runtime->is_congested = is_congested;
+        diag_congested(runtime->id, is_congested);
+        core_release_held(runtime, now);
+        core_arm_reports(runtime, now);
+}
+
 void runtime_on_link_down(Runtime *runtime, Instant now) {
         runtime->now = now;
         runtime->is_up = false;

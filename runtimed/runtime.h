@@ -80,6 +80,12 @@ void runtime_on_message(Runtime *runtime, const InMessage *message, Instant now)
 void runtime_on_outcome(Runtime *runtime, Outcome *outcome, Instant now); /* takes it */
 void runtime_on_turn_end(Runtime *runtime, Instant now);                  /* after a batch: reports that are due */
 
+/*
+ * The connection takes less than we say: no new work is taken and answers wait, as without a connection. The edge says so well before
+ * publishing is refused.
+ */
+void runtime_set_congested(Runtime *runtime, bool is_congested, Instant now);
+
 /* When to call runtime_on_time(); USEC_NEVER: not before something else happens. */
 uint64_t runtime_next_deadline(const Runtime *runtime);
 void runtime_on_time(Runtime *runtime, Instant now);

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * An entry per file that made an agent: its name, the agent's id, and a hash of its text, so that a reload of 100,000 files touches
+ * only those that changed. A file that was renamed keeps its agent: an entry whose file is gone is adopted by a new file that
+ * names the same agent.
+ */
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <uthash.h>
+
+#include "runtimed/agents_dir.h"
+#include "runtimed/definition.h"
+#include "runtimed/diag.h"
+
+typedef struct Entry {
+        UT_hash_handle hh;
+        char *name;
+        Id agent_id;
+        uint64_t hash;
+        bool is_there; /* its file was seen in this load */
+} Entry;
+
+struct AgentsDir {
+        char *path;
+        Entry *entries;
+        size_t n_gone; /* entries whose file this load did not find */
+};
+
+static Entry *entry_free(Entry *entry) {
+        if (!entry)
+                return NULL;
+
+        free(entry->name);
+        free(entry);
+        return NULL;
+}
+
+int agents_dir_new(const char *path, AgentsDir **ret) {
+        _cleanup_(agents_dir_freep) AgentsDir *dir = calloc(1, sizeof(*dir));
+
+        if (!dir)
+                return -ENOMEM;
+        dir->path = strdup(path);
+        if (!dir->path)
+                return -ENOMEM;
+
+        *ret = TAKE_PTR(dir);
+        return 0;
+}
+
+AgentsDir *agents_dir_free(AgentsDir *dir) {
+        Entry *entry, *tmp;
+
+        if (!dir)
+                return NULL;
+
+        HASH_ITER(hh, dir->entries, entry, tmp) {
+                HASH_DEL(dir->entries, entry);
+                (void)entry_free(entry);
+        }
+        free(dir->path);
+        free(dir);
+        return NULL;
+}
+
+/* FNV-1a, 64 bits. */
+static uint64_t hash_of(Slice text) {
+        uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+        for (size_t i = 0; i < text.size; i++)
+                hash = (hash ^ (unsigned char)text.data[i]) * UINT64_C(0x100000001b3);
+        return hash;
+}
+
+static int is_definition(const struct dirent *entry) {
+        size_t n = strlen(entry->d_name);
+
+        return entry->d_name[0] != '.' && n > 5 && strcmp(entry->d_name + n - 5, ".json") == 0;
+}
+
+/* The names, sorted, in a list that name_list_free() frees. */
+static int list_names(const char *path, struct dirent ***ret_names, size_t *ret_n) {
+        int n = scandir(path, ret_names, is_definition, alphasort);
+
+        if (n < 0)
+                return -errno;
+        *ret_n = (size_t)n;
+        return 0;
+}
+
+static void name_list_free(struct dirent **names, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                free(names[i]);
+        free(names);
+}
+
+static void close_fdp(int *fd) {
+        if (*fd >= 0)
+                (void)close(*fd);
+}
+
+/* One byte more than allowed is read, so that the parser can say that it is too much. */
+static int read_file(const char *path, const char *name, Buffer *text) {
+        _cleanup_(free_charp) char *full = NULL;
+        _cleanup_(close_fdp) int fd = -1;
+        ssize_t n;
+
+        if (asprintf(&full, "%s/%s", path, name) < 0)
+                return -ENOMEM;
+        fd = open(full, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+
+        buffer_clear(text);
+        while (text->size <= DEFINITION_BYTES_MAX) {
+                if (buffer_reserve(text, 4096) < 0)
+                        return -ENOMEM;
+                n = read(fd, text->data + text->size, 4096);
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        return 0;
+                text->size += (size_t)n;
+        }
+        return 0;
+}
+
+/* Reads and parses; on failure writes why. */
+static bool read_definition(const char *path, const char *name, Buffer *text, Definition **ret, WireError *ret_error) {
+        int r = read_file(path, name, text);
+
+        if (r == 0)
+                r = definition_parse(buffer_slice(text), behaviors_builtin, ret, ret_error);
+        if (r < 0)
+                (void)wire_error(ret_error, "%s", strerror(-r));
+        return r == 0;
+}
+
+static Entry *find_entry(const AgentsDir *dir, const char *name) {
+        Entry *entry;
+
+        HASH_FIND_STR(dir->entries, name, entry);
+        return entry;
+}
+
+static int add_entry(AgentsDir *dir, const char *name, const Id *agent_id, uint64_t hash) {
+        Entry *entry = calloc(1, sizeof(*entry));
+
+        if (!entry)
+                return -ENOMEM;
+        *entry = (Entry){ .name = strdup(name), .agent_id = *agent_id, .hash = hash, .is_there = true };
+        if (!entry->name) {
+                (void)entry_free(entry);
+                return -ENOMEM;
+        }
+
+        HASH_ADD_KEYPTR(hh, dir->entries, entry->name, strlen(entry->name), entry);
+        if (!entry->hh.tbl) {
+                (void)entry_free(entry);
+                return -ENOMEM;
+        }
+        return 0;
+}
+
+static void drop_entry(AgentsDir *dir, Entry *entry) {
+        HASH_DEL(dir->entries, entry);
+        (void)entry_free(entry);
+}
+
+/* Takes over the entry of a file that is gone and named the same agent. Returns false when there is none. */
+static bool adopt(AgentsDir *dir, const char *name, const Id *agent_id, uint64_t *ret_hash) {
+        Entry *entry, *tmp;
+
+        if (dir->n_gone == 0) /* nearly always; else each new file would look at all entries */
+                return false;
+
+        HASH_ITER(hh, dir->entries, entry, tmp) {
+                if (entry->is_there || !id_equal(&entry->agent_id, id_slice(agent_id)))
+                        continue;
+                *ret_hash = entry->hash;
+                drop_entry(dir, entry);
+                dir->n_gone--;
+                return add_entry(dir, name, agent_id, *ret_hash) == 0;
+        }
+        return false;
+}
+
+static void create(AgentsDir *dir, Runtime *runtime, const char *name, const Id *agent_id, Slice text, Instant now, AgentsDirCounts *counts) {
+        ErrorCode code = ERROR_NONE;
+        WireError error = {};
+        int r = runtime_create_agent(runtime, text, now, &code, &error);
+
+        if (r == 0)
+                r = add_entry(dir, name, agent_id, hash_of(text));
+        if (r != 0) {
+                diag_definition_refused(name, r < 0 ? strerror(-r) : error.text);
+                counts->n_refused++;
+                return;
+        }
+        counts->n_created++;
+}
+
+static void change(Runtime *runtime, Entry *entry, Slice text, Instant now, AgentsDirCounts *counts) {
+        ErrorCode code = ERROR_NONE;
+        WireError error = {};
+        int r = runtime_change_agent(runtime, text, now, &code, &error);
+
+        if (r != 0) {
+                diag_definition_refused(entry->name, r < 0 ? strerror(-r) : error.text);
+                counts->n_refused++;
+                return;
+        }
+        entry->hash = hash_of(text);
+        counts->n_changed++;
+}
+
+static void load_file(AgentsDir *dir, Runtime *runtime, const char *name, Instant now, AgentsDirCounts *counts) {
+        _cleanup_(definition_freep) Definition *definition = NULL;
+        _cleanup_(buffer_done) Buffer text = {};
+        Entry *entry = find_entry(dir, name);
+        WireError error = {};
+        uint64_t hash;
+
+        if (!read_definition(dir->path, name, &text, &definition, &error)) {
+                diag_definition_refused(name, error.text);
+                counts->n_refused++;
+                return;
+        }
+
+        if (entry && !id_equal(&entry->agent_id, id_slice(&definition->agent_id))) {
+                (void)runtime_delete_agent(runtime, id_slice(&entry->agent_id), now);
+                counts->n_removed++;
+                drop_entry(dir, entry);
+                entry = NULL;
+        }
+        if (!entry && adopt(dir, name, &definition->agent_id, &hash))
+                entry = find_entry(dir, name);
+
+        if (!entry)
+                create(dir, runtime, name, &definition->agent_id, buffer_slice(&text), now, counts);
+        else if (entry->hash != hash_of(buffer_slice(&text)))
+                change(runtime, entry, buffer_slice(&text), now, counts);
+}
+
+static void remove_gone(AgentsDir *dir, Runtime *runtime, Instant now, AgentsDirCounts *counts) {
+        Entry *entry, *tmp;
+
+        HASH_ITER(hh, dir->entries, entry, tmp) {
+                if (entry->is_there)
+                        continue;
+                (void)runtime_delete_agent(runtime, id_slice(&entry->agent_id), now);
+                diag_definition_changed(entry->name, id_slice(&entry->agent_id), "removed");
+                drop_entry(dir, entry);
+                counts->n_removed++;
+        }
+}
+
+int agents_dir_load(AgentsDir *dir, Runtime *runtime, Instant now, AgentsDirCounts *ret) {
+        struct dirent **names = NULL;
+        Entry *entry, *tmp;
+        size_t n = 0, n_there = 0;
+        int r;
+
+        *ret = (AgentsDirCounts){};
+        r = list_names(dir->path, &names, &n);
+        if (r < 0)
+                return r;
+
+        HASH_ITER(hh, dir->entries, entry, tmp)
+                entry->is_there = false;
+        for (size_t i = 0; i < n; i++) {
+                entry = find_entry(dir, names[i]->d_name);
+                if (!entry)
+                        continue;
+                entry->is_there = true;
+                n_there++;
+        }
+        dir->n_gone = HASH_COUNT(dir->entries) - n_there;
+
+        for (size_t i = 0; i < n; i++)
+                load_file(dir, runtime, names[i]->d_name, now, ret);
+        remove_gone(dir, runtime, now, ret);
+        name_list_free(names, n);
+        return 0;
+}
+
+int agents_dir_check(const char *path, size_t *ret_n_good, size_t *ret_n_bad) {
+        struct dirent **names = NULL;
+        size_t n = 0, n_bad = 0;
+        int r;
+
+        r = list_names(path, &names, &n);
+        if (r < 0)
+                return r;
+
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_(definition_freep) Definition *definition = NULL;
+                _cleanup_(buffer_done) Buffer text = {};
+                WireError error = {};
+
+                if (read_definition(path, names[i]->d_name, &text, &definition, &error))
+                        continue;
+                (void)fprintf(stderr, "%s/%s: %s\n", path, names[i]->d_name, error.text);
+                n_bad++;
+        }
+        name_list_free(names, n);
+        *ret_n_good = n - n_bad;
+        *ret_n_bad = n_bad;
+        return 0;
+}

@@ -1,0 +1,606 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * compozy-runtimed: the edge. Everything that decides is in runtime.c and what it is made of; here are NATS, the worker pool, the clock, files,
+ * HTTP, the service manager, and the order of starting and stopping.
+ *
+ * A turn of the loop is: messages, outcomes or the timer go into the core; then finish_turn() hands its runs to the workers, its
+ * words to NATS, and asks it when to come back.
+ */
+
+#include <ifaddrs.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/daemon.h"
+#include "common/http.h"
+#include "common/link_metrics.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "common/nats_link.h"
+#include "common/rng.h"
+#include "runtimed/agents_dir.h"
+#include "runtimed/diag.h"
+#include "runtimed/pool.h"
+#include "runtimed/runtime.h"
+#include "runtimed/settings.h"
+
+/* We must be back well within a dispatcher's window (5 s by default) after NATS is. */
+#define RECONNECT_MAX_USEC (2 * USEC_PER_SEC)
+#define PING_INTERVAL_USEC (2 * USEC_PER_SEC)
+#define SUBSCRIPTION_BYTES_MAX (256 * 1024 * 1024)
+#define CLOSE_TIMEOUT_USEC (2 * USEC_PER_SEC)
+#define WORKERS_TIMEOUT_USEC (2 * USEC_PER_SEC)
+
+/* Ready without a dispatcher after so long: one that starts later calls the roll. */
+#define SETTLE_USEC (2 * USEC_PER_SEC)
+
+#define HEALTHY_TURN_USEC (10 * USEC_PER_SEC) /* /healthz: a loop that did not come round for this long hangs */
+
+#define EXIT_REPLACED 3
+
+typedef struct App {
+        const DaemonArguments *arguments;
+        RuntimeSettings settings;
+        RuntimeOptions options;
+        Id id;
+        char hostname[256];
+        char ip_address[NI_MAXHOST];
+        char inbox[ID_MAX + 16];
+        char shown_url[256];
+
+        Daemon *daemon;
+        NatsLink *link;
+        HttpServer *http;
+        Runtime *core;
+        AgentsDir *agents_dir; /* NULL: none configured */
+        Pool *pool;
+        struct event *outcomes;
+        Outbox outbox;
+        uint64_t armed_usec;
+        uint64_t settle_usec; /* when to be ready without a dispatcher; USEC_NEVER: not connected yet, or ready */
+        bool is_ready, is_stopping, is_closing;
+        LogLimit publish_limit, error_limit;
+} App;
+
+/* stopping */
+
+static void on_closed(void *userdata) {
+        App *app = userdata;
+        size_t n_handed_back, n_cut_short;
+
+        runtime_stop_counts(app->core, &n_handed_back, &n_cut_short);
+        diag_stopped(app->id.text, n_handed_back, n_cut_short);
+        daemon_exit(app->daemon, runtime_was_replaced(app->core) ? EXIT_REPLACED : EXIT_SUCCESS);
+}
+
+static void begin_stop(App *app, Instant now) {
+        const uint64_t timeout_usec = app->settings.drain_timeout_ms * USEC_PER_MSEC;
+        const size_t n = runtime_n_in_flight(app->core);
+
+        if (app->is_stopping)
+                return;
+
+        app->is_stopping = true;
+        diag_stopping(app->id.text, n, timeout_usec);
+        daemon_notify_stopping(app->daemon, timeout_usec + CLOSE_TIMEOUT_USEC + WORKERS_TIMEOUT_USEC);
+        daemon_notify_status(app->daemon, "Stopping: %zu executions in flight", n);
+        runtime_stop(app->core, now.usec + timeout_usec, now);
+}
+
+/* the end of each turn */
+
+static void hand_out_runs(App *app) {
+        Run *first = NULL, *last = NULL, *run;
+
+        while ((run = runtime_take_run(app->core))) {
+                if (last)
+                        last->next = run;
+                else
+                        first = run;
+                last = run;
+        }
+        pool_submit(app->pool, first);
+}
+
+static void arm(App *app) {
+        const uint64_t next = MIN_OF(runtime_next_deadline(app->core), app->settle_usec);
+
+        if (next == app->armed_usec)
+                return;
+        app->armed_usec = next;
+        daemon_arm(app->daemon, next);
+}
+
+static void tell_ready(App *app, Instant now) {
+        const bool is_registered = runtime_is_registered(app->core);
+
+        if (app->is_ready || app->is_stopping || app->settle_usec == USEC_NEVER)
+                return;
+        if (!runtime_has_heard(app->core) && now.usec < app->settle_usec)
+                return;
+
+        app->is_ready = true;
+        app->settle_usec = USEC_NEVER;
+        diag_ready(app->id.text, runtime_epoch(app->core), runtime_n_agents(app->core), is_registered,
+                app->http ? http_server_address(app->http) : "none");
+        daemon_notify_ready(app->daemon);
+        daemon_notify_status(app->daemon, "Ready: %zu agents, %s", runtime_n_agents(app->core),
+                is_registered ? "registered" : "no dispatcher answered yet");
+}
+
+static void close_when_stopped(App *app) {
+        if (!app->is_stopping || app->is_closing || !runtime_is_stopped(app->core))
+                return;
+
+        app->is_closing = true;
+        nats_link_close(app->link, CLOSE_TIMEOUT_USEC, on_closed, app);
+}
+
+/* The core is told at half of what the connection bears: what it says in the meantime must still fit. */
+static void look_at_congestion(App *app, Instant now) {
+        NatsLinkStats stats;
+
+        nats_link_stats(app->link, &stats);
+        runtime_set_congested(app->core, stats.pending_bytes > app->settings.daemon.pending_bytes_max / 2, now);
+}
+
+static void finish_turn(App *app, Instant now) {
+        uint64_t n_refused = 0;
+
+        runtime_on_turn_end(app->core, now);
+        if (runtime_was_replaced(app->core))
+                begin_stop(app, now);
+        hand_out_runs(app);
+
+        nats_link_publish_outbox(app->link, &app->outbox, &n_refused);
+        if (n_refused > 0)
+                diag_publish_refused(n_refused, &app->publish_limit, now.usec);
+        look_at_congestion(app, now);
+
+        tell_ready(app, now);
+        arm(app);
+        close_when_stopped(app);
+}
+
+/* NATS */
+
+static void on_up(uint64_t max_payload, const char *server_version, void *userdata) {
+        App *app = userdata;
+        Instant now = instant_now();
+
+        diag_link_up(app->shown_url, server_version, max_payload);
+        if (!app->is_ready && app->settle_usec == USEC_NEVER)
+                app->settle_usec = now.usec + SETTLE_USEC;
+        runtime_on_link_up(app->core, max_payload, now);
+        finish_turn(app, now);
+}
+
+static void on_down(const char *why, void *userdata) {
+        App *app = userdata;
+        Instant now = instant_now();
+
+        if (!app->is_closing)
+                diag_link_down(why);
+        runtime_on_link_down(app->core, now);
+        finish_turn(app, now);
+}
+
+static void on_message(const InMessage *message, void *userdata) {
+        App *app = userdata;
+
+        runtime_on_message(app->core, message, instant_now());
+}
+
+static void on_turn_end(void *userdata) {
+        finish_turn(userdata, instant_now());
+}
+
+static void on_link_error(const char *why, void *userdata) {
+        App *app = userdata;
+
+        diag_link_error(why, &app->error_limit, instant_now().usec);
+}
+
+/* the loop */
+
+static void on_outcomes(evutil_socket_t fd, short what, void *userdata) {
+        App *app = userdata;
+        Instant now = instant_now();
+        Outcome *outcome, *next;
+
+        (void)fd;
+        (void)what;
+
+        for (outcome = pool_take(app->pool); outcome; outcome = next) {
+                next = outcome->next;
+                runtime_on_outcome(app->core, outcome, now);
+        }
+        finish_turn(app, now);
+}
+
+static void on_time(void *userdata) {
+        App *app = userdata;
+        Instant now = instant_now();
+
+        app->armed_usec = USEC_NEVER;
+        runtime_on_time(app->core, now);
+        finish_turn(app, now);
+}
+
+static void on_stop(void *userdata) {
+        App *app = userdata;
+        Instant now = instant_now();
+
+        begin_stop(app, now);
+        finish_turn(app, now);
+}
+
+/* configuration */
+
+static int load_settings(const App *app, RuntimeSettings *ret, ConfigError *ret_error) {
+        const DaemonArguments *arguments = app->arguments;
+        int r = config_load(&runtime_config, arguments->file, arguments->options, arguments->n_options, ret, ret_error);
+
+        if (r < 0)
+                (void)snprintf(ret_error->text, sizeof(ret_error->text), "%s: %s", arguments->file ? arguments->file : "configuration",
+                        strerror(-r));
+        return r;
+}
+
+static void load_agents(App *app, Instant now, AgentsDirCounts *ret) {
+        int r;
+
+        *ret = (AgentsDirCounts){};
+        if (!app->agents_dir)
+                return;
+
+        r = agents_dir_load(app->agents_dir, app->core, now, ret);
+        if (r < 0)
+                diag_agents_dir(app->settings.agents_dir, r);
+}
+
+/* What a running process can't change: reported when it was asked for. */
+static void report_ignored(const RuntimeSettings *old, const RuntimeSettings *new) {
+        const struct {
+                const char *key;
+                bool differs;
+        } fixed[] = {
+                { "nats.url", strcmp(old->daemon.url, new->daemon.url) != 0 },
+                { "nats.subject_prefix", strcmp(old->daemon.subject_prefix, new->daemon.subject_prefix) != 0 },
+                { "http.listen", strcmp(old->daemon.http_listen, new->daemon.http_listen) != 0 },
+                { "log.target", old->daemon.log_target != new->daemon.log_target },
+                { "runtime.id", strcmp(old->id, new->id) != 0 },
+                { "runtime.labels", strcmp(old->labels, new->labels) != 0 },
+                { "runtime.agents_dir", strcmp(old->agents_dir, new->agents_dir) != 0 },
+                { "runtime.workers", old->workers != new->workers },
+                { "runtime.memory_executions", old->memory_executions != new->memory_executions },
+                { "runtime.memory_bytes", old->memory_bytes != new->memory_bytes },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(fixed); i++)
+                if (fixed[i].differs)
+                        diag_reload_ignored(fixed[i].key);
+}
+
+static void on_reload(void *userdata) {
+        App *app = userdata;
+        RuntimeSettings settings = {};
+        ConfigError error = {};
+        AgentsDirCounts counts;
+        Instant now = instant_now();
+
+        daemon_notify_reloading(app->daemon);
+        if (load_settings(app, &settings, &error) != 0) {
+                diag_reload_refused(error.text);
+        } else {
+                RuntimeOptions options = app->options;
+
+                report_ignored(&app->settings, &settings);
+                runtime_settings_apply(&settings, &options);
+                runtime_set_options(app->core, &options);
+                log_set_level((int)settings.daemon.log_level);
+                app->settings.drain_timeout_ms = settings.drain_timeout_ms;
+                config_clear(&runtime_config, &settings);
+
+                load_agents(app, now, &counts);
+                diag_reloaded(counts.n_created, counts.n_changed, counts.n_removed, counts.n_refused);
+        }
+        finish_turn(app, now);
+        if (app->is_ready)
+                daemon_notify_ready(app->daemon);
+}
+
+static int check_configuration(const RuntimeSettings *settings) {
+        size_t n_good = 0, n_bad = 0;
+        int r;
+
+        if (settings->agents_dir[0] != '\0') {
+                r = agents_dir_check(settings->agents_dir, &n_good, &n_bad);
+                if (r < 0) {
+                        (void)fprintf(stderr, "compozy-runtimed: runtime.agents_dir: %s: %s\n", settings->agents_dir, strerror(-r));
+                        return EXIT_FAILURE;
+                }
+        }
+        if (n_bad > 0) {
+                (void)fprintf(stderr, "compozy-runtimed: %zu of %zu agent definitions were refused\n", n_bad, n_good + n_bad);
+                return EXIT_FAILURE;
+        }
+
+        (void)printf("compozy-runtimed: the configuration is good, with %zu agent definitions\n", n_good);
+        return EXIT_SUCCESS;
+}
+
+/* HTTP */
+
+static void on_metrics(Buffer *buffer, void *userdata) {
+        App *app = userdata;
+
+        runtime_metrics(app->core, buffer);
+        metrics_gauge_value(buffer, "compozy_runtime_workers", "Threads that run behaviours", pool_n_workers(app->pool));
+        link_metrics(buffer, app->link);
+        metrics_process(buffer, "compozy-runtimed");
+}
+
+static bool on_health(Buffer *reason, void *userdata) {
+        App *app = userdata;
+        uint64_t idle_usec = instant_now().usec - daemon_last_turn_usec(app->daemon);
+
+        buffer_printf(reason, "the loop last came round %llu ms ago", (unsigned long long)(idle_usec / USEC_PER_MSEC));
+        return idle_usec < HEALTHY_TURN_USEC;
+}
+
+static bool on_ready(Buffer *reason, void *userdata) {
+        App *app = userdata;
+        const bool is_up = nats_link_is_up(app->link), is_registered = runtime_is_registered(app->core);
+
+        buffer_printf(reason, "%s, %s, %zu agents%s", is_up ? "connected to NATS" : "not connected to NATS",
+                is_registered ? "registered" : "no dispatcher has answered", runtime_n_agents(app->core),
+                app->is_stopping ? ", stopping" : "");
+        return is_up && app->is_ready && !app->is_stopping;
+}
+
+/* starting */
+
+/* The first address that others could reach; for people to read, nothing connects to it. */
+static void find_address(char *ret, size_t size) {
+        struct ifaddrs *all = NULL;
+
+        (void)snprintf(ret, size, "127.0.0.1");
+        if (getifaddrs(&all) < 0)
+                return;
+
+        for (const struct ifaddrs *one = all; one; one = one->ifa_next) {
+                char text[NI_MAXHOST];
+
+                if (!one->ifa_addr || one->ifa_addr->sa_family != AF_INET)
+                        continue;
+                if (getnameinfo(one->ifa_addr, sizeof(struct sockaddr_in), text, sizeof(text), NULL, 0, NI_NUMERICHOST) != 0)
+                        continue;
+                if (strncmp(text, "127.", 4) == 0)
+                        continue;
+                (void)snprintf(ret, size, "%s", text);
+                break;
+        }
+        freeifaddrs(all);
+}
+
+static void make_names(App *app, Instant now) {
+        _cleanup_(buffer_done) Buffer shown = {};
+        Id unique;
+        Rng rng;
+
+        if (gethostname(app->hostname, sizeof(app->hostname) - 1) < 0)
+                (void)snprintf(app->hostname, sizeof(app->hostname), "localhost");
+        find_address(app->ip_address, sizeof(app->ip_address));
+        if (app->settings.id[0] != '\0')
+                app->id = id_of(slice_of(app->settings.id));
+        else
+                runtime_id_from_host(app->hostname, &app->id);
+
+        if (rng_seed_from_system(&rng) < 0)
+                rng_seed(&rng, now.real_usec ^ (uint64_t)getpid());
+        unique = rng_id(&rng);
+        (void)snprintf(app->inbox, sizeof(app->inbox), "_INBOX.%s", unique.text);
+        nats_url_redact(slice_of(app->settings.daemon.url), &shown);
+        (void)snprintf(app->shown_url, sizeof(app->shown_url), "%.*s", SLICE_ARG(buffer_slice(&shown)));
+
+        runtime_settings_apply(&app->settings, &app->options);
+        app->options.id = app->id.text;
+        app->options.inbox_prefix = app->inbox;
+        app->options.hostname = app->hostname;
+        app->options.ip_address = app->ip_address;
+        app->options.version = COMPOZY_VERSION;
+        app->options.pid = (uint64_t)getpid();
+        app->options.epoch = now.real_usec / 1000;
+        app->options.random_seed = rng_next(&rng);
+}
+
+static int start_http(App *app) {
+        const HttpCallbacks callbacks = { .metrics = on_metrics, .health = on_health, .ready = on_ready, .userdata = app };
+        const char *listen = app->settings.daemon.http_listen;
+        int r;
+
+        if (strcmp(listen, "none") == 0)
+                return 0;
+
+        r = http_server_new(daemon_base(app->daemon), listen, &callbacks, &app->http);
+        if (r < 0) {
+                diag_http_failed(listen, r);
+                return r;
+        }
+        app->options.http_address = http_server_address(app->http);
+        return 0;
+}
+
+static int start_pool(App *app) {
+        long n = (long)app->settings.workers;
+        int r;
+
+        if (n == 0)
+                n = sysconf(_SC_NPROCESSORS_ONLN);
+        r = pool_new((size_t)MIN_OF(MAX_OF(n, 1L), (long)POOL_WORKERS_MAX), &app->pool);
+        if (r < 0)
+                return r;
+
+        app->outcomes = event_new(daemon_base(app->daemon), pool_fd(app->pool), EV_READ | EV_PERSIST, on_outcomes, app);
+        return app->outcomes && event_add(app->outcomes, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+static int start_agents(App *app, Instant now) {
+        AgentsDirCounts counts;
+        int r;
+
+        if (app->settings.agents_dir[0] == '\0')
+                return 0;
+
+        r = agents_dir_new(app->settings.agents_dir, &app->agents_dir);
+        if (r == 0)
+                load_agents(app, now, &counts);
+        return r;
+}
+
+static int start_link(App *app) {
+        const DaemonSettings *settings = &app->settings.daemon;
+        NatsReason why = {};
+        const NatsLinkOptions options = {
+                .url = settings->url,
+                .name = app->id.text,
+                .credentials = settings->credentials,
+                .nkey_seed_file = settings->nkey_seed_file,
+                .tls_ca = settings->tls_ca,
+                .tls_cert = settings->tls_cert,
+                .tls_key = settings->tls_key,
+                .pending_bytes_max = settings->pending_bytes_max,
+                .subscription_bytes_max = SUBSCRIPTION_BYTES_MAX,
+                .reconnect_max_usec = RECONNECT_MAX_USEC,
+                .ping_interval_usec = PING_INTERVAL_USEC,
+                .on_up = on_up,
+                .on_down = on_down,
+                .on_message = on_message,
+                .on_turn_end = on_turn_end,
+                .on_error = on_link_error,
+                .userdata = app,
+                .ret_why = &why,
+        };
+        const NatsLinkSubscription *subscriptions;
+        size_t n;
+        int r;
+
+        r = nats_link_new(daemon_base(app->daemon), &options, &app->link);
+        if (r < 0) {
+                diag_failed(why.text[0] ? why.text : "Connecting to NATS", r);
+                return r;
+        }
+
+        subscriptions = runtime_subscriptions(app->core, &n);
+        for (size_t i = 0; r == 0 && i < n; i++)
+                r = nats_link_subscribe(app->link, &subscriptions[i]);
+        return r;
+}
+
+static int start(App *app) {
+        const DaemonCallbacks callbacks = { .on_stop = on_stop, .on_reload = on_reload, .on_time = on_time, .userdata = app };
+        const Instant now = instant_now();
+        int r;
+
+        make_names(app, now);
+        r = daemon_new(&callbacks, &app->daemon);
+        if (r == 0)
+                r = start_http(app);
+        if (r == 0)
+                r = runtime_new(&app->options, &app->outbox, now, &app->core);
+        if (r == 0)
+                r = start_pool(app);
+        if (r == 0)
+                r = start_agents(app, now);
+        if (r < 0)
+                return r;
+
+        daemon_notify_status(app->daemon, "Connecting to NATS at %s", app->shown_url);
+        return start_link(app);
+}
+
+/* The workers end; what they have not begun is played to its end here (all of it was called off), so that every stop hook runs. */
+static bool stop_workers(App *app) {
+        const Instant now = instant_now();
+        Outcome *outcome, *next;
+        bool ended;
+        Run *run;
+
+        if (!app->pool)
+                return true;
+        if (!pool_stop(app->pool, WORKERS_TIMEOUT_USEC))
+                return false;
+
+        for (outcome = pool_take(app->pool); outcome; outcome = next) {
+                next = outcome->next;
+                runtime_on_outcome(app->core, outcome, now);
+        }
+        while ((run = pool_take_unstarted(app->pool)))
+                do {
+                        outcome = run_step(run, now.usec);
+                        ended = outcome->run_ended;
+                        runtime_on_outcome(app->core, outcome, now);
+                } while (!ended);
+        return true;
+}
+
+static void app_done(App *app) {
+        if (app->outcomes)
+                event_free(app->outcomes);
+        app->agents_dir = agents_dir_free(app->agents_dir);
+        app->http = http_server_free(app->http);
+        app->link = nats_link_free(app->link);
+        app->pool = pool_free(app->pool);
+        app->core = runtime_free(app->core);
+        app->daemon = daemon_free(app->daemon);
+        outbox_done(&app->outbox);
+        config_clear(&runtime_config, &app->settings);
+}
+
+static int run(const DaemonArguments *arguments) {
+        App app = { .arguments = arguments, .armed_usec = USEC_NEVER, .settle_usec = USEC_NEVER };
+        ConfigError error = {};
+        int r, status;
+
+        outbox_init(&app.outbox);
+        if (load_settings(&app, &app.settings, &error) != 0) {
+                (void)fprintf(stderr, "compozy-runtimed: %s\n", error.text);
+                return EXIT_FAILURE;
+        }
+        if (arguments->check_config) {
+                status = check_configuration(&app.settings);
+                config_clear(&runtime_config, &app.settings);
+                return status;
+        }
+
+        log_open("compozy-runtimed", (LogTarget)app.settings.daemon.log_target, (int)app.settings.daemon.log_level);
+        r = start(&app);
+        if (r != 0)
+                diag_failed("Starting", r < 0 ? r : -EINVAL);
+        status = r == 0 ? daemon_run(app.daemon) : EXIT_FAILURE;
+
+        if (!stop_workers(&app)) {
+                diag_workers_stuck();
+                _exit(status);
+        }
+        app_done(&app);
+        return status;
+}
+
+int main(int argc, char **argv) {
+        DaemonArguments arguments = {};
+        int r, status;
+
+        r = daemon_parse_arguments(
+                argc, argv, "Hosts agents and runs what dispatchers send them.", &runtime_config, &arguments);
+        if (r == DAEMON_E_OK)
+                status = run(&arguments);
+        else
+                status = r == DAEMON_E_EXIT ? EXIT_SUCCESS : r == DAEMON_E_USAGE ? 2 : EXIT_FAILURE;
+        daemon_arguments_done(&arguments);
+        return status;
+}

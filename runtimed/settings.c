@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "proto/message.h"
+#include "proto/registration.h"
+#include "runtimed/pool.h"
+#include "runtimed/settings.h"
+
+#define KEY(section, name, kind, field, fallback, help, ...) \
+        DAEMON_KEY(section, name, kind, RuntimeSettings, field, fallback, help, ##__VA_ARGS__)
+
+static const char *const events_names[] = { "all", "verbose", "outcomes", "none", NULL }; /* as EventsPublished */
+
+static const ConfigKey keys[] = {
+        DAEMON_KEYS(RuntimeSettings, daemon),
+
+        KEY("runtime", "id", CONFIG_ID, id, "",
+                "Name of this runtime, unique among all; empty: the host's name, so several on one host need one each"),
+        KEY("runtime", "labels", CONFIG_LABELS, labels, "", "name=value,name=value: what triggers with labels are matched against"),
+        KEY("runtime", "agents_dir", CONFIG_STRING, agents_dir, "",
+                "Directory of agent definitions (*.json), read at the start and on reload; empty: none"),
+        KEY("runtime", "workers", CONFIG_U64, workers, "0", "Threads that run behaviours; 0: one per processor",
+                .max = POOL_WORKERS_MAX),
+        KEY("runtime", "max_in_flight", CONFIG_U64, max_in_flight, "1024",
+                "Executions held at a time, waiting ones included; more are refused with OVERLOADED", .min = 1, .max = CAPACITY_MAX),
+        KEY("runtime", "max_in_flight_bytes", CONFIG_U64, max_in_flight_bytes, "268435456",
+                "Bytes they may hold together; more are refused with OVERLOADED", .min = 65536, .max = UINT64_C(1) << 40),
+        KEY("runtime", "max_agents", CONFIG_U64, max_agents, "100000", "Agents hosted; more are refused", .min = 1,
+                .max = CAPACITY_MAX),
+        KEY("runtime", "heartbeat_interval_ms", CONFIG_U64, heartbeat_interval_ms, "1000",
+                "Pause between heartbeats; dispatchers may ask for a longer one", .min = 10, .max = INTERVAL_MS_MAX),
+        KEY("runtime", "drain_timeout_ms", CONFIG_U64, drain_timeout_ms, "30000",
+                "On SIGTERM: how long executions may take to finish before they are handed back or cut short", .min = 0,
+                .max = DEADLINE_MS_MAX),
+        KEY("runtime", "report_delay_ms", CONFIG_REAL, report_delay_ms, "1",
+                "How long reports to dispatchers are gathered", .min = 0, .max = 1000),
+        KEY("runtime", "memory_executions", CONFIG_U64, memory_executions, "16384",
+                "Finished executions whose repeats are answered from memory", .min = 16, .max = 10000000),
+        KEY("runtime", "memory_bytes", CONFIG_U64, memory_bytes, "16777216", "Bytes of their answers that are kept", .min = 65536,
+                .max = UINT64_C(1) << 36),
+
+        KEY("limits", "max_message_bytes", CONFIG_U64, max_message_bytes, "1048576", "Larger messages are refused", .min = 1024,
+                .max = 64 * 1024 * 1024),
+        KEY("limits", "max_result_bytes", CONFIG_U64, max_result_bytes, "1048576",
+                "An output that is larger becomes the error LIMIT_EXCEEDED; the server's max_payload is a limit as well",
+                .min = 1024, .max = 64 * 1024 * 1024),
+
+        KEY("events", "executions", CONFIG_CHOICE, events, "all",
+                "Execution events to publish: all, verbose, outcomes (completed and failed), none", .choices = events_names),
+
+        KEY("topics", "allow_forbidden", CONFIG_BOOL, allow_forbidden, "no",
+                "Let results be directed to reserved subjects ($..., and below nats.subject_prefix)"),
+};
+
+const ConfigTable runtime_config = { .keys = keys, .n_keys = ELEMENTSOF(keys) };
+
+void runtime_settings_apply(const RuntimeSettings *settings, RuntimeOptions *ret) {
+        ret->subject_prefix = settings->daemon.subject_prefix;
+        ret->labels = settings->labels;
+        ret->heartbeat_interval_ms = settings->heartbeat_interval_ms;
+        ret->max_in_flight = settings->max_in_flight;
+        ret->max_in_flight_bytes = settings->max_in_flight_bytes;
+        ret->max_agents = settings->max_agents;
+        ret->max_message_bytes = settings->max_message_bytes;
+        ret->max_result_bytes = settings->max_result_bytes;
+        ret->memory_executions = settings->memory_executions;
+        ret->memory_bytes = settings->memory_bytes;
+        ret->report_delay_usec = (uint64_t)(settings->report_delay_ms * 1000);
+        ret->events = settings->events;
+        ret->allow_forbidden_topics = settings->allow_forbidden;
+}
+
+void runtime_id_from_host(const char *host, Id *ret) {
+        char text[ID_MAX];
+        size_t n = 0;
+
+        for (const char *c = host; *c && *c != '.' && n < sizeof(text); c++) {
+                Slice one = { c, 1 };
+
+                text[n++] = id_is_valid(one) ? *c : '-';
+        }
+        *ret = n > 0 ? id_of((Slice){ text, n }) : id_of(SLICE("runtime"));
+}
