@@ -90,6 +90,14 @@ struct NatsLink {
 
 static void link_retry_later(NatsLink *link);
 
+/* What nats.c has put into its buffer goes out at the end of the turn, or, in nobody's turn, before the loop waits again. */
+static void schedule_flush(NatsLink *link) {
+        if (link->in_turn || link->flush_scheduled || link->write_pending)
+                return;
+        link->flush_scheduled = true;
+        event_active(link->flush_event, EV_TIMEOUT, 0);
+}
+
 /* subscriptions */
 
 /* A nats.c thread. */
@@ -187,6 +195,7 @@ int nats_link_subscribe(NatsLink *link, const NatsLinkSubscription *wanted) {
         }
 
         link->subscriptions[link->n_subscriptions++] = subscription;
+        schedule_flush(link);
         return 0;
 }
 
@@ -204,6 +213,7 @@ void nats_link_unsubscribe(NatsLink *link, const char *subject) {
                 if (subscription->handle)
                         (void)natsSubscription_DrainTimeout(subscription->handle, UNSUBSCRIBE_TIMEOUT_MSEC);
         }
+        schedule_flush(link);
 }
 
 /* writing */
@@ -246,13 +256,6 @@ static void on_flush(evutil_socket_t fd, short what, void *userdata) {
         if (!link->write_pending)
                 link_write(link);
         on_wire_end(link);
-}
-
-static void schedule_flush(NatsLink *link) {
-        if (link->in_turn || link->flush_scheduled || link->write_pending)
-                return;
-        link->flush_scheduled = true;
-        event_active(link->flush_event, EV_TIMEOUT, 0);
 }
 
 /* receiving */
@@ -368,6 +371,7 @@ static void link_came_up(NatsLink *link) {
         natsConnection *connection = nats_wire_connection(link->wire);
         int r = open_wire_events(link);
 
+        sweep_subscriptions(link); /* what was unsubscribed meanwhile */
         nats_settings_learn(link->settings, connection);
         for (size_t i = 0; i < link->n_subscriptions && r == 0; i++)
                 r = subscription_open(link, &link->subscriptions[i]);

@@ -227,6 +227,8 @@ static void a_restarted_server_gets_the_subscriptions_again(void **state) {
         wait_for(f, &f->a.n_down, 1);
         wait_for(f, &f->b.n_down, 1);
         subscribe(&f->a, "while.down", NULL);
+        subscribe(&f->a, "not.any.more", NULL);
+        nats_link_unsubscribe(f->a.link, "not.any.more");
         server_start(&f->server, f->server.port, NULL);
         wait_for(f, &f->a.n_up, 2);
         wait_for(f, &f->b.n_up, 2);
@@ -234,8 +236,10 @@ static void a_restarted_server_gets_the_subscriptions_again(void **state) {
         wait_for(f, &f->a.n_messages, 1);
         assert_int_equal(publish(&f->b, "topic.x", "again"), 0);
         wait_for(f, &f->a.n_messages, 2);
+        assert_int_equal(publish(&f->b, "not.any.more", "never heard"), 0);
         assert_int_equal(publish(&f->b, "while.down", "too"), 0);
         wait_for(f, &f->a.n_messages, 3);
+        assert_string_equal(f->a.body, "too");
         nats_link_stats(f->a.link, &stats);
         assert_int_equal(stats.reconnects, 1);
 }
@@ -382,6 +386,31 @@ static void nobody_listening_is_told_with_the_subject_that_asked(void **state) {
         wait_for(f, &f->a.n_messages, 2);
         assert_int_equal(f->a.n_no_responders, 1);
         assert_string_equal(f->a.body, "an answer");
+}
+
+static void subscribing_and_unsubscribing_need_no_other_traffic_to_take_effect(void **state) {
+        Fixture *f = *state;
+        unsigned n = 0;
+
+        two_ends(f, "x");
+        subscribe(&f->a, "later", NULL);
+        for (; f->a.n_messages == 0 && n < 100; n++) {
+                assert_int_equal(publish(&f->b, "later", "?"), 0);
+                run_for(f, 20 * USEC_PER_MSEC);
+        }
+        assert_in_range(f->a.n_messages, 1, 100);
+
+        nats_link_unsubscribe(f->a.link, "later");
+        for (n = 0; n < 100; n++) {
+                const unsigned before = f->a.n_messages;
+
+                run_for(f, 20 * USEC_PER_MSEC);
+                assert_int_equal(publish(&f->b, "later", "?"), 0);
+                run_for(f, 20 * USEC_PER_MSEC);
+                if (f->a.n_messages == before)
+                        break;
+        }
+        assert_in_range(n, 0, 20);
 }
 
 static void an_unsubscribed_subject_goes_quiet_without_losing_what_was_sent_before(void **state) {
@@ -572,6 +601,7 @@ int main(void) {
                 LINK_TEST(closing_before_it_was_ever_connected_works),
                 LINK_TEST(freeing_a_link_that_still_connects_waits_for_nobody),
                 LINK_TEST(nobody_listening_is_told_with_the_subject_that_asked),
+                LINK_TEST(subscribing_and_unsubscribing_need_no_other_traffic_to_take_effect),
                 LINK_TEST(an_unsubscribed_subject_goes_quiet_without_losing_what_was_sent_before),
                 LINK_TEST(what_cannot_travel_is_refused),
                 LINK_TEST(a_message_beyond_the_limit_of_what_is_kept_is_dropped_counted_and_reported),
