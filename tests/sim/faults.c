@@ -16,6 +16,7 @@
 #include "tests/sim/node.h"
 
 #define HOUR_USEC (3600 * USEC_PER_SEC)
+#define RESUME_ALL_USEC (6 * USEC_PER_SEC) /* after the last fault */
 
 static Rng *dice(Sim *sim) {
         return &sim->rng_faults;
@@ -258,7 +259,6 @@ static void fault_replace(Sim *sim) {
 }
 
 static void on_drain_end(Sim *sim, Event *event) {
-        event->node->runtime.drain_wanted = false;
         load_verb(sim, "resume_runtime", event->node->runtime.id);
 }
 
@@ -363,11 +363,15 @@ static void heal_node(Sim *sim, Node *node) {
         node_resume(sim, node);
         if (node->state == NODE_DOWN && node->restart_wanted)
                 node_start(sim, node);
-        if (node->kind == NODE_RUNTIME && node->runtime.drain_wanted) {
-                node->runtime.drain_wanted = false;
-                load_verb(sim, "resume_runtime", node->runtime.id);
-        }
         node_disturb(sim, node);
+}
+
+/* An operator whose request may have been lost asks again when everybody is connected. */
+static void on_resume_all(Sim *sim, Event *event) {
+        (void)event;
+        for (uint32_t i = 0; i < sim->n_nodes; i++)
+                if (sim->nodes[i]->kind == NODE_RUNTIME && sim->nodes[i]->runtime.drain_wanted)
+                        load_verb(sim, "resume_runtime", sim->nodes[i]->runtime.id);
 }
 
 void faults_end(Sim *sim) {
@@ -376,4 +380,5 @@ void faults_end(Sim *sim) {
         net_server_start(sim);
         for (uint32_t i = 0; i < sim->n_nodes; i++)
                 heal_node(sim, sim->nodes[i]);
+        sim_after(sim, RESUME_ALL_USEC, on_resume_all, NULL, 0);
 }

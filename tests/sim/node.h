@@ -88,7 +88,7 @@ struct Node {
                         uint32_t spec; /* index in Scenario.runtimes */
                         uint64_t epoch; /* after the last turn */
                         uint64_t epoch_started; /* of the last process */
-                        uint64_t dead_epoch; /* the highest epoch of its own that it was told is dead */
+                        uint64_t dead_epoch, told_dead_epoch; /* the highest epoch of its own that it was told is dead; in this turn */
                         Worker workers[WORKERS_MAX];
                         Run *waiting[_AGENT_CLASS_MAX], *waiting_last[_AGENT_CLASS_MAX];
                         bool drain_wanted, stopping;

@@ -84,7 +84,7 @@ static void runtime_start(Sim *sim, Node *node, Instant now) {
                 sim_count(sim, COUNT_LOWER_EPOCH);
         node->runtime.epoch_started = options.epoch;
         node->runtime.epoch = runtime_epoch(node->runtime.core);
-        node->runtime.dead_epoch = 0;
+        node->runtime.dead_epoch = node->runtime.told_dead_epoch = 0;
         node->runtime.stopping = false;
         create_agents(sim, node, now);
         subscriptions = runtime_subscriptions(node->runtime.core, &n);

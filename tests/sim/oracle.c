@@ -404,7 +404,7 @@ void oracle_after_delivery(Sim *sim, Node *node, const Message *message) {
         (void)sim;
         if (node->kind == NODE_RUNTIME && message->meaning.kind == MEANING_DEREGISTERED &&
             message->meaning.status == DEREGISTER_HEARTBEAT_TIMEOUT && message->meaning.runtime == node->index)
-                node->runtime.dead_epoch = MAX_OF(node->runtime.dead_epoch, message->meaning.epoch);
+                node->runtime.told_dead_epoch = MAX_OF(node->runtime.told_dead_epoch, message->meaning.epoch);
 }
 
 /* processes */
@@ -436,6 +436,7 @@ void oracle_after_turn(Sim *sim, Node *node) {
                 if (epoch < node->runtime.epoch)
                         sim_break(sim, "epochs", "%s went from epoch %" PRIu64 " back to %" PRIu64, node->name, node->runtime.epoch, epoch);
                 node->runtime.epoch = epoch;
+                node->runtime.dead_epoch = node->runtime.told_dead_epoch; /* what this turn published was decided before or after it */
                 if (runtime_n_in_flight(node->runtime.core) > limit)
                         sim_break(sim, "P9", "%s has %zu in flight, its limit is %" PRIu64, node->name,
                                   runtime_n_in_flight(node->runtime.core), limit);

@@ -36,8 +36,33 @@ static void note_removal(Oracle *oracle, const Node *dispatcher, const Message *
         const Node *subject = sim->nodes[message->meaning.runtime];
 
         for (uint32_t i = 0; i < sim->n_nodes; i++)
-                if (is_namesake(sim->nodes[i], subject))
-                        view_of(oracle, dispatcher, i)->removal_told = true;
+                if (is_namesake(sim->nodes[i], subject)) {
+                        View *view = view_of(oracle, dispatcher, i);
+
+                        view->removal_told = true;
+                        view->removed_epoch = MAX_OF(view->removed_epoch, message->meaning.epoch);
+                }
+}
+
+/* A higher epoch takes the id over; a lower one, and one that is over, is refused. */
+static void note_registration(Oracle *oracle, const Node *dispatcher, const Message *message) {
+        const Sim *sim = oracle->sim;
+        const Meaning *meaning = &message->meaning;
+        View *view = view_of(oracle, dispatcher, message->from);
+
+        if (meaning->epoch <= view->removed_epoch || meaning->epoch < view->epoch)
+                return;
+        for (uint32_t i = 0; i < sim->n_nodes; i++)
+                if (i != message->from && is_namesake(sim->nodes[i], sim->nodes[message->from]) &&
+                    view_of(oracle, dispatcher, i)->known && view_of(oracle, dispatcher, i)->epoch > meaning->epoch)
+                        return;
+        for (uint32_t i = 0; i < sim->n_nodes; i++)
+                if (i != message->from && is_namesake(sim->nodes[i], sim->nodes[message->from]))
+                        view_of(oracle, dispatcher, i)->known = false;
+        if (meaning->epoch > view->epoch)
+                *view = (View){ .epoch = meaning->epoch, .max_in_flight = meaning->max_in_flight, .removed_epoch = view->removed_epoch };
+        view->known = true;
+        view->removal_told = false;
 }
 
 /* In a dispatcher's inbox, and nothing else that runtimes send there. */
@@ -66,18 +91,8 @@ void liveness_on_delivery(Oracle *oracle, Node *dispatcher, const Message *messa
         view = view_of(oracle, dispatcher, message->from);
         if (view->probe_local > 0 && slice_is_probe_answer(message->subject))
                 sim_count(oracle->sim, COUNT_PROBE_ANSWERED);
-        if (meaning->kind == MEANING_REGISTERED && meaning->epoch > view->epoch) {
-                *view = (View){ .epoch = meaning->epoch, .max_in_flight = meaning->max_in_flight };
-                /* a higher epoch takes the id over; a lower one is refused */
-                for (uint32_t i = 0; i < sim->n_nodes; i++)
-                        if (i != message->from && is_namesake(sim->nodes[i], sim->nodes[message->from]) &&
-                            view_of(oracle, dispatcher, i)->epoch < meaning->epoch)
-                                view_of(oracle, dispatcher, i)->known = false;
-        }
-        if (meaning->kind == MEANING_REGISTERED && meaning->epoch == view->epoch) {
-                view->known = true;
-                view->removal_told = false;
-        }
+        if (meaning->kind == MEANING_REGISTERED)
+                note_registration(oracle, dispatcher, message);
         if (meaning->epoch != 0 && meaning->epoch != view->epoch)
                 return;
         view->heard_usec = oracle->sim->now;

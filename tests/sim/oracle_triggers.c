@@ -300,6 +300,18 @@ void triggers_on_report_lost(Oracle *oracle, const Message *message) {
 
 /* work */
 
+/* Has another process taken its id over? Then what it was given counts as lost. */
+static bool is_superseded(const Sim *sim, const Node *runtime) {
+        for (uint32_t i = 0; i < sim->n_nodes; i++) {
+                const Node *node = sim->nodes[i];
+
+                if (node != runtime && node->kind == NODE_RUNTIME && strcmp(node->runtime.id, runtime->runtime.id) == 0 &&
+                    node->runtime.epoch > runtime->runtime.epoch)
+                        return true;
+        }
+        return false;
+}
+
 /* Was something done to anybody who had a part in this execution? Then a second run may be nobody's fault. */
 static bool has_excuse(const Oracle *oracle, const Exec *exec) {
         const Sim *sim = oracle->sim;
@@ -309,9 +321,12 @@ static bool has_excuse(const Oracle *oracle, const Exec *exec) {
         for (size_t i = 0; i < exec->n_reaches; i++)
                 if (exec->reaches[i].life > 0 || !node_is_sound_since(sim->nodes[exec->reaches[i].dispatcher], exec->reaches[i].usec))
                         return true;
-        for (size_t i = 0; i < exec->n_relays; i++)
-                if (exec->relays[i].runtime != INDEX_NONE && !node_is_sound_since(sim->nodes[exec->relays[i].runtime], exec->relays[i].usec))
+        for (size_t i = 0; i < exec->n_relays; i++) {
+                const Node *runtime = sim->nodes[exec->relays[i].runtime];
+
+                if (!node_is_sound_since(runtime, exec->relays[i].usec) || is_superseded(sim, runtime))
                         return true;
+        }
         return false;
 }
 
@@ -328,7 +343,9 @@ void oracle_on_work(Sim *sim, Node *node, const Mail *mail) {
                 const Handling *before = &exec->handlings[i];
 
                 others |= before->runtime != node->index || before->incarnation != node->incarnation;
-                if (before->runtime == node->index && before->incarnation == node->incarnation)
+                /* under a new epoch, what the old one ran was withheld: `retry` allows it to be run again */
+                if (before->runtime == node->index && before->incarnation == node->incarnation &&
+                    (before->epoch == node->runtime.epoch || before->attempt == mail->message.attempt))
                         sim_break(sim, "memory", "%s ran %s twice, as attempt %" PRIu64 " and %" PRIu64, node->name, exec->id.text,
                                   before->attempt, mail->message.attempt);
         }
@@ -340,6 +357,7 @@ void oracle_on_work(Sim *sim, Node *node, const Mail *mail) {
         if (exec->n_handlings < HANDLINGS_MAX)
                 exec->handlings[exec->n_handlings++] = (Handling){
                         .runtime = node->index, .incarnation = node->incarnation, .attempt = mail->message.attempt,
+                        .epoch = node->runtime.epoch,
                 };
 }
 

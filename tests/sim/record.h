@@ -27,7 +27,7 @@ typedef enum Word {
 /* One attempt. */
 typedef struct Relay {
         uint32_t dispatcher, dispatcher_incarnation, life;
-        uint32_t runtime, runtime_incarnation; /* INDEX_NONE: the process was gone before we knew it */
+        uint32_t runtime, runtime_incarnation; 
         uint64_t epoch, attempt, usec;
         Word word;
         bool holds_slot; /* counts in View.outstanding */
@@ -42,7 +42,7 @@ typedef struct Reach {
 
 typedef struct Handling {
         uint32_t runtime, incarnation;
-        uint64_t attempt;
+        uint64_t attempt, epoch;
 } Handling;
 
 #define REACHES_MAX 8
@@ -89,6 +89,7 @@ typedef struct View {
         uint64_t told_free, n_relayed_since_told, max_in_flight;
         uint64_t outstanding;  /* relays without an end */
         uint64_t refused_usec; /* when it last refused something */
+        uint64_t removed_epoch; /* the highest that it was told, or said itself, is over */
         bool removal_told;     /* a deregistration about it was published by or delivered to the dispatcher */
 } View;
 
