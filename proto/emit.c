@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Whether a comma is due is read off the last byte written: none after an opening bracket or a colon. That needs no stack, only
- * the number of open brackets, which tells an outermost value (no comma, the buffer may hold anything before it) from an
- * element.
+ * Whether a comma is due is read off the last byte written: none after an opening bracket or a colon. That needs no
+ * stack, only the number of open brackets, which tells an outermost value (no comma, the buffer may hold anything
+ * before it) from an element.
  */
 
 #include <math.h>
@@ -18,7 +18,13 @@
 /* One byte that may not stand for itself: a quote, a backslash or a control character. */
 static size_t put_escaped(char *p, unsigned char c) {
         static const char short_forms[256] = {
-                ['"'] = '"', ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't',
+                ['"'] = '"',
+                ['\\'] = '\\',
+                ['\b'] = 'b',
+                ['\f'] = 'f',
+                ['\n'] = 'n',
+                ['\r'] = 'r',
+                ['\t'] = 't',
         };
         static const char hex[] = "0123456789abcdef";
 
@@ -119,8 +125,9 @@ static char *put_digits(char *p, uint64_t value, size_t n) {
 }
 
 /*
- * Days since 1970-01-01 to a date: Howard Hinnant's civil_from_days (https://howardhinnant.github.io/date_algorithms.html),
- * for days that are not negative. Years begin in March there, so that the leap day is the last one.
+ * Days since 1970-01-01 to a date: Howard Hinnant's civil_from_days
+ * (https://howardhinnant.github.io/date_algorithms.html), for days that are not negative. Years begin in March there,
+ * so that the leap day is the last one.
  */
 static char *put_date(char *p, uint64_t days) {
         const uint64_t shifted = days + 719468; /* since 0000-03-01 */

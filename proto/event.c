@@ -103,7 +103,7 @@ int execution_event_decode(Slice body, ExecutionEvent *ret, Arena *arena, WireEr
 
 static bool kind_has_error(ExecutionEventKind kind) {
         return kind == EXECUTION_EVENT_FAILED || kind == EXECUTION_EVENT_DISPATCH_FAILED ||
-                kind == EXECUTION_EVENT_DEAD_LETTERED;
+               kind == EXECUTION_EVENT_DEAD_LETTERED;
 }
 
 static bool kind_has_outcome(ExecutionEventKind kind) {
@@ -133,12 +133,13 @@ static void emit_ids(Buffer *buffer, const char *key, Slice id, Slice exec_id) {
         emit_object_end(buffer);
 }
 
-void execution_event_encode(Buffer *buffer, const ExecutionEvent *event, Slice event_id, Slice source, uint64_t real_usec) {
+void execution_event_encode(
+        Buffer *buffer, const ExecutionEvent *event, Slice event_id, Slice source, uint64_t real_usec) {
         assert(event->status < _RESULT_STATUS_MAX);
 
         emit_object(buffer, NULL);
-        metadata_emit(buffer, execution_event_type(event->kind), METADATA_EVENT_ID, event_id, event->metadata.correlation_id,
-                real_usec, source);
+        metadata_emit(buffer, execution_event_type(event->kind), METADATA_EVENT_ID, event_id,
+                event->metadata.correlation_id, real_usec, source);
         emit_ids(buffer, "workflow", event->workflow_id, event->workflow_exec_id);
         emit_ids(buffer, "agent", event->agent_id, event->agent_exec_id);
         if (event->runtime_id.data) {
@@ -155,16 +156,25 @@ void execution_event_encode(Buffer *buffer, const ExecutionEvent *event, Slice e
 
 static const ScanField update_payload_fields[] = {
         { .name = "dispatcher_id", .kind = SCAN_ID, .offset = offsetof(RuntimeUpdate, dispatcher_id) },
-        { .name = "change", .kind = SCAN_NAME, .required = true, .offset = offsetof(RuntimeUpdate, change),
+        { .name = "change",
+                .kind = SCAN_NAME,
+                .required = true,
+                .offset = offsetof(RuntimeUpdate, change),
                 .names = runtime_change_names },
-        { .name = "runtimes_live", .kind = SCAN_U64, .offset = offsetof(RuntimeUpdate, runtimes_live), .max = EPOCH_MAX },
+        { .name = "runtimes_live",
+                .kind = SCAN_U64,
+                .offset = offsetof(RuntimeUpdate, runtimes_live),
+                .max = EPOCH_MAX },
         { .name = "reason", .kind = SCAN_TEXT, .offset = offsetof(RuntimeUpdate, reason), .max = TEXT_MAX },
         { 0 },
 };
 
 static const ScanField update_fields[] = {
         { .name = "metadata", .kind = SCAN_OBJECT, .fields = metadata_fields },
-        { .name = "agent_runtime", .kind = SCAN_RAW_OBJECT, .required = true, .offset = offsetof(RuntimeUpdate, agent_runtime) },
+        { .name = "agent_runtime",
+                .kind = SCAN_RAW_OBJECT,
+                .required = true,
+                .offset = offsetof(RuntimeUpdate, agent_runtime) },
         { .name = "payload", .kind = SCAN_OBJECT, .required = true, .fields = update_payload_fields },
         { 0 },
 };

@@ -7,7 +7,11 @@
 static const char alphabet[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 static const bool in_id[256] = {
-        ['0'... '9'] = true, ['A'... 'Z'] = true, ['a'... 'z'] = true, ['_'] = true, ['-'] = true,
+        ['0' ... '9'] = true,
+        ['A' ... 'Z'] = true,
+        ['a' ... 'z'] = true,
+        ['_'] = true,
+        ['-'] = true,
 };
 
 bool id_is_valid(Slice text) {

@@ -54,7 +54,13 @@ static size_t read_unicode_escape(const char *at, const char *end, uint32_t *ret
 /* How many bytes the escape at `at` takes (0: it is none), and the code point it stands for. */
 static size_t read_escape(const char *at, const char *end, uint32_t *ret_code) {
         static const char meanings[256] = {
-                ['"'] = '"', ['\\'] = '\\', ['/'] = '/', ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r',
+                ['"'] = '"',
+                ['\\'] = '\\',
+                ['/'] = '/',
+                ['b'] = '\b',
+                ['f'] = '\f',
+                ['n'] = '\n',
+                ['r'] = '\r',
                 ['t'] = '\t',
         };
 
@@ -196,8 +202,8 @@ int json_broken_separator(const JsonReader *reader, char close) {
 }
 
 int json_broken_colon(const JsonReader *reader, Slice key) {
-        return wire_error(reader->error, "at byte %zu: expected ':' after \"%.*s\"", (size_t)(reader->at - reader->start),
-                (int)MIN_OF(key.size, (size_t)JSON_SHOWN_MAX), key.data);
+        return wire_error(reader->error, "at byte %zu: expected ':' after \"%.*s\"",
+                (size_t)(reader->at - reader->start), (int)MIN_OF(key.size, (size_t)JSON_SHOWN_MAX), key.data);
 }
 
 int json_key(JsonReader *reader, JsonString *ret) {
@@ -212,8 +218,8 @@ int json_key(JsonReader *reader, JsonString *ret) {
 }
 
 /*
- * Skipping. Most bytes of most messages are only skipped, so here the position stays in a register: it is handed in and returned,
- * NULL when the text is broken, and the reader learns of it at the end.
+ * Skipping. Most bytes of most messages are only skipped, so here the position stays in a register: it is handed in and
+ * returned, NULL when the text is broken, and the reader learns of it at the end.
  */
 
 static const char *skip_any(JsonReader *reader, const char *p);

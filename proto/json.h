@@ -99,8 +99,8 @@ int json_number(JsonReader *reader, JsonNumber *ret);
 int json_word(JsonReader *reader, Slice word);
 
 /*
- * Objects and arrays: enter at the opening bracket, then, while there is more, read a member or an element and the separator after
- * it.
+ * Objects and arrays: enter at the opening bracket, then, while there is more, read a member or an element and the
+ * separator after it.
  */
 int json_enter(JsonReader *reader, char close, bool *ret_more);
 int json_broken_separator(const JsonReader *reader, char close);

@@ -3,7 +3,8 @@
 #include "proto/emit.h"
 #include "proto/message.h"
 
-#define METADATA_TEXT(member) { .name = #member, .kind = SCAN_TEXT, .offset = offsetof(Metadata, member), .max = TEXT_MAX }
+#define METADATA_TEXT(member)                                                                                          \
+        { .name = #member, .kind = SCAN_TEXT, .offset = offsetof(Metadata, member), .max = TEXT_MAX }
 
 const ScanField metadata_fields[] = {
         METADATA_TEXT(type),
@@ -31,8 +32,8 @@ const char *const result_status_names[_RESULT_STATUS_MAX + 1] = {
         [STATUS_FAILURE] = "FAILURE",
 };
 
-void metadata_emit(
-        Buffer *buffer, const char *type, MetadataIdKind kind, Slice id, Slice correlation_id, uint64_t real_usec, Slice source) {
+void metadata_emit(Buffer *buffer, const char *type, MetadataIdKind kind, Slice id, Slice correlation_id,
+        uint64_t real_usec, Slice source) {
         static const char *const id_keys[] = {
                 [METADATA_EVENT_ID] = "event_id",
                 [METADATA_REQUEST_ID] = "request_id",
@@ -54,7 +55,8 @@ void metadata_emit(
 
 static int label_check(Slice text, const char *what, const char *field, WireError *ret_error) {
         if (text.size > LABEL_TEXT_MAX)
-                return wire_error(ret_error, "%s: a %s is %zu bytes long, the limit is %d", field, what, text.size, LABEL_TEXT_MAX);
+                return wire_error(ret_error, "%s: a %s is %zu bytes long, the limit is %d", field, what, text.size,
+                        LABEL_TEXT_MAX);
         if (text.size > 0 && memchr(text.data, '\0', text.size))
                 return wire_error(ret_error, "%s: a %s has a NUL in it", field, what);
         return 0;
@@ -161,7 +163,11 @@ void answer_encode_error(Buffer *buffer, const ErrorReply *error) {
 }
 
 static const ScanField answer_error_fields[] = {
-        { .name = "code", .kind = SCAN_TEXT, .required = true, .offset = offsetof(Answer, error_code), .max = TEXT_MAX },
+        { .name = "code",
+                .kind = SCAN_TEXT,
+                .required = true,
+                .offset = offsetof(Answer, error_code),
+                .max = TEXT_MAX },
         { .name = "message", .kind = SCAN_TEXT, .offset = offsetof(Answer, error_message) },
         { .name = "details", .kind = SCAN_RAW_OBJECT, .offset = offsetof(Answer, error_details) },
         { 0 },

@@ -25,12 +25,19 @@ const char *const deregister_reason_names[_DEREGISTER_REASON_MAX + 1] = {
 
 /* each message's head: which runtime */
 
-#define RUNTIME_ID(type) { .name = "runtime_id", .kind = SCAN_ID, .required = true, .offset = offsetof(type, runtime_id) }
-#define EPOCH(type, is_required) \
-        { .name = "epoch", .kind = SCAN_U64, .required = is_required, .offset = offsetof(type, epoch), .max = EPOCH_MAX }
-#define NUMBER(type, member, limit) { .name = #member, .kind = SCAN_U64, .offset = offsetof(type, member), .max = limit }
-#define TEXT(type, member) { .name = #member, .kind = SCAN_TEXT, .offset = offsetof(type, member), .max = TEXT_MAX }
-#define METADATA { .name = "metadata", .kind = SCAN_OBJECT, .fields = metadata_fields }
+#define RUNTIME_ID(type)                                                                                               \
+        { .name = "runtime_id", .kind = SCAN_ID, .required = true, .offset = offsetof(type, runtime_id) }
+#define EPOCH(type, is_required)                                                                                       \
+        {                                                                                                              \
+                .name = "epoch", .kind = SCAN_U64, .required = is_required, .offset = offsetof(type, epoch),           \
+                .max = EPOCH_MAX                                                                                       \
+        }
+#define NUMBER(type, member, limit)                                                                                    \
+        { .name = #member, .kind = SCAN_U64, .offset = offsetof(type, member), .max = limit }
+#define TEXT(type, member)                                                                                             \
+        { .name = #member, .kind = SCAN_TEXT, .offset = offsetof(type, member), .max = TEXT_MAX }
+#define METADATA                                                                                                       \
+        { .name = "metadata", .kind = SCAN_OBJECT, .fields = metadata_fields }
 
 static void emit_runtime_head(Buffer *buffer, Slice runtime_id, uint64_t epoch) {
         emit_object(buffer, "agent_runtime");
@@ -60,7 +67,8 @@ static int check_texts(const char *field, Slice array, Arena *arena, WireError *
                 if (r == WIRE_E_INVALID)
                         return wire_error(ret_error, "%s[%zu] is not a text", field, i);
                 if (text.size > TEXT_MAX)
-                        return wire_error(ret_error, "%s[%zu] is %zu bytes long, the limit is %d", field, i, text.size, TEXT_MAX);
+                        return wire_error(
+                                ret_error, "%s[%zu] is %zu bytes long, the limit is %d", field, i, text.size, TEXT_MAX);
         }
         return 0;
 }
@@ -68,8 +76,14 @@ static int check_texts(const char *field, Slice array, Arena *arena, WireError *
 /* AgentRuntimeRegistered */
 
 static const ScanField subjects_fields[] = {
-        { .name = "trigger", .kind = SCAN_SUBJECT, .offset = offsetof(Registration, trigger_subject), .max = SUBJECT_MAX },
-        { .name = "control", .kind = SCAN_SUBJECT, .offset = offsetof(Registration, control_subject), .max = SUBJECT_MAX },
+        { .name = "trigger",
+                .kind = SCAN_SUBJECT,
+                .offset = offsetof(Registration, trigger_subject),
+                .max = SUBJECT_MAX },
+        { .name = "control",
+                .kind = SCAN_SUBJECT,
+                .offset = offsetof(Registration, control_subject),
+                .max = SUBJECT_MAX },
         { 0 },
 };
 
@@ -103,9 +117,15 @@ static const ScanField registered_context_fields[] = {
 };
 
 static const ScanField part_fields[] = {
-        { .name = "index", .kind = SCAN_U64, .required = true, .offset = offsetof(Registration, part_index),
+        { .name = "index",
+                .kind = SCAN_U64,
+                .required = true,
+                .offset = offsetof(Registration, part_index),
                 .max = REGISTRATION_PARTS_MAX - 1 },
-        { .name = "count", .kind = SCAN_U64, .required = true, .offset = offsetof(Registration, part_count),
+        { .name = "count",
+                .kind = SCAN_U64,
+                .required = true,
+                .offset = offsetof(Registration, part_count),
                 .max = REGISTRATION_PARTS_MAX },
         { 0 },
 };
@@ -231,8 +251,8 @@ static void emit_registered_payload(Buffer *buffer, const Registration *registra
 
 void registration_encode(Buffer *buffer, const Registration *registration, Slice event_id, uint64_t real_usec) {
         emit_object(buffer, NULL);
-        metadata_emit(buffer, "AgentRuntimeRegistered", METADATA_EVENT_ID, event_id, registration->metadata.correlation_id,
-                real_usec, SOURCE_RUNTIME);
+        metadata_emit(buffer, "AgentRuntimeRegistered", METADATA_EVENT_ID, event_id,
+                registration->metadata.correlation_id, real_usec, SOURCE_RUNTIME);
         emit_registered_runtime(buffer, registration);
         emit_registered_payload(buffer, registration);
         emit_object_end(buffer);
@@ -243,12 +263,19 @@ void registration_encode(Buffer *buffer, const Registration *registration, Slice
 static const ScanField updated_runtime_fields[] = {
         RUNTIME_ID(RuntimeUpdated),
         EPOCH(RuntimeUpdated, true),
-        { .name = "revision", .kind = SCAN_U64, .required = true, .offset = offsetof(RuntimeUpdated, revision), .max = EPOCH_MAX },
+        { .name = "revision",
+                .kind = SCAN_U64,
+                .required = true,
+                .offset = offsetof(RuntimeUpdated, revision),
+                .max = EPOCH_MAX },
         { 0 },
 };
 
 static const ScanField updated_payload_fields[] = {
-        { .name = "base_revision", .kind = SCAN_U64, .required = true, .offset = offsetof(RuntimeUpdated, base_revision),
+        { .name = "base_revision",
+                .kind = SCAN_U64,
+                .required = true,
+                .offset = offsetof(RuntimeUpdated, base_revision),
                 .max = EPOCH_MAX },
         { .name = "added", .kind = SCAN_RAW_ARRAY, .offset = offsetof(RuntimeUpdated, added) },
         { .name = "removed", .kind = SCAN_RAW_ARRAY, .offset = offsetof(RuntimeUpdated, removed) },
@@ -276,8 +303,8 @@ int runtime_updated_decode(Slice body, RuntimeUpdated *ret, Arena *arena, WireEr
 
 void runtime_updated_encode(Buffer *buffer, const RuntimeUpdated *updated, Slice event_id, uint64_t real_usec) {
         emit_object(buffer, NULL);
-        metadata_emit(buffer, "AgentRuntimeUpdated", METADATA_EVENT_ID, event_id, updated->metadata.correlation_id, real_usec,
-                SOURCE_RUNTIME);
+        metadata_emit(buffer, "AgentRuntimeUpdated", METADATA_EVENT_ID, event_id, updated->metadata.correlation_id,
+                real_usec, SOURCE_RUNTIME);
         emit_runtime_head(buffer, updated->runtime_id, updated->epoch);
         emit_u64(buffer, "revision", updated->revision);
         emit_object_end(buffer);
@@ -353,7 +380,10 @@ static const ScanField deregistered_runtime_fields[] = {
 };
 
 static const ScanField deregistered_context_fields[] = {
-        { .name = "reason", .kind = SCAN_NAME, .offset = offsetof(Deregistration, reason), .names = deregister_reason_names },
+        { .name = "reason",
+                .kind = SCAN_NAME,
+                .offset = offsetof(Deregistration, reason),
+                .names = deregister_reason_names },
         TEXT(Deregistration, seen_by),
         { 0 },
 };
@@ -386,8 +416,8 @@ void deregistration_encode(Buffer *buffer, const Deregistration *deregistration,
         assert(deregistration->reason < _DEREGISTER_REASON_MAX);
 
         emit_object(buffer, NULL);
-        metadata_emit(buffer, "AgentRuntimeDeregistered", METADATA_EVENT_ID, event_id, deregistration->metadata.correlation_id,
-                real_usec, by_itself ? SOURCE_RUNTIME : SOURCE_DISPATCHER);
+        metadata_emit(buffer, "AgentRuntimeDeregistered", METADATA_EVENT_ID, event_id,
+                deregistration->metadata.correlation_id, real_usec, by_itself ? SOURCE_RUNTIME : SOURCE_DISPATCHER);
         emit_runtime_head(buffer, deregistration->runtime_id, deregistration->epoch);
         emit_object_end(buffer);
         emit_object(buffer, "payload");
@@ -430,8 +460,8 @@ int announce_decode(Slice body, Announce *ret, Arena *arena, WireError *ret_erro
 
 void announce_encode(Buffer *buffer, const Announce *announce, Slice event_id, uint64_t real_usec) {
         emit_object(buffer, NULL);
-        metadata_emit(buffer, "AnnounceRuntimes", METADATA_EVENT_ID, event_id, announce->metadata.correlation_id, real_usec,
-                SOURCE_DISPATCHER);
+        metadata_emit(buffer, "AnnounceRuntimes", METADATA_EVENT_ID, event_id, announce->metadata.correlation_id,
+                real_usec, SOURCE_DISPATCHER);
         emit_object(buffer, "payload");
         emit_text(buffer, "dispatcher_id", announce->dispatcher_id);
         emit_u64(buffer, "spread_ms", announce->spread_ms);
@@ -445,7 +475,10 @@ void announce_encode(Buffer *buffer, const Announce *announce, Slice event_id, u
 /* the answer to a registration */
 
 static const ScanField taken_fields[] = {
-        { .name = "dispatcher_id", .kind = SCAN_ID, .required = true, .offset = offsetof(RegistrationTaken, dispatcher_id) },
+        { .name = "dispatcher_id",
+                .kind = SCAN_ID,
+                .required = true,
+                .offset = offsetof(RegistrationTaken, dispatcher_id) },
         RUNTIME_ID(RegistrationTaken),
         EPOCH(RegistrationTaken, true),
         NUMBER(RegistrationTaken, revision, EPOCH_MAX),
@@ -479,7 +512,10 @@ void registration_taken_encode(Buffer *buffer, const RegistrationTaken *taken) {
 }
 
 static const ScanField refused_fields[] = {
-        { .name = "reason", .kind = SCAN_NAME, .required = true, .offset = offsetof(RegistrationRefused, reason),
+        { .name = "reason",
+                .kind = SCAN_NAME,
+                .required = true,
+                .offset = offsetof(RegistrationRefused, reason),
                 .names = deregister_reason_names },
         EPOCH(RegistrationRefused, false),
         { 0 },

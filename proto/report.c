@@ -45,10 +45,20 @@ int report_decode(Slice body, Report *ret, Arena *arena, WireError *ret_error) {
 
 static const ScanField execution_fields[] = {
         { .name = "exec_id", .kind = SCAN_ID, .required = true, .offset = offsetof(ExecutionReport, exec_id) },
-        { .name = "attempt", .kind = SCAN_U64, .required = true, .offset = offsetof(ExecutionReport, attempt), .max = EPOCH_MAX },
-        { .name = "state", .kind = SCAN_NAME, .required = true, .offset = offsetof(ExecutionReport, state),
+        { .name = "attempt",
+                .kind = SCAN_U64,
+                .required = true,
+                .offset = offsetof(ExecutionReport, attempt),
+                .max = EPOCH_MAX },
+        { .name = "state",
+                .kind = SCAN_NAME,
+                .required = true,
+                .offset = offsetof(ExecutionReport, state),
                 .names = execution_state_names },
-        { .name = "status", .kind = SCAN_NAME, .offset = offsetof(ExecutionReport, status), .names = result_status_names },
+        { .name = "status",
+                .kind = SCAN_NAME,
+                .offset = offsetof(ExecutionReport, status),
+                .names = result_status_names },
         { .name = "code", .kind = SCAN_NAME, .offset = offsetof(ExecutionReport, code), .names = error_code_names },
         { .name = "ask", .kind = SCAN_U64, .offset = offsetof(ExecutionReport, ask), .max = ASK_MAX },
         { 0 },
@@ -68,7 +78,8 @@ int execution_report_decode(Slice element, size_t index, ExecutionReport *ret, A
         int r;
 
         if (index >= REPORT_EXECUTIONS_MAX)
-                return wire_error(ret_error, "payload.executions has more than %d elements, the limit", REPORT_EXECUTIONS_MAX);
+                return wire_error(
+                        ret_error, "payload.executions has more than %d elements, the limit", REPORT_EXECUTIONS_MAX);
 
         *ret = (ExecutionReport){ 0 };
         r = scan_object(element, execution_fields, ret, arena, ret_error);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * One pass over the text checks everything (json.c) and stores what a table names. The tables are small and messages tend
- * to list members in the table's order, so a lookup starts where the last one ended and mostly hits at once.
+ * One pass over the text checks everything (json.c) and stores what a table names. The tables are small and messages
+ * tend to list members in the table's order, so a lookup starts where the last one ended and mostly hits at once.
  *
  * Recursion follows the nesting of the text, which SCAN_DEPTH_MAX bounds.
  *
- * A member that a table names may be there only once. With "the last one wins", the parts of two objects of the same name
- * would mix in the struct, and a decoder in another language would see another message than ours.
+ * A member that a table names may be there only once. With "the last one wins", the parts of two objects of the same
+ * name would mix in the struct, and a decoder in another language would see another message than ours.
  */
 
 #include <math.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * One table of patterns serves building and parsing, so the two cannot disagree. Parsing tries the patterns in turn: nearly
- * all differ from a given subject within a few characters, which costs less than anything cleverer would.
+ * One table of patterns serves building and parsing, so the two cannot disagree. Parsing tries the patterns in turn:
+ * nearly all differ from a given subject within a few characters, which costs less than anything cleverer would.
  */
 
 #include "proto/id.h"

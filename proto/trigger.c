@@ -48,7 +48,11 @@ static const ScanField runtime_fields[] = {
 static const ScanField dispatch_fields[] = {
         { .name = "dispatcher_id", .kind = SCAN_ID, .required = true, .offset = AT(dispatch.dispatcher_id) },
         { .name = "attempt", .kind = SCAN_U64, .required = true, .offset = AT(dispatch.attempt), .max = EPOCH_MAX },
-        { .name = "deadline_ms", .kind = SCAN_U64, .required = true, .offset = AT(dispatch.deadline_ms), .max = DEADLINE_MS_MAX },
+        { .name = "deadline_ms",
+                .kind = SCAN_U64,
+                .required = true,
+                .offset = AT(dispatch.deadline_ms),
+                .max = DEADLINE_MS_MAX },
         { .name = "age_ms", .kind = SCAN_U64, .offset = AT(dispatch.age_ms), .max = EPOCH_MAX },
         { .name = "reply_to", .kind = SCAN_SUBJECT, .offset = AT(dispatch.reply_to), .max = SUBJECT_MAX },
         { .name = "report_to", .kind = SCAN_SUBJECT, .offset = AT(dispatch.report_to), .max = SUBJECT_MAX },

@@ -4,11 +4,11 @@
  * main() of a fuzz target for any compiler:
  *
  *      fuzz_x PATH...                          replays files, and the files of directories
- *      fuzz_x --seeds N [--seed S] PATH...     then runs N inputs made from them; what input S + i is, depends on the files
- *                                              and on S + i alone
+ *      fuzz_x --seeds N [--seed S] PATH...     then runs N inputs made from them; what input S + i is, depends on the
+ * files and on S + i alone
  *
- * Inputs are made with JSON in mind: besides flipping bytes, values are swapped for nasty ones, members are doubled, pieces of
- * other files are spliced in, and brackets are piled up. A failure prints the seed to run again.
+ * Inputs are made with JSON in mind: besides flipping bytes, values are swapped for nasty ones, members are doubled,
+ * pieces of other files are spliced in, and brackets are piled up. A failure prints the seed to run again.
  */
 
 #include <assert.h>
@@ -181,11 +181,46 @@ static void remove_some(Input *input, uint64_t *rng) {
 
 static void replace_token(Input *input, uint64_t *rng) {
         static const char *const tokens[] = {
-                "null", "true", "false", "0", "-0", "-1", "1.5", "1e308", "1e999", "1e-999", "18446744073709551615",
-                "18446744073709551616", "9007199254740991", "9007199254740992", "30000.0", "00", "1e", "\"\"", "\"a b\"",
-                "\"\\u0000\"", "\"\\ud800\"", "\"\\ud83d\\ude00\"", "\"\xc0\xaf\"", "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\"",
-                "\"\xf0\x9f\x98\x80\"", "\"*\"", "\"a..b\"", "{}", "[]", "{\"a\":1}", "[1,\"b\"]", "\"priority\"", "\"payload\"",
-                "\"done\"", "\"refused\"", "\"SUCCESS\"", "\"\\u0061\"", " ", "",
+                "null",
+                "true",
+                "false",
+                "0",
+                "-0",
+                "-1",
+                "1.5",
+                "1e308",
+                "1e999",
+                "1e-999",
+                "18446744073709551615",
+                "18446744073709551616",
+                "9007199254740991",
+                "9007199254740992",
+                "30000.0",
+                "00",
+                "1e",
+                "\"\"",
+                "\"a b\"",
+                "\"\\u0000\"",
+                "\"\\ud800\"",
+                "\"\\ud83d\\ude00\"",
+                "\"\xc0\xaf\"",
+                "\"\xed\xa0\x80\"",
+                "\"\xf4\x90\x80\x80\"",
+                "\"\xf0\x9f\x98\x80\"",
+                "\"*\"",
+                "\"a..b\"",
+                "{}",
+                "[]",
+                "{\"a\":1}",
+                "[1,\"b\"]",
+                "\"priority\"",
+                "\"payload\"",
+                "\"done\"",
+                "\"refused\"",
+                "\"SUCCESS\"",
+                "\"\\u0061\"",
+                " ",
+                "",
         };
         const char *const token = tokens[below(rng, sizeof(tokens) / sizeof(tokens[0]))];
         size_t size;
@@ -210,7 +245,8 @@ static void double_member(Input *input, uint64_t *rng) {
         while (end < input->size && input->data[end] != ',' && input->data[end] != '}')
                 end++;
         start = end;
-        while (start > 0 && end - start < sizeof(copy) - 1 && input->data[start - 1] != ',' && input->data[start - 1] != '{')
+        while (start > 0 && end - start < sizeof(copy) - 1 && input->data[start - 1] != ',' &&
+                input->data[start - 1] != '{')
                 start--;
         copy[0] = ',';
         memcpy(copy + 1, input->data + start, end - start);

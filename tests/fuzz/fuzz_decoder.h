@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * One fuzz target: the message that the macro FUZZ_TYPE names. A body that the decoder takes is encoded again, and what the encoder
- * wrote must be taken, too, and come out the same the second time.
+ * One fuzz target: the message that the macro FUZZ_TYPE names. A body that the decoder takes is encoded again, and what
+ * the encoder wrote must be taken, too, and come out the same the second time.
  */
 
 #include <stdio.h>

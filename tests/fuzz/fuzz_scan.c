@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * scan.c against jansson: what one takes as a JSON object, the other does as well, and texts mean the same. Known differences:
- * nesting (ours ends at 32), numbers that overflow (jansson refuses them where nobody reads them), NUL in a member's name, and
- * a zero byte behind a number or a word, which jansson's stream loses when it puts the byte back.
+ * scan.c against jansson: what one takes as a JSON object, the other does as well, and texts mean the same. Known
+ * differences: nesting (ours ends at 32), numbers that overflow (jansson refuses them where nobody reads them), NUL in
+ * a member's name, and a zero byte behind a number or a word, which jansson's stream loses when it puts the byte back.
  */
 
 #include <stdio.h>
@@ -61,7 +61,8 @@ static void fail(const char *why, Slice text, const char *ours, const char *thei
 }
 
 static bool is_known_difference(const json_error_t *error) {
-        return json_error_code(error) == json_error_numeric_overflow || json_error_code(error) == json_error_null_byte_in_key;
+        return json_error_code(error) == json_error_numeric_overflow ||
+               json_error_code(error) == json_error_null_byte_in_key;
 }
 
 static void same_text(json_t *root, const char *name, Slice ours, Slice whole) {

@@ -2,7 +2,8 @@
 
 /*
  * proto_tool samples   writes what the encoders make, one message per line: TYPE<TAB>JSON
- * proto_tool check     reads such lines, writes "ok<TAB>" with the message encoded again, or "refused<TAB>" with the sentence
+ * proto_tool check     reads such lines, writes "ok<TAB>" with the message encoded again, or "refused<TAB>" with the
+ * sentence
  *
  * What tests/lint/check-schemas.py compares with the schemas.
  */
@@ -25,13 +26,19 @@ static void sample_triggers(Buffer *b) {
                 .workflow_id = SLICE("adhoc"),
                 .agent_id = SLICE("greeter"),
                 .agent_exec_id = SLICE("e1"),
-                .dispatch = { .present = true, .runtime_id = SLICE("r1"), .epoch = 1, .dispatcher_id = SLICE("d1"), .attempt = 1 },
+                .dispatch = { .present = true,
+                        .runtime_id = SLICE("r1"),
+                        .epoch = 1,
+                        .dispatcher_id = SLICE("d1"),
+                        .attempt = 1 },
         };
 
         trigger_encode_relay(b, &t, CODEC_NOW);
         print_sample("TriggerAgent", b);
 
-        t.metadata = (Metadata){ .request_id = SLICE("r\"1"), .correlation_id = SLICE("c\n1"), .source_component = SLICE("x"),
+        t.metadata = (Metadata){ .request_id = SLICE("r\"1"),
+                .correlation_id = SLICE("c\n1"),
+                .source_component = SLICE("x"),
                 .created_by = SLICE("caf\xc3\xa9") };
         t.workflow_exec_id = SLICE("w");
         t.task = SLICE("{\"id\":\"t\",\"exec_id\":\"t1\"}");
@@ -76,7 +83,10 @@ static void sample_results(Buffer *b) {
 }
 
 static void sample_registrations(Buffer *b) {
-        Registration registration = { .runtime_id = SLICE("r1"), .epoch = 1, .max_in_flight = 64, .heartbeat_interval_ms = 1000,
+        Registration registration = { .runtime_id = SLICE("r1"),
+                .epoch = 1,
+                .max_in_flight = 64,
+                .heartbeat_interval_ms = 1000,
                 .part_count = 1 };
         Buffer agents = { 0 };
 
@@ -85,7 +95,8 @@ static void sample_registrations(Buffer *b) {
 
         emit_array(&agents, NULL);
         agent_summary_emit(&agents, &(AgentSummary){ .agent_id = SLICE("a1") });
-        agent_summary_emit(&agents, &(AgentSummary){ SLICE("a2"), SLICE("echo"), SLICE("[\"c\"]"), true, SLICE("running") });
+        agent_summary_emit(
+                &agents, &(AgentSummary){ SLICE("a2"), SLICE("echo"), SLICE("[\"c\"]"), true, SLICE("running") });
         emit_array_end(&agents);
         registration = (Registration){
                 .metadata.correlation_id = SLICE("c"),
@@ -114,8 +125,12 @@ static void sample_registrations(Buffer *b) {
         print_sample("AgentRuntimeRegistered", b);
 
         runtime_updated_encode(b,
-                &(RuntimeUpdated){ .runtime_id = SLICE("r1"), .epoch = 1, .revision = 2, .base_revision = 1,
-                        .added = buffer_slice(&agents), .removed = SLICE("[\"gone\"]") },
+                &(RuntimeUpdated){ .runtime_id = SLICE("r1"),
+                        .epoch = 1,
+                        .revision = 2,
+                        .base_revision = 1,
+                        .added = buffer_slice(&agents),
+                        .removed = SLICE("[\"gone\"]") },
                 SLICE("ev"), CODEC_NOW);
         print_sample("AgentRuntimeUpdated", b);
         buffer_done(&agents);
@@ -125,17 +140,25 @@ static void sample_liveness(Buffer *b) {
         const RuntimeLoad load = { 3, 1, 2, 61 };
 
         heartbeat_encode(b,
-                &(Heartbeat){ .runtime_id = SLICE("r1"), .epoch = 1, .load.free_slots = FREE_SLOTS_UNSTATED }, SLICE("ev"), CODEC_NOW);
+                &(Heartbeat){ .runtime_id = SLICE("r1"), .epoch = 1, .load.free_slots = FREE_SLOTS_UNSTATED },
+                SLICE("ev"), CODEC_NOW);
         print_sample("AgentRuntimeHeartbeat", b);
         heartbeat_encode(b,
-                &(Heartbeat){ .runtime_id = SLICE("r1"), .epoch = 1, .revision = 9, .sequence = 8, .interval_ms = 10,
-                        .draining = true, .load = load },
+                &(Heartbeat){ .runtime_id = SLICE("r1"),
+                        .epoch = 1,
+                        .revision = 9,
+                        .sequence = 8,
+                        .interval_ms = 10,
+                        .draining = true,
+                        .load = load },
                 SLICE("ev"), CODEC_NOW);
         print_sample("AgentRuntimeHeartbeat", b);
 
         for (unsigned reason = DEREGISTER_NONE; reason < _DEREGISTER_REASON_MAX; reason++) {
                 deregistration_encode(b,
-                        &(Deregistration){ .runtime_id = SLICE("r1"), .epoch = reason, .reason = reason,
+                        &(Deregistration){ .runtime_id = SLICE("r1"),
+                                .epoch = reason,
+                                .reason = reason,
                                 .seen_by = reason == DEREGISTER_SHUTDOWN ? SLICE("runtime") : SLICE("d1") },
                         SLICE("ev"), CODEC_NOW);
                 print_sample("AgentRuntimeDeregistered", b);
@@ -152,12 +175,12 @@ static void sample_report(Buffer *b) {
         report_encode_head(b, &(Report){ .runtime_id = SLICE("r1"), .epoch = 5 }, CODEC_NOW);
         for (unsigned state = EXECUTION_ACCEPTED; state < _EXECUTION_STATE_MAX; state++)
                 report_encode_execution(b, &(ExecutionReport){
-                        .exec_id = SLICE("e1"),
-                        .attempt = 1,
-                        .state = state,
-                        .status = state == EXECUTION_DONE ? STATUS_FAILURE : STATUS_NONE,
-                        .code = state >= EXECUTION_DONE ? ERROR_MAILBOX_FULL : ERROR_NONE,
-                });
+                                                   .exec_id = SLICE("e1"),
+                                                   .attempt = 1,
+                                                   .state = state,
+                                                   .status = state == EXECUTION_DONE ? STATUS_FAILURE : STATUS_NONE,
+                                                   .code = state >= EXECUTION_DONE ? ERROR_MAILBOX_FULL : ERROR_NONE,
+                                           });
         report_encode_tail(b, &(RuntimeLoad){ 1, 2, 3, 4 });
         print_sample("AgentExecutionReport", b);
 
@@ -190,8 +213,11 @@ static void sample_events(Buffer *b) {
 
         for (unsigned change = RUNTIME_CHANGE_NONE + 1; change < _RUNTIME_CHANGE_MAX; change++) {
                 runtime_update_encode(b,
-                        &(RuntimeUpdate){ .dispatcher_id = SLICE("d1"), .change = change, .runtimes_live = 3,
-                                .reason = SLICE("heartbeat"), .agent_runtime = SLICE("{\"runtime_id\":\"r1\"}") },
+                        &(RuntimeUpdate){ .dispatcher_id = SLICE("d1"),
+                                .change = change,
+                                .runtimes_live = 3,
+                                .reason = SLICE("heartbeat"),
+                                .agent_runtime = SLICE("{\"runtime_id\":\"r1\"}") },
                         SLICE("ev"), CODEC_NOW);
                 print_sample("DispatcherRuntimeUpdate", b);
         }

@@ -83,7 +83,8 @@ static void an_id_is_one_to_64_of_its_alphabet(void **state) {
         assert_false(id_is_valid(SLICE_NONE));
         for (unsigned c = 0; c < 256; c++) {
                 const char text[] = { 'a', (char)c, 'b' };
-                const bool expected = c != 0 && strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-", (int)c);
+                const bool expected =
+                        c != 0 && strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-", (int)c);
 
                 assert_int_equal(id_is_valid((Slice){ text, 3 }), expected);
         }

@@ -30,66 +30,93 @@ static void what_a_receiver_needs_and_does_not_get_is_named(void **state) {
                 { "TriggerAgent", "{}", NULL },
                 { "TriggerAgent", "{\"payload\":{\"context\":{\"input\":\"hi\"}}}", NULL },
                 { "TriggerAgent", "{\"payload\":{\"priority\":101}}", "payload.priority is 101, the limit is 100" },
-                { "TriggerAgent", "{\"payload\":{\"deadline_ms\":86400001}}", "payload.deadline_ms is 86400001, the limit is 86400000" },
-                { "TriggerAgent", "{\"payload\":{\"retry\":\"often\"}}", "payload.retry \"often\" is none of never, unstarted, always" },
-                { "TriggerAgent", "{\"payload\":{\"reply_to_subject\":\"a.>\"}}", "payload.reply_to_subject \"a.>\" is not a subject" },
+                { "TriggerAgent", "{\"payload\":{\"deadline_ms\":86400001}}",
+                        "payload.deadline_ms is 86400001, the limit is 86400000" },
+                { "TriggerAgent", "{\"payload\":{\"retry\":\"often\"}}",
+                        "payload.retry \"often\" is none of never, unstarted, always" },
+                { "TriggerAgent", "{\"payload\":{\"reply_to_subject\":\"a.>\"}}",
+                        "payload.reply_to_subject \"a.>\" is not a subject" },
                 { "TriggerAgent", "{\"payload\":{\"labels\":{\"zone\":7}}}", "payload.labels.zone is not a text" },
                 { "TriggerAgent", "{\"payload\":{\"context\":[]}}", "payload.context [] is not an object" },
-                { "TriggerAgent", "{\"agent\":{\"id\":\"a b\"}}", "agent.id \"a b\" is not an id (1-64 of A-Z a-z 0-9 _ -)" },
-                { "TriggerAgent", "{\"agent\":{\"exec_id\":\"a.b\"}}", "agent.exec_id \"a.b\" is not an id (1-64 of A-Z a-z 0-9 _ -)" },
+                { "TriggerAgent", "{\"agent\":{\"id\":\"a b\"}}",
+                        "agent.id \"a b\" is not an id (1-64 of A-Z a-z 0-9 _ -)" },
+                { "TriggerAgent", "{\"agent\":{\"exec_id\":\"a.b\"}}",
+                        "agent.exec_id \"a.b\" is not an id (1-64 of A-Z a-z 0-9 _ -)" },
                 { "TriggerAgent", "{\"workflow\":{\"exec_id\":\"a b/c\"}}", NULL },
-                { "TriggerAgent", "{\"metadata\":{\"type\":\"Other\"}}", "metadata.type \"Other\" is not TriggerAgent" },
+                { "TriggerAgent", "{\"metadata\":{\"type\":\"Other\"}}",
+                        "metadata.type \"Other\" is not TriggerAgent" },
                 { "TriggerAgent", "{\"agent_runtime\":{}}", NULL },
                 { "TriggerAgent", "{\"dispatch\":{}}", "dispatch.dispatcher_id is missing" },
-                { "TriggerAgent", "{\"dispatch\":{\"dispatcher_id\":\"d\",\"attempt\":1,\"deadline_ms\":1}}", "agent.id is missing" },
+                { "TriggerAgent", "{\"dispatch\":{\"dispatcher_id\":\"d\",\"attempt\":1,\"deadline_ms\":1}}",
+                        "agent.id is missing" },
                 { "TriggerAgent",
-                        "{\"agent\":{\"id\":\"a\",\"exec_id\":\"e\"},\"dispatch\":{\"dispatcher_id\":\"d\",\"attempt\":1,\"deadline_ms\":1}}",
+                        "{\"agent\":{\"id\":\"a\",\"exec_id\":\"e\"},\"dispatch\":{\"dispatcher_id\":\"d\",\"attempt\":"
+                        "1,\"deadline_ms\":1}}",
                         "agent_runtime.runtime_id is missing" },
                 { "TriggerAgent",
-                        "{\"agent\":{\"id\":\"a\",\"exec_id\":\"e\"},\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":0},"
+                        "{\"agent\":{\"id\":\"a\",\"exec_id\":\"e\"},\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":"
+                        "0},"
                         "\"dispatch\":{\"dispatcher_id\":\"d\",\"attempt\":0,\"deadline_ms\":1}}",
                         "dispatch.attempt is 0, the least is 1" },
-                { "AgentExecutionResult", "{\"agent\":{\"exec_id\":\"e\"},\"payload\":{\"status\":\"SUCCESS\"}}", NULL },
-                { "AgentExecutionResult", "{\"agent\":{\"exec_id\":\"e\"},\"payload\":{\"status\":\"FAILURE\"}}", "payload.result.error is missing" },
-                { "AgentExecutionResult", "{\"agent\":{},\"payload\":{\"status\":\"SUCCESS\"}}", "agent.exec_id is missing" },
+                { "AgentExecutionResult", "{\"agent\":{\"exec_id\":\"e\"},\"payload\":{\"status\":\"SUCCESS\"}}",
+                        NULL },
+                { "AgentExecutionResult", "{\"agent\":{\"exec_id\":\"e\"},\"payload\":{\"status\":\"FAILURE\"}}",
+                        "payload.result.error is missing" },
+                { "AgentExecutionResult", "{\"agent\":{},\"payload\":{\"status\":\"SUCCESS\"}}",
+                        "agent.exec_id is missing" },
                 { "AgentExecutionResult", "{\"agent\":{\"exec_id\":\"e\"}}", "payload is missing" },
                 { "AgentRuntimeRegistered", "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1}}", NULL },
-                { "AgentRuntimeRegistered", "{\"agent_runtime\":{\"runtime_id\":\"r\"}}", "agent_runtime.epoch is missing" },
+                { "AgentRuntimeRegistered", "{\"agent_runtime\":{\"runtime_id\":\"r\"}}",
+                        "agent_runtime.epoch is missing" },
                 { "AgentRuntimeRegistered", "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":9007199254740992}}",
                         "agent_runtime.epoch is 9007199254740992, the limit is 9007199254740991" },
-                { "AgentRuntimeRegistered", "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1,\"heartbeat_interval_ms\":9}}",
+                { "AgentRuntimeRegistered",
+                        "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1,\"heartbeat_interval_ms\":9}}",
                         "agent_runtime.heartbeat_interval_ms is 9, the least is 10" },
-                { "AgentRuntimeRegistered", "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1},\"payload\":{\"part\":{\"index\":3,\"count\":3}}}",
+                { "AgentRuntimeRegistered",
+                        "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1},\"payload\":{\"part\":{\"index\":3,"
+                        "\"count\":3}}}",
                         "payload.part.index is 3, the limit is count - 1 with count 3" },
-                { "AgentRuntimeRegistered", "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1,\"agent_types\":[\"a\",7]}}",
+                { "AgentRuntimeRegistered",
+                        "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1,\"agent_types\":[\"a\",7]}}",
                         "agent_runtime.agent_types[1] is not a text" },
                 { "AgentRuntimeRegistered",
-                        "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1,\"agent_definitions\":[{\"agent_id\":\"a\"},{}]}}",
+                        "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1,\"agent_definitions\":[{\"agent_id\":"
+                        "\"a\"},{}]}}",
                         "agent definition 1: agent_id is missing" },
-                { "AgentRuntimeUpdated", "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1,\"revision\":2},\"payload\":{}}",
+                { "AgentRuntimeUpdated",
+                        "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1,\"revision\":2},\"payload\":{}}",
                         "payload.base_revision is missing" },
                 { "AgentRuntimeHeartbeat", "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1}}", NULL },
-                { "AgentRuntimeHeartbeat", "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1},\"payload\":{\"interval_ms\":0}}",
+                { "AgentRuntimeHeartbeat",
+                        "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1},\"payload\":{\"interval_ms\":0}}",
                         "payload.interval_ms is 0, the least is 10" },
                 { "AgentRuntimeDeregistered", "{\"agent_runtime\":{\"runtime_id\":\"r\"}}", NULL },
-                { "AgentRuntimeDeregistered", "{\"agent_runtime\":{\"epoch\":1}}", "agent_runtime.runtime_id is missing" },
+                { "AgentRuntimeDeregistered", "{\"agent_runtime\":{\"epoch\":1}}",
+                        "agent_runtime.runtime_id is missing" },
                 { "AnnounceRuntimes", "", NULL },
-                { "AgentExecutionReport", "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1},\"payload\":{}}", NULL },
+                { "AgentExecutionReport", "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1},\"payload\":{}}",
+                        NULL },
                 { "AgentExecutionReport",
-                        "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1},\"payload\":{\"executions\":[{\"exec_id\":\"e\",\"attempt\":1,"
+                        "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1},\"payload\":{\"executions\":[{\"exec_"
+                        "id\":\"e\",\"attempt\":1,"
                         "\"state\":\"done\"}]}}",
                         "execution 0: status is missing" },
                 { "AgentExecutionReport",
-                        "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1},\"payload\":{\"executions\":[{\"exec_id\":\"e\",\"attempt\":1,"
+                        "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1},\"payload\":{\"executions\":[{\"exec_"
+                        "id\":\"e\",\"attempt\":1,"
                         "\"state\":\"refused\"}]}}",
                         "execution 0: code is missing" },
                 { "AgentExecutionReport",
-                        "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1},\"payload\":{\"executions\":[{\"exec_id\":\"e\",\"attempt\":1,"
+                        "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1},\"payload\":{\"executions\":[{\"exec_"
+                        "id\":\"e\",\"attempt\":1,"
                         "\"state\":\"done\",\"status\":\"FAILURE\"}]}}",
                         "execution 0: code is missing" },
-                { "AgentExecutionReport", "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1},\"payload\":{\"executions\":[7]}}",
+                { "AgentExecutionReport",
+                        "{\"agent_runtime\":{\"runtime_id\":\"r\",\"epoch\":1},\"payload\":{\"executions\":[7]}}",
                         "execution 0: at byte 0: expected an object" },
-                { "AgentExecutionEvent", "{\"metadata\":{},\"agent\":{\"exec_id\":\"e\"}}", "metadata.type is missing" },
+                { "AgentExecutionEvent", "{\"metadata\":{},\"agent\":{\"exec_id\":\"e\"}}",
+                        "metadata.type is missing" },
                 { "AgentExecutionEvent", "{\"metadata\":{\"type\":\"X\"},\"agent\":{\"exec_id\":\"e\"}}",
                         "metadata.type \"X\" is no event of an execution" },
                 { "DispatcherRuntimeUpdate", "{\"agent_runtime\":{},\"payload\":{\"change\":\"lost\"}}",
@@ -97,7 +124,8 @@ static void what_a_receiver_needs_and_does_not_get_is_named(void **state) {
                 { "Answer", "{\"ok\":true}", NULL },
                 { "Answer", "{\"ok\":false}", "error is missing" },
                 { "Answer", "{}", "ok is missing" },
-                { "RegistrationTaken", "{\"dispatcher_id\":\"d\",\"runtime_id\":\"r\",\"epoch\":1}", "complete is missing" },
+                { "RegistrationTaken", "{\"dispatcher_id\":\"d\",\"runtime_id\":\"r\",\"epoch\":1}",
+                        "complete is missing" },
                 { "RegistrationRefused", "{\"reason\":\"bored\"}",
                         "reason \"bored\" is none of shutdown, heartbeat_timeout, operator, replaced" },
         };
@@ -144,7 +172,9 @@ static void what_a_message_leaves_out_has_its_default(void **state) {
         assert_int_equal(heartbeat.interval_ms, 0);
         assert_true(heartbeat.load.free_slots == FREE_SLOTS_UNSTATED);
 
-        assert_int_equal(deregistration_decode(SLICE("{\"agent_runtime\":{\"runtime_id\":\"r\"}}"), &deregistration, &arena, &error), 0);
+        assert_int_equal(deregistration_decode(
+                                 SLICE("{\"agent_runtime\":{\"runtime_id\":\"r\"}}"), &deregistration, &arena, &error),
+                0);
         assert_int_equal(deregistration.epoch, 0);
         assert_int_equal(deregistration.reason, DEREGISTER_NONE);
 
@@ -154,9 +184,10 @@ static void what_a_message_leaves_out_has_its_default(void **state) {
 }
 
 static void a_relay_carries_task_and_payload_as_they_came(void **state) {
-        static const char body[] = "{\"task\":{\"id\" :\"t\"},\"payload\":{ \"unknown\": [1 ,2],\"priority\":7,\"retry\":\"never\","
-                                   "\"reply_to_subject\":\"a.b\",\"deadline_ms\":5,\"labels\":{\"zone\":\"a\"},"
-                                   "\"context\":{\"input\": {\"x\":\"\\u00e9\"}}}, \"metadata\":{\"created_by\":\"me\"}}";
+        static const char body[] =
+                "{\"task\":{\"id\" :\"t\"},\"payload\":{ \"unknown\": [1 ,2],\"priority\":7,\"retry\":\"never\","
+                "\"reply_to_subject\":\"a.b\",\"deadline_ms\":5,\"labels\":{\"zone\":\"a\"},"
+                "\"context\":{\"input\": {\"x\":\"\\u00e9\"}}}, \"metadata\":{\"created_by\":\"me\"}}";
         _cleanup_(arena_clear) Arena arena = { 0 };
         _cleanup_(buffer_done) Buffer relay = { 0 };
         Trigger t, back;
@@ -179,13 +210,16 @@ static void a_relay_carries_task_and_payload_as_they_came(void **state) {
         t.dispatch.report_to = SLICE("_INBOX.d1x.report");
         trigger_encode_relay(&relay, &t, NOW);
         assert_text(buffer_slice(&relay),
-                "{\"metadata\":{\"type\":\"TriggerAgent\",\"request_id\":\"generated\",\"correlation_id\":\"generated\","
+                "{\"metadata\":{\"type\":\"TriggerAgent\",\"request_id\":\"generated\",\"correlation_id\":"
+                "\"generated\","
                 "\"event_timestamp\":\"2025-11-20T21:43:20.123456Z\",\"created_by\":\"me\"},"
                 "\"workflow\":{\"id\":\"adhoc\",\"exec_id\":\"generated\"},\"task\":{\"id\" :\"t\"},"
-                "\"agent\":{\"id\":\"greeter\",\"exec_id\":\"generated\"},\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1763675000000},"
+                "\"agent\":{\"id\":\"greeter\",\"exec_id\":\"generated\"},\"agent_runtime\":{\"runtime_id\":\"r1\","
+                "\"epoch\":1763675000000},"
                 "\"dispatch\":{\"dispatcher_id\":\"d1\",\"attempt\":2,\"deadline_ms\":29950,\"age_ms\":0,"
                 "\"reply_to\":\"_INBOX.caller.1\",\"report_to\":\"_INBOX.d1x.report\"},"
-                "\"payload\":{ \"unknown\": [1 ,2],\"priority\":7,\"retry\":\"never\",\"reply_to_subject\":\"a.b\",\"deadline_ms\":5,"
+                "\"payload\":{ \"unknown\": [1 "
+                ",2],\"priority\":7,\"retry\":\"never\",\"reply_to_subject\":\"a.b\",\"deadline_ms\":5,"
                 "\"labels\":{\"zone\":\"a\"},\"context\":{\"input\": {\"x\":\"\\u00e9\"}}}}");
 
         assert_int_equal(trigger_decode(buffer_slice(&relay), &back, &arena, &error), 0);
@@ -208,10 +242,15 @@ static void a_result_comes_back_as_it_was_sent(void **state) {
         (void)state;
 
         result_encode(&b,
-                &(Result){ .metadata = { .result_id = SLICE("x"), .correlation_id = SLICE("c") }, .agent_id = SLICE("a"),
-                        .agent_exec_id = SLICE("e"), .runtime_id = SLICE("r"), .epoch = 3, .status = STATUS_FAILURE,
+                &(Result){ .metadata = { .result_id = SLICE("x"), .correlation_id = SLICE("c") },
+                        .agent_id = SLICE("a"),
+                        .agent_exec_id = SLICE("e"),
+                        .runtime_id = SLICE("r"),
+                        .epoch = 3,
+                        .status = STATUS_FAILURE,
                         .error = { ERROR_MAILBOX_FULL, SLICE("1000 \"messages\""), SLICE("{\"limit\":1000}") },
-                        .duration_ms = 1.25, .attempt = 2 },
+                        .duration_ms = 1.25,
+                        .attempt = 2 },
                 NOW);
         assert_int_equal(result_decode(buffer_slice(&b), &back, &arena, &error), 0);
         assert_int_equal(back.status, STATUS_FAILURE);
@@ -232,9 +271,10 @@ static void a_code_that_is_none_of_ours_keeps_its_name(void **state) {
 
         (void)state;
 
-        assert_int_equal(result_decode(SLICE("{\"agent\":{\"exec_id\":\"e\"},\"payload\":{\"status\":\"AGENT_ERROR\",\"result\":"
-                                             "{\"error\":{\"code\":\"E_MINE\"}}}}"),
-                                 &result, &arena, &error),
+        assert_int_equal(
+                result_decode(SLICE("{\"agent\":{\"exec_id\":\"e\"},\"payload\":{\"status\":\"AGENT_ERROR\",\"result\":"
+                                    "{\"error\":{\"code\":\"E_MINE\"}}}}"),
+                        &result, &arena, &error),
                 0);
         assert_int_equal(result.error.code, ERROR_NONE);
         assert_text(result.error_code, "E_MINE");
@@ -252,14 +292,26 @@ static void a_registration_comes_back_as_it_was_sent(void **state) {
         (void)state;
 
         emit_array(&agents, NULL);
-        agent_summary_emit(&agents, &(AgentSummary){ .agent_id = SLICE("a1"), .exclusive = true, .capabilities = SLICE("[\"c\"]") });
+        agent_summary_emit(&agents,
+                &(AgentSummary){ .agent_id = SLICE("a1"), .exclusive = true, .capabilities = SLICE("[\"c\"]") });
         agent_summary_emit(&agents, &(AgentSummary){ .agent_id = SLICE("a2"), .state = SLICE("paused") });
         emit_array_end(&agents);
         registration_encode(&b,
-                &(Registration){ .runtime_id = SLICE("r1"), .epoch = 7, .revision = 8, .hostname = SLICE("h"), .pid = 42,
-                        .labels = SLICE("{\"zone\":\"a\"}"), .agent_definitions = buffer_slice(&agents),
-                        .trigger_subject = SLICE("x.t"), .max_in_flight = 5, .max_agents = 6, .heartbeat_interval_ms = 250,
-                        .draining = true, .reason = SLICE("start"), .part_index = 1, .part_count = 3 },
+                &(Registration){ .runtime_id = SLICE("r1"),
+                        .epoch = 7,
+                        .revision = 8,
+                        .hostname = SLICE("h"),
+                        .pid = 42,
+                        .labels = SLICE("{\"zone\":\"a\"}"),
+                        .agent_definitions = buffer_slice(&agents),
+                        .trigger_subject = SLICE("x.t"),
+                        .max_in_flight = 5,
+                        .max_agents = 6,
+                        .heartbeat_interval_ms = 250,
+                        .draining = true,
+                        .reason = SLICE("start"),
+                        .part_index = 1,
+                        .part_count = 3 },
                 SLICE("ev"), NOW);
         assert_int_equal(registration_decode(buffer_slice(&b), &back, &arena, &error), 0);
         assert_text(back.metadata.event_id, "ev");
@@ -293,7 +345,8 @@ static void a_report_beyond_its_limit_is_refused(void **state) {
         (void)state;
 
         assert_int_equal(execution_report_decode(element, REPORT_EXECUTIONS_MAX - 1, &execution, &arena, &error), 0);
-        assert_int_equal(execution_report_decode(element, REPORT_EXECUTIONS_MAX, &execution, &arena, &error), WIRE_E_INVALID);
+        assert_int_equal(
+                execution_report_decode(element, REPORT_EXECUTIONS_MAX, &execution, &arena, &error), WIRE_E_INVALID);
         assert_string_equal(error.text, "payload.executions has more than 1024 elements, the limit");
 }
 
@@ -304,16 +357,19 @@ static void labels_are_unique_texts_and_match_as_subsets(void **state) {
 
         (void)state;
 
-        assert_int_equal(labels_decode(SLICE("{\"zone\":\"a\",\"gpu\":\"y\\u0065s\"}"), "labels", &arena, &given, &error), 0);
+        assert_int_equal(
+                labels_decode(SLICE("{\"zone\":\"a\",\"gpu\":\"y\\u0065s\"}"), "labels", &arena, &given, &error), 0);
         assert_int_equal(labels_decode(SLICE("{\"gpu\":\"yes\"}"), "labels", &arena, &wanted, &error), 0);
         assert_int_equal(labels_decode(SLICE_NONE, "labels", &arena, &none, &error), 0);
         assert_true(labels_match(&wanted, &given));
         assert_false(labels_match(&given, &wanted));
         assert_true(labels_match(&none, &wanted));
 
-        assert_int_equal(labels_decode(SLICE("{\"a\":\"1\",\"a\":\"2\"}"), "labels", &arena, &given, &error), WIRE_E_INVALID);
+        assert_int_equal(
+                labels_decode(SLICE("{\"a\":\"1\",\"a\":\"2\"}"), "labels", &arena, &given, &error), WIRE_E_INVALID);
         assert_string_equal(error.text, "labels.a is there twice");
-        assert_int_equal(labels_decode(SLICE("{\"a\\u0000\":\"1\"}"), "labels", &arena, &given, &error), WIRE_E_INVALID);
+        assert_int_equal(
+                labels_decode(SLICE("{\"a\\u0000\":\"1\"}"), "labels", &arena, &given, &error), WIRE_E_INVALID);
         assert_int_equal(labels_decode(SLICE("{\"a\":0}"), "labels", &arena, &given, &error), WIRE_E_INVALID);
         assert_string_equal(error.text, "labels.a is not a text");
 }
@@ -331,7 +387,8 @@ static void a_seventeenth_label_is_refused(void **state) {
                 for (unsigned i = 0; i < n; i++)
                         emit_string(&b, (char[]){ (char)('a' + i), '\0' }, "v");
                 emit_object_end(&b);
-                assert_int_equal(labels_decode(buffer_slice(&b), "labels", &arena, &labels, &error), n > LABELS_MAX ? WIRE_E_INVALID : 0);
+                assert_int_equal(labels_decode(buffer_slice(&b), "labels", &arena, &labels, &error),
+                        n > LABELS_MAX ? WIRE_E_INVALID : 0);
                 assert_string_equal(error.text, n > LABELS_MAX ? "labels has more than 16 members, the limit" : "");
         }
 }
@@ -341,11 +398,11 @@ static void error_headers_stay_on_their_lines(void **state) {
 
         (void)state;
 
-        error_reply_emit_headers(&b, &(ErrorReply){ .code = ERROR_OVERLOADED, .message = SLICE("full\r\nInjected: yes") });
+        error_reply_emit_headers(
+                &b, &(ErrorReply){ .code = ERROR_OVERLOADED, .message = SLICE("full\r\nInjected: yes") });
         error_reply_emit_headers(&b, &(ErrorReply){ 0 });
-        assert_text(buffer_slice(&b),
-                "Nats-Service-Error: full  Injected: yes\r\nNats-Service-Error-Code: 429\r\n"
-                "Nats-Service-Error: a defect of ours\r\nNats-Service-Error-Code: 500\r\n");
+        assert_text(buffer_slice(&b), "Nats-Service-Error: full  Injected: yes\r\nNats-Service-Error-Code: 429\r\n"
+                                      "Nats-Service-Error: a defect of ours\r\nNats-Service-Error-Code: 500\r\n");
 }
 
 static void answers_tell_results_from_errors(void **state) {

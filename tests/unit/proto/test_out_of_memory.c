@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Fails the n-th allocation, for n from 1 until everything succeeds. The allocator is interposed; under a sanitizer, which
- * brings its own, there is nothing to interpose and nothing is tested.
+ * Fails the n-th allocation, for n from 1 until everything succeeds. The allocator is interposed; under a sanitizer,
+ * which brings its own, there is nothing to interpose and nothing is tested.
  */
 
 #include <errno.h>
@@ -43,11 +43,14 @@ void *realloc(void *old, size_t size) {
 /* Texts with escapes, so that decoding needs memory as well. */
 static const char trigger[] =
         "{\"metadata\":{\"correlation_id\":\"\\u0061\",\"created_by\":\"\\u0062\"},\"agent\":{\"id\":\"\\u0061\"},"
-        "\"payload\":{\"labels\":{\"\\u007a\":\"\\u0061\"},\"retry\":\"n\\u0065ver\",\"deadline_ms\":1.000000000000000000000000"
-        "00000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000}}";
+        "\"payload\":{\"labels\":{\"\\u007a\":\"\\u0061\"},\"retry\":\"n\\u0065ver\",\"deadline_ms\":1."
+        "000000000000000000000000"
+        "00000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
+        "000000}}";
 
 static const char registration[] =
-        "{\"agent_runtime\":{\"runtime_id\":\"\\u0072\",\"epoch\":1,\"agent_types\":[\"\\u0065cho\"],\"labels\":{\"a\":\"\\u0061\"},"
+        "{\"agent_runtime\":{\"runtime_id\":\"\\u0072\",\"epoch\":1,\"agent_types\":[\"\\u0065cho\"],\"labels\":{\"a\":"
+        "\"\\u0061\"},"
         "\"agent_definitions\":[{\"agent_id\":\"\\u0061\",\"capabilities\":[\"\\u0063\"]}]}}";
 
 static const char report[] = "{\"agent_runtime\":{\"runtime_id\":\"\\u0072\",\"epoch\":1},\"payload\":{\"executions\":["

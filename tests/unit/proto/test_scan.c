@@ -93,7 +93,8 @@ static void check_verdicts(const Verdict *verdicts, size_t n, const ScanField *t
 static void each_kind_lands_in_its_member(void **state) {
         static const char text[] =
                 " {\"text\":\"caf\xc3\xa9\", \"id\" : \"a-B_9\",\"subject\":\"a.b\",\"number\":18446744073709551615,\n"
-                "\"limited\":100,\"real\":-1.5e2,\"flag\":true,\"name\":\"green\",\"raw\":[1, null],\"object\":{\"a\": 1},"
+                "\"limited\":100,\"real\":-1.5e2,\"flag\":true,\"name\":\"green\",\"raw\":[1, null],\"object\":{\"a\": "
+                "1},"
                 "\"array\":[ ],\"inner\":{\"text\":\"x\",\"deep\":{\"need\":7}},\"unknown\":{\"text\":[{}]}} \t\r\n";
         _cleanup_(arena_clear) Arena arena = { 0 };
         WireError error;
@@ -126,8 +127,8 @@ static void what_is_left_out_or_null_keeps_its_default(void **state) {
 
         (void)state;
 
-        assert_int_equal(scan_object(SLICE("{\"number\":null,\"inner\":null,\"raw\":null,\"name\":null}"), fields, &s, &arena,
-                                 &error),
+        assert_int_equal(scan_object(SLICE("{\"number\":null,\"inner\":null,\"raw\":null,\"name\":null}"), fields, &s,
+                                 &arena, &error),
                 0);
         assert_int_equal(s.number, 42);
         assert_true(s.flag);
@@ -154,9 +155,10 @@ static void escapes_are_decoded_in_texts_and_in_names(void **state) {
 
         (void)state;
 
-        assert_int_equal(scan_object(SLICE("{\"\\u0074ext\":\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\u20AC\\ud83d\\ude00.\","
-                                           "\"id\":\"\\u0061b\",\"raw\":\"\\u0000\"}"),
-                                 fields, &s, &arena, &error),
+        assert_int_equal(
+                scan_object(SLICE("{\"\\u0074ext\":\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\u20AC\\ud83d\\ude00.\","
+                                  "\"id\":\"\\u0061b\",\"raw\":\"\\u0000\"}"),
+                        fields, &s, &arena, &error),
                 0);
         assert_text(s.text, "\"\\/\b\f\n\r\t\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80.");
         assert_text(s.id, "ab");
@@ -171,8 +173,8 @@ static void a_name_that_only_begins_like_a_field_is_another_one(void **state) {
 
         (void)state;
 
-        assert_int_equal(scan_object(SLICE("{\"tex\":1,\"texts\":2,\"\":3,\"text\\u0000\":4,\"TEXT\":5}"), fields, &s, &arena,
-                                 &error),
+        assert_int_equal(scan_object(SLICE("{\"tex\":1,\"texts\":2,\"\":3,\"text\\u0000\":4,\"TEXT\":5}"), fields, &s,
+                                 &arena, &error),
                 0);
         assert_null(s.text.data);
 }
@@ -270,8 +272,10 @@ static void what_rfc_8259_forbids_is_refused_with_its_place(void **state) {
                 { "{\"a\":\"\\x\"}", "at byte 6: an escape that JSON does not have, or half a surrogate pair" },
                 { "{\"a\":\"\\u12g4\"}", "at byte 6: an escape that JSON does not have, or half a surrogate pair" },
                 { "{\"a\":\"\\ud800\"}", "at byte 6: an escape that JSON does not have, or half a surrogate pair" },
-                { "{\"a\":\"\\ud800\\u0041\"}", "at byte 6: an escape that JSON does not have, or half a surrogate pair" },
-                { "{\"a\":\"\\ud800\\ue000\"}", "at byte 6: an escape that JSON does not have, or half a surrogate pair" },
+                { "{\"a\":\"\\ud800\\u0041\"}",
+                        "at byte 6: an escape that JSON does not have, or half a surrogate pair" },
+                { "{\"a\":\"\\ud800\\ue000\"}",
+                        "at byte 6: an escape that JSON does not have, or half a surrogate pair" },
                 { "{\"a\":\"\\udc00\"}", "at byte 6: an escape that JSON does not have, or half a surrogate pair" },
                 { "{\"a\":\"\xc0\xaf\"}", "at byte 6: a byte that is not UTF-8" },
                 { "{\"a\":\"\xe0\x80\xaf\"}", "at byte 6: a byte that is not UTF-8" },
@@ -389,8 +393,9 @@ static void a_million_brackets_need_no_stack(void **state) {
 }
 
 static void every_prefix_of_a_message_is_refused(void **state) {
-        static const char text[] = "{\"text\":\"\\ud83d\\ude00\xf0\x9f\x98\x80\",\"real\":-1.5e+3,\"inner\":{\"deep\":{\"need\":1}},"
-                                   "\"array\":[true,false,null,{\"a\":[]}]}";
+        static const char text[] =
+                "{\"text\":\"\\ud83d\\ude00\xf0\x9f\x98\x80\",\"real\":-1.5e+3,\"inner\":{\"deep\":{\"need\":1}},"
+                "\"array\":[true,false,null,{\"a\":[]}]}";
 
         (void)state;
 

@@ -39,10 +39,20 @@ static void a_subject_is_built_as_the_contract_says(void **state) {
 
 static void what_is_not_ours_is_parsed_as_none(void **state) {
         static const char *const subjects[] = {
-                "", "compozy", "compozy.", "other.runtime.r1.trigger", "compozyx.runtime.r1.trigger", "compozy.runtime.r1",
-                "compozy.runtime.r1.trigger.more", "compozy.runtime..trigger", "compozy.runtime.a b.trigger",
-                "compozy.runtime.*.trigger", "compozy.runtime.r1.control", "compozy.runtime.r1.control.",
-                "compozy.runtime.r1.control.a.b", "compozy.commands.agent_runtime.announce.x",
+                "",
+                "compozy",
+                "compozy.",
+                "other.runtime.r1.trigger",
+                "compozyx.runtime.r1.trigger",
+                "compozy.runtime.r1",
+                "compozy.runtime.r1.trigger.more",
+                "compozy.runtime..trigger",
+                "compozy.runtime.a b.trigger",
+                "compozy.runtime.*.trigger",
+                "compozy.runtime.r1.control",
+                "compozy.runtime.r1.control.",
+                "compozy.runtime.r1.control.a.b",
+                "compozy.commands.agent_runtime.announce.x",
                 "compozy.runtime.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.trigger",
         };
 
@@ -58,11 +68,25 @@ static void validity_is_what_nats_server_takes(void **state) {
                 const char *text;
                 bool subject, pattern;
         } cases[] = {
-                { "a", true, true },      { "a.b.c", true, true },  { "", false, false },      { ".", false, false },
-                { "a.", false, false },   { ".a", false, false },   { "a..b", false, false },  { "a b", false, false },
-                { "a\tb", false, false }, { "a\x7f", false, false }, { "*", false, true },     { ">", false, true },
-                { "a.*.b", false, true }, { "a.>", false, true },   { "a.>.b", false, false }, { "a*.b>", true, true },
-                { "caf\xc3\xa9", true, true }, { "$JS.API", true, true }, { "_INBOX.x.1", true, true },
+                { "a", true, true },
+                { "a.b.c", true, true },
+                { "", false, false },
+                { ".", false, false },
+                { "a.", false, false },
+                { ".a", false, false },
+                { "a..b", false, false },
+                { "a b", false, false },
+                { "a\tb", false, false },
+                { "a\x7f", false, false },
+                { "*", false, true },
+                { ">", false, true },
+                { "a.*.b", false, true },
+                { "a.>", false, true },
+                { "a.>.b", false, false },
+                { "a*.b>", true, true },
+                { "caf\xc3\xa9", true, true },
+                { "$JS.API", true, true },
+                { "_INBOX.x.1", true, true },
         };
 
         (void)state;
@@ -90,10 +114,22 @@ static void wildcards_match_whole_tokens(void **state) {
                 const char *pattern, *subject;
                 bool matches;
         } cases[] = {
-                { "a.b", "a.b", true },     { "a.b", "a.c", false },   { "a.b", "a.b.c", false }, { "a.b.c", "a.b", false },
-                { "a.*", "a.b", true },     { "a.*", "a", false },     { "a.*", "a.b.c", false }, { "*.b", "a.b", true },
-                { "a.>", "a.b", true },     { "a.>", "a.b.c", true },  { "a.>", "a", false },     { ">", "a", true },
-                { "*", "a", true },         { "*", "a.b", false },     { "a*", "ab", false },     { "*.>", "a.b.c", true },
+                { "a.b", "a.b", true },
+                { "a.b", "a.c", false },
+                { "a.b", "a.b.c", false },
+                { "a.b.c", "a.b", false },
+                { "a.*", "a.b", true },
+                { "a.*", "a", false },
+                { "a.*", "a.b.c", false },
+                { "*.b", "a.b", true },
+                { "a.>", "a.b", true },
+                { "a.>", "a.b.c", true },
+                { "a.>", "a", false },
+                { ">", "a", true },
+                { "*", "a", true },
+                { "*", "a.b", false },
+                { "a*", "ab", false },
+                { "*.>", "a.b.c", true },
         };
 
         (void)state;
