@@ -817,6 +817,8 @@ void dispatch_report(Dispatcher *d, const InMessage *message, Instant now) {
         }
         runtime->reported_usec = now.usec;
         membership_load(runtime, &report.load);
+        if (runtime->leaving_usec > 0 && runtime->own_in_flight == 0)
+                deadline_arm(&d->deadlines, &runtime->deadline, now.usec); /* its goodbye has waited for this */
         d->pump_wanted = true;
         arena_clear(&arena);
 }

@@ -23,6 +23,9 @@
 #define ROLL_CALL_SPREAD_MS_MAX 500
 #define ROLL_CALL_PER_MS 20
 
+/* Goodbye and the last reports come on different subjects, so the one may be handled before the others. */
+#define LEAVING_USEC (250 * USEC_PER_MSEC)
+
 /* Asking one runtime to announce itself more often than this would only fill its inbox. */
 #define ASK_PAUSE_USEC USEC_PER_SEC
 
@@ -213,6 +216,13 @@ void membership_remove(Dispatcher *d, Runtime *runtime, DeregisterReason reason,
 void membership_look_at(Dispatcher *d, Runtime *runtime, Instant now) {
         const LivenessRules rules = dispatcher_liveness_rules(d);
 
+        if (runtime->leaving_usec > 0) {
+                if (now.usec >= runtime->leaving_usec || runtime->own_in_flight == 0)
+                        membership_remove(d, runtime, DEREGISTER_SHUTDOWN, SLICE("runtime"), /* tell_others= */ false, now);
+                else
+                        deadline_arm(&d->deadlines, &runtime->deadline, runtime->leaving_usec);
+                return;
+        }
         for (;;) {
                 LivenessFleet fleet = fleet_of(d);
                 LivenessSubject subject = {
@@ -463,6 +473,12 @@ void membership_on_registered(Dispatcher *d, Slice runtime_id, const InMessage *
         }
 
         runtime = registry_find(d->registry, runtime_id);
+        if (runtime && runtime->leaving_usec > 0 && registration.epoch == runtime->epoch) {
+                d->n.stale_messages++;
+                refused = (RegistrationRefused){ .reason = DEREGISTER_SHUTDOWN, .epoch = runtime->epoch };
+                refuse_stale(d, &registration, message->reply, &refused, now);
+                return;
+        }
         if (runtime && registration.epoch > runtime->epoch)
                 supersede(d, runtime, now);
         r = registry_register(d->registry, &registration, now, &taken, &error);
@@ -577,6 +593,12 @@ void membership_on_deregistered(Dispatcher *d, Slice runtime_id, const InMessage
                 return;
         if (deregistration.reason == DEREGISTER_HEARTBEAT_TIMEOUT && hears(d, runtime, now)) {
                 probe(d, runtime, now);
+                return;
+        }
+        if (deregistration.reason == DEREGISTER_SHUTDOWN && runtime->own_in_flight > 0) {
+                runtime->leaving_usec = now.usec + LEAVING_USEC;
+                membership_draining(d, runtime, now);
+                membership_look_at(d, runtime, now);
                 return;
         }
         membership_remove(d, runtime, (DeregisterReason)deregistration.reason,

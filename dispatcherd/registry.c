@@ -449,6 +449,7 @@ void registry_restart(Registry *registry, Runtime *runtime) {
         runtime_set_silent(registry, runtime, false);
         runtime->parts.going = false;
         runtime->announced = false;
+        runtime->leaving_usec = 0;
         runtime->foreign_in_flight = 0;
         runtime->probe_usec = 0;
         runtime->failed_usec = 0;

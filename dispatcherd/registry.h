@@ -112,6 +112,7 @@ struct Runtime {
         uint64_t probe_usec;     /* when the probe that is out was sent; 0: none is */
         uint64_t failed_usec;    /* when the last probe that found nobody was sent; 0: none since it was heard */
         bool unreachable;        /* nobody listens on its subjects: gets nothing until it is heard again */
+        uint64_t leaving_usec;   /* it said goodbye: removed then, or when its last reports are in; 0: it did not */
         Deadline deadline;       /* next look at it */
         uint64_t asked_usec;     /* when it was last asked to announce itself */
         uint64_t asked_interval_ms;
