@@ -430,6 +430,11 @@ static ErrorCode check_trigger(const Dispatcher *d, Slice workflow_id, Slice age
                         SLICE_ARG(agent_id));
                 return ERROR_INVALID_MESSAGE;
         }
+        if (trigger->not_before.size > 0) {
+                (void)wire_error(error, "payload.not_before is %.*s: only durable triggers can wait for their time",
+                        SLICE_ARG(trigger->not_before));
+                return ERROR_INVALID_MESSAGE;
+        }
         if (trigger->reply_to_subject.size > 0 && !subject_may_receive_result(d->prefix, trigger->reply_to_subject)) {
                 (void)wire_error(error, "payload.reply_to_subject \"%.*s\" is reserved: a result may go to %.*s.results.> or outside %.*s. and $",
                         SLICE_ARG(trigger->reply_to_subject), SLICE_ARG(d->prefix), SLICE_ARG(d->prefix));

@@ -550,7 +550,8 @@ void membership_on_heartbeat(Dispatcher *d, Slice runtime_id, const InMessage *m
         }
 
         runtime->sequence = heartbeat.sequence;
-        runtime->interval_usec = heartbeat.interval_ms * USEC_PER_MSEC;
+        if (heartbeat.interval_ms > 0)
+                runtime->interval_usec = heartbeat.interval_ms * USEC_PER_MSEC;
         membership_heard(d, runtime, now);
         /* Reports come on another subject, so a heartbeat may be older than the report handled just before it. */
         if (now.usec - runtime->reported_usec > runtime->interval_usec / 2)
@@ -595,6 +596,8 @@ void membership_on_deregistered(Dispatcher *d, Slice runtime_id, const InMessage
                 probe(d, runtime, now);
                 return;
         }
+        if (deregistration.reason == DEREGISTER_NONE)
+                deregistration.reason = DEREGISTER_SHUTDOWN;
         if (deregistration.reason == DEREGISTER_SHUTDOWN && runtime->own_in_flight > 0) {
                 runtime->leaving_usec = now.usec + LEAVING_USEC;
                 membership_draining(d, runtime, now);

@@ -181,7 +181,8 @@ static ErrorCode on_get_runtime(Dispatcher *d, const Request *request, Instant n
         emit_u64(&d->verb_result, "in_flight", runtime->load.in_flight);
         emit_u64(&d->verb_result, "queued", runtime->load.queued);
         emit_u64(&d->verb_result, "agents", runtime->load.agents);
-        emit_u64(&d->verb_result, "free_slots", runtime->load.free_slots);
+        if (runtime->load.free_slots != FREE_SLOTS_UNSTATED)
+                emit_u64(&d->verb_result, "free_slots", runtime->load.free_slots);
         emit_object_end(&d->verb_result);
         emit_u64(&d->verb_result, "relayed", runtime->n_relayed);
         emit_u64(&d->verb_result, "done", runtime->n_done);

@@ -35,6 +35,7 @@ static const ScanField payload_fields[] = {
         { .name = "retry", .kind = SCAN_NAME, .offset = AT(retry), .names = retry_policy_names },
         { .name = "priority", .kind = SCAN_U64, .offset = AT(priority), .max = PRIORITY_MAX },
         { .name = "labels", .kind = SCAN_RAW_OBJECT, .offset = AT(labels) },
+        { .name = "not_before", .kind = SCAN_RAW, .offset = AT(not_before) },
         { .name = "context", .kind = SCAN_OBJECT, .fields = context_fields, .raw_offset = AT(context) },
         { 0 },
 };

@@ -22,6 +22,7 @@ typedef struct Trigger {
         uint64_t priority;
         Slice labels;  /* raw object */
         Slice context; /* raw object */
+        Slice not_before; /* raw value; for durable triggers */
         Slice input;   /* raw value: payload.context.input */
 
         struct {
