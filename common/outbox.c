@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * All parts of all messages lie one after the other in `bytes`; an entry holds where each part begins, since the buffer may
- * move while it grows. The message under construction is entries[n_entries], which is there if and only if
- * n_allocated > n_entries; when memory was out for it, `bytes.failed` keeps its encoder from writing anything.
+ * All parts of all messages lie one after the other in `bytes`; an entry holds where each part begins, since the
+ * buffer may move while it grows. The message under construction is entries[n_entries], which is there if and only
+ * if n_allocated > n_entries; when memory was out for it, `bytes.failed` keeps its encoder from writing anything.
  */
 
 #include <strings.h>
@@ -67,6 +67,7 @@ static bool entry_reserve(Outbox *outbox) {
 Buffer *outbox_begin(Outbox *outbox) {
         assert(outbox);
 
+        outbox->bytes.nesting = 0; /* an encoder that was given up half-way may have left it open */
         if (entry_reserve(outbox))
                 outbox->entries[outbox->n_entries] = (OutboxEntry){
                         .subject = outbox->bytes.size, .reply = ABSENT, .headers = ABSENT, .body = ABSENT,
