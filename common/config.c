@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The file format, in full: one "key = value" a line below a "[section]"; white space around each is nothing; a line that begins with ; or #
- * is a comment, and so is the rest of a line from a ; or # that follows white space. No quoting, no continuation lines.
- * (inih was left out: it cuts lines at 200 bytes, takes an indented line for a continuation, and does not tell line numbers.)
+ * The file format, in full: one "key = value" a line below a "[section]"; white space around each is nothing; a
+ * line that begins with ; or # is a comment, and so is the rest of a line from a ; or # that follows white space.
+ * No quoting, no continuation lines. (inih was left out: it cuts lines at 200 bytes, takes an indented line for a
+ * continuation, and does not tell line numbers.)
  *
  * Every value comes through config_set(), defaults too, so that none of them escapes its parser.
  */
@@ -255,7 +256,8 @@ static int config_set(Load *load, const ConfigKey *key, const Place *place, Slic
                 if (problem && key->kind == CONFIG_STRING) /* it may be a secret: not repeated */
                         return refuse(load, place, name, "the value %s", problem);
                 if (problem)
-                        return refuse(load, place, name, "\"%.*s\" %s", (int)MIN_OF(value.size, (size_t)SHOWN_MAX), value.data, problem);
+                        return refuse(load, place, name, "\"%.*s\" %s",
+                                      (int)MIN_OF(value.size, (size_t)SHOWN_MAX), value.data, problem);
                 return set_text(load, key, value);
         }
 }
@@ -349,7 +351,8 @@ static int load_line(Load *load, const Place *place, Slice line, char *section) 
                         return refuse(load, place, NULL, "a section's name ends with a ]");
                 line = trim((Slice){ line.data + 1, line.size - 2 });
                 if (line.size >= KEY_MAX || !section_is_known(load->table, line))
-                        return refuse(load, place, NULL, "unknown section [%.*s]", (int)MIN_OF(line.size, (size_t)SHOWN_MAX), line.data);
+                        return refuse(load, place, NULL, "unknown section [%.*s]",
+                                      (int)MIN_OF(line.size, (size_t)SHOWN_MAX), line.data);
                 (void)snprintf(section, KEY_MAX, "%.*s", SLICE_ARG(line));
                 return 0;
         }

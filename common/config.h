@@ -4,9 +4,10 @@
 /*
  * Configuration: an INI file, drop-ins, -o options, all through one table of keys.
  *
- * Order, later wins: the table's defaults (as text, through the parser), the environment variable of a key, FILE, what ends in
- * .conf in the directory FILE.d in the order of the names, the -o options. A key that the table does not have, or a value that its parser refuses, is an error that
- * names file, line and key. In a file, the rest of a line from a ; or # that begins it or follows white space is a comment.
+ * Order, later wins: the table's defaults (as text, through the parser), the environment variable of a key, FILE,
+ * what ends in .conf in the directory FILE.d in the order of the names, the -o options. A key that the table does
+ * not have, or a value that its parser refuses, is an error that names file, line and key. In a file, the rest of a
+ * line from a ; or # that begins it or follows white space is a comment.
  */
 
 #include "proto/cc.h"

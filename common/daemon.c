@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The loop is run one turn at a time (EVLOOP_ONCE), so that daemon_run() itself sees it come round. A tick once a second bounds how long an
- * idle turn lasts; from there the watchdog is fed: a handler that hangs keeps the tick from coming.
+ * The loop is run one turn at a time (EVLOOP_ONCE), so that daemon_run() itself sees it come round. A tick once a
+ * second bounds how long an idle turn lasts; from there the watchdog is fed: a handler that hangs keeps the tick
+ * from coming.
  *
- * The core's timer is a timerfd on CLOCK_BOOTTIME, as libevent's own timers stand still while the machine sleeps. Cores arm it
- * each turn, mostly for a later moment than before; then the descriptor is left alone, and when it fires too early it is set
- * again for what is wanted by then. So a system call happens only when the next moment becomes earlier.
+ * The core's timer is a timerfd on CLOCK_BOOTTIME, as libevent's own timers stand still while the machine sleeps.
+ * Cores arm it each turn, mostly for a later moment than before; then the descriptor is left alone, and when it
+ * fires too early it is set again for what is wanted by then. So a system call happens only when the next moment
+ * becomes earlier.
  */
 
 #include <getopt.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * A red-black tree rather than a heap: disarming from the middle is as cheap as arming, nothing is allocated, and the tree's
- * leftmost node is found in the few steps that a loop turn can spare.
+ * A red-black tree rather than a heap: disarming from the middle is as cheap as arming, nothing is allocated, and
+ * the tree's leftmost node is found in the few steps that a loop turn can spare.
  */
 
 #include "common/deadline.h"

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * One request per connection, answered and closed. Not evhttp: its time-outs start over with each byte, and it can't be told how
- * many connections are enough. Here each client has CLIENT_SECONDS for everything, and when too many are there, the
- * oldest gives its place to the newest, so whoever holds connections open can't keep a scraper out.
+ * One request per connection, answered and closed. Not evhttp: its time-outs start over with each byte, and it
+ * can't be told how many connections are enough. Here each client has CLIENT_SECONDS for everything, and when too
+ * many are there, the oldest gives its place to the newest, so whoever holds connections open can't keep a scraper
+ * out.
  */
 
 #include <arpa/inet.h>
@@ -80,7 +81,9 @@ static void client_answer(Client *client, Answer answer, const char *type, Slice
 
         client->is_answered = true;
         if (evbuffer_add_printf(
-                    out, "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
+                    out,
+                    "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+                    "Cache-Control: no-store\r\nConnection: close\r\n\r\n",
                     answer_lines[answer], type, body.size) < 0 ||
             (with_body && evbuffer_add(out, body.data, body.size) < 0))
                 (void)evbuffer_drain(out, evbuffer_get_length(out)); /* out of memory: the client sees an empty answer */
@@ -163,7 +166,8 @@ static void on_client_data(struct bufferevent *stream, void *userdata) {
         end = evbuffer_search(in, "\r\n\r\n", 4, NULL);
         if (end.pos < 0 || end.pos > HEAD_MAX) {
                 if (size >= HEAD_MAX)
-                        client_answer(client, ANSWER_HEAD_TOO_LARGE, text_plain, SLICE("request too large\n"), /* with_body= */ true);
+                        client_answer(client, ANSWER_HEAD_TOO_LARGE, text_plain, SLICE("request too large\n"),
+                                      /* with_body= */ true);
                 return;
         }
         line = evbuffer_readln(in, &line_size, EVBUFFER_EOL_CRLF_STRICT);

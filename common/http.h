@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * The daemons' HTTP listener: /metrics, /healthz, /readyz. On the loop; GET and HEAD only; slow or many clients can hold up nobody but themselves.
+ * The daemons' HTTP listener: /metrics, /healthz, /readyz. On the loop; GET and HEAD only; slow or many clients can
+ * hold up nobody but themselves.
  */
 
 #include <event2/event.h>

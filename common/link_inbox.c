@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * nats.c gives no word when the last of its callbacks for a connection has returned, so an inbox can't be kept alive until then by
- * counting. Instead all living inboxes are in one list, guarded by one lock that is held while a callback pushes: after
- * link_inbox_free() no thread can be inside. A process has one link, so sharing the lock costs nothing.
+ * nats.c gives no word when the last of its callbacks for a connection has returned, so an inbox can't be kept
+ * alive until then by counting. Instead all living inboxes are in one list, guarded by one lock that is held while
+ * a callback pushes: after link_inbox_free() no thread can be inside. A process has one link, so sharing the lock
+ * costs nothing.
  */
 
 #include <pthread.h>

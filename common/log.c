@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * A line is formatted once, on the stack, and leaves in one system call, so threads need no lock between them. What came
- * from a peer may be in it anywhere: each control character, and each byte that is no UTF-8, becomes '?', so nobody
- * can forge a second line or speak to the operator's terminal.
+ * A line is formatted once, on the stack, and leaves in one system call, so threads need no lock between them. What
+ * came from a peer may be in it anywhere: each control character, and each byte that is no UTF-8, becomes '?', so
+ * nobody can forge a second line or speak to the operator's terminal.
  */
 
 #include <ctype.h>

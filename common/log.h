@@ -4,9 +4,9 @@
 /*
  * Log: one line per event, a sentence for a person and typed fields for a query.
  *
- * To the journal (native protocol) when the service manager connected us to it, else readable text on stderr; a sink can take
- * the place of both (tests, simulator). Any thread. Lines above the level cost one comparison: use log_line(), which
- * checks before its arguments are evaluated.
+ * To the journal (native protocol) when the service manager connected us to it, else readable text on stderr; a
+ * sink can take the place of both (tests, simulator). Any thread. Lines above the level cost one comparison: use
+ * log_line(), which checks before its arguments are evaluated.
  */
 
 #include <syslog.h>
@@ -68,8 +68,8 @@ void log_write(int level, const char *message_id, LogFields fields, const char *
         } while (0)
 
 /*
- * For lines that a peer can cause at will: at most `burst` of a kind in a window of 10 s. One object per kind of line; the first
- * line of the next window says how many were left out. Loop thread only.
+ * For lines that a peer can cause at will: at most `burst` of a kind in a window of 10 s. One object per kind of
+ * line; the first line of the next window says how many were left out. Loop thread only.
  */
 typedef struct LogLimit {
         uint64_t window_start;

@@ -2,11 +2,11 @@
 #pragma once
 
 /*
- * Metrics: counters, gauges and histograms, written in the Prometheus text format (exposition format 0.0.4, also valid
- * for OpenMetrics readers of that format).
+ * Metrics: counters, gauges and histograms, written in the Prometheus text format (exposition format 0.0.4, also
+ * valid for OpenMetrics readers of that format).
  *
- * A set is a table of families, declared once; values live in the modules, and a collector copies them in when somebody asks, so
- * that counting costs an addition. Histograms are embedded in the modules. Loop thread only.
+ * A set is a table of families, declared once; values live in the modules, and a collector copies them in when
+ * somebody asks, so that counting costs an addition. Histograms are embedded in the modules. Loop thread only.
  */
 
 #include "proto/buffer.h"

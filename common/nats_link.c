@@ -1,25 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * How nats.c is used, and why so (3.4.1 to 3.10 were read for this):
+ * How nats.c is used, and why so (read in 3.4.1, compared with 3.10.1):
  *
- * - Messages. After each read on the loop thread, nats.c has put the messages into the synchronous subscriptions, and they are taken out to the
- *   last one before the next read. So the bytes of one read (32 KiB) bound what a turn does: timers and signals are
- *   never starved, nothing piles up in the process, and a server that sends faster than we handle meets TCP's back-pressure.
+ * - Messages. After each read on the loop thread, nats.c has put the messages into the synchronous subscriptions,
+ *   and they are taken out to the last one before the next read. So the bytes of one read (32 KiB) bound what a
+ *   turn does: timers and signals are never starved, nothing piles up in the process, and a server that sends
+ *   faster than we handle meets TCP's back-pressure.
  *
- * - "No responders". natsSubscription_NextMsg() turns the server's 503 into a status and destroys the message, and with it the subject
- *   that says which request it was about. Only asynchronous subscriptions hand it out. So the few subjects below "_INBOX."
- *   are asynchronous; nats.c's delivery thread leaves their messages in the inbox, in order.
+ * - "No responders". natsSubscription_NextMsg() turns the server's 503 into a status and destroys the message, and
+ *   with it the subject that says which request it was about. Only asynchronous subscriptions hand it out. So the
+ *   few subjects below "_INBOX." are asynchronous; nats.c's delivery thread leaves their messages in the inbox, in
+ *   order.
  *
- * - Reconnecting is ours. nats.c gives up for good when a server refuses our credentials twice, blocks its caller in the first attempt, fills a
- *   buffer with stale messages meanwhile, and attaches from a thread of its own. One way for the first connection and all later ones
- *   (a new NatsWire, subscribed again before it is polled) is less than the two that its way would need.
+ * - Reconnecting is ours. nats.c gives up for good when a server refuses our credentials twice, blocks its caller
+ *   in the first attempt, fills a buffer with stale messages meanwhile, and attaches from a thread of its own. One
+ *   way for the first connection and all later ones (a new NatsWire, subscribed again before it is polled) is less
+ *   than the two that its way would need.
  *
- * - Dead peers. nats.c's timer thread sends the PINGs but may not close (nats_wire.c). Here a silence of two intervals on the loop's own
- *   clock ends the wire; a PONG is as good a sign of life as any message. A process that was stopped counts no time.
+ * - Dead peers. nats.c's timer thread sends the PINGs but may not close (nats_wire.c). Here a silence of two
+ *   intervals on the loop's own clock ends the wire; a PONG is as good a sign of life as any message. A process
+ *   that was stopped counts no time.
  *
- * - Writing. nats.c appends what is published to a buffer and never refuses. The buffer is written once at the end of a turn;
- *   what the socket did not take is `n_unsent`, and past pending_bytes_max nothing more goes in.
+ * - Writing. nats.c appends what is published to a buffer and never refuses. The buffer is written once at the end
+ *   of a turn; what the socket did not take is `n_unsent`, and past pending_bytes_max nothing more goes in.
  */
 
 #include <limits.h>

@@ -4,14 +4,16 @@
 /*
  * NatsLink: one connection to NATS, on the libevent loop.
  *
- * nats.c is attached to the loop through our own callbacks; subscriptions are synchronous and drained on the loop thread after
- * each read, so messages are handled in the order of the wire, on one thread, and what a turn published is written once, at its end.
- * Connects in the background and for ever, with backoff and jitter; subscriptions survive reconnects.
+ * nats.c is attached to the loop through our own callbacks; subscriptions are synchronous and drained on the loop
+ * thread after each read, so messages are handled in the order of the wire, on one thread, and what a turn
+ * published is written once, at its end. Connects in the background and for ever, with backoff and jitter;
+ * subscriptions survive reconnects.
  *
  * Publishing never blocks. Past `pending_bytes_max` of unsent bytes the link says so (nats_link_is_congested) and
  * nats_link_publish() refuses.
  *
- * Loop thread only, but for what the .c says of nats.c's own threads. Not to be freed from its own callbacks, on_closed excepted.
+ * Loop thread only, but for what the .c says of nats.c's own threads. Not to be freed from its own callbacks,
+ * on_closed excepted.
  */
 
 #include <event2/event.h>
@@ -62,8 +64,8 @@ typedef struct NatsLinkOptions {
 } NatsLinkOptions;
 
 /*
- * Starts connecting; the first on_up tells when it has. Texts in `options` are copied. Returns 0 or -errno (-EINVAL: bad url,
- * -ENOENT, -EACCES: unreadable credentials, ...) with the reason in options->ret_why.
+ * Starts connecting; the first on_up tells when it has. Texts in `options` are copied. Returns 0 or -errno
+ * (-EINVAL: bad url, -ENOENT, -EACCES: unreadable credentials, ...) with the reason in options->ret_why.
  */
 int nats_link_new(struct event_base *base, const NatsLinkOptions *options, NatsLink **ret) _must_check_;
 NatsLink *nats_link_free(NatsLink *link);
@@ -73,8 +75,8 @@ DEFINE_CLEANUP(NatsLink *, nats_link_free);
 /*
  * Takes effect now or with the next connect, and after each reconnect. Returns 0 or -errno.
  *
- * A subject below "_INBOX." is where answers come: it also gets the server's "no responders" (its messages take the way over a
- * thread of nats.c; see the .c). On other subjects that word would be lost.
+ * A subject below "_INBOX." is where answers come: it also gets the server's "no responders" (its messages take the
+ * way over a thread of nats.c; see the .c). On other subjects that word would be lost.
  */
 int nats_link_subscribe(NatsLink *link, const NatsLinkSubscription *subscription);
 

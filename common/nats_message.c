@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * nats.c wants texts that end with a NUL, and checks no subject that is published: a line break in one would end the protocol line
- * and begin a command of the sender's choice. So what is copied is checked on the way.
+ * nats.c wants texts that end with a NUL, and checks no subject that is published: a line break in one would end
+ * the protocol line and begin a command of the sender's choice. So what is copied is checked on the way.
  */
 
 #include <string.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * nats.c reads addresses and credentials only when it connects, and then reports little. An operator should hear at the start
- * which file or address is wrong, so everything is looked at here first.
+ * nats.c reads addresses and credentials only when it connects, and then reports little. An operator should hear at
+ * the start which file or address is wrong, so everything is looked at here first.
  */
 
 #include <ctype.h>

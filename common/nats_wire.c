@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Two threads own a wire in turn, and `lock` guards only the hand-over: the connecting thread until `is_done`, then the loop.
- * When the loop can't wait for the first (`is_abandoned`), the thread frees the wire.
+ * Two threads own a wire in turn, and `lock` guards only the hand-over: the connecting thread until `is_done`, then
+ * the loop. When the loop can't wait for the first (`is_abandoned`), the thread frees the wire.
  *
  * nats.c calls attach on the connecting thread, with the connection locked; write from whoever publishes, and that
  * may also be nats.c's timer thread with a PING; detach from whoever closes, which is always the loop thread, since
- * reconnecting is off and the ping timer is not allowed to close (nats_settings.c). That matters: nats.c 3.4.1 to 3.10 free
- * the TLS session and close the descriptor without caring whether another thread is inside natsConnection_ProcessReadEvent().
+ * reconnecting is off and the ping timer is not allowed to close (nats_settings.c). That matters: nats.c before 3.9.2
+ * frees the TLS session and closes the descriptor without caring whether another thread is inside
+ * natsConnection_ProcessReadEvent().
  *
- * The loop polls a duplicate of nats.c's descriptor: nats.c closes its own whenever it likes, and the number may be another
- * file's before the event is removed.
+ * The loop polls a duplicate of nats.c's descriptor: before 3.9.2 nats.c closes its own before the loop can remove its
+ * event, and the number may be another file's by then.
  */
 
 #include <fcntl.h>
@@ -38,6 +39,7 @@ struct NatsWire {
 
         natsConnection *connection; /* NULL: could not connect */
         int fd;
+        natsSock nats_fd; /* nats.c's own */
         atomic_bool wants_write;
         bool is_detached;
         uint64_t n_reads;
@@ -63,6 +65,7 @@ static natsStatus on_attach(void **userdata, void *loop, natsConnection *connect
 
         (void)connection;
 
+        wire->nats_fd = fd;
         wire->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         if (wire->fd < 0)
                 return NATS_SYS_ERROR;
@@ -90,6 +93,9 @@ static natsStatus on_write_wanted(void *userdata, bool add) {
 static natsStatus on_detach(void *userdata) {
         NatsWire *wire = userdata;
 
+#if NATS_VERSION_NUMBER >= 0x030902 /* from there on it leaves closing its descriptor to the owner of the loop */
+        natsConnection_ProcessCloseEvent(&wire->nats_fd);
+#endif
         wire->is_detached = true;
         return NATS_OK;
 }

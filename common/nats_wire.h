@@ -4,8 +4,8 @@
 /*
  * NatsWire: one connection to a server, from the attempt to its end. It never reconnects: the link makes a new one.
  *
- * natsConnection_Connect() waits (for DNS, TCP, TLS, the server's greeting), so it runs on a thread of its own; when it has an
- * outcome, the inbox behind `ticket` is woken. From then on the wire is the loop thread's.
+ * natsConnection_Connect() waits (for DNS, TCP, TLS, the server's greeting), so it runs on a thread of its own;
+ * when it has an outcome, the inbox behind `ticket` is woken. From then on the wire is the loop thread's.
  */
 
 #include <nats/nats.h>

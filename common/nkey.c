@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * An nkey is base 32 (RFC 4648, no padding) of: prefix, 32 bytes, CRC-16/XMODEM in little endian. A seed has two bytes of prefix,
- * that say "seed" and what for, in five bits each; the public key has one.
+ * An nkey is base 32 (RFC 4648, no padding) of: prefix, 32 bytes, CRC-16/XMODEM in little endian. A seed has two
+ * bytes of prefix, that say "seed" and what for, in five bits each; the public key has one.
  */
 
 #include <openssl/evp.h>

@@ -4,8 +4,9 @@
 /*
  * Messages in and out of the deciding cores.
  *
- * A core writes what it wants published into an Outbox; the edge (or the simulator) takes it out at the end of the turn.
- * Order is kept. The bytes lie in one buffer that is reused turn after turn, so publishing costs no allocation.
+ * A core writes what it wants published into an Outbox; the edge (or the simulator) takes it out at the end of the
+ * turn. Order is kept. The bytes lie in one buffer that is reused turn after turn, so publishing costs no
+ * allocation.
  *
  * A header block is text: "Name: value\r\n" for each header, no status line, no empty line at the end.
  */
@@ -46,8 +47,8 @@ void outbox_clear(Outbox *outbox); /* memory beyond a megabyte is given back */
 void outbox_put(Outbox *outbox, const OutMessage *message);
 
 /*
- * In steps, for encoders: begin(), write the subject into the returned buffer, then each part in this order (skip those that are
- * absent), then end(). A message whose encoder ran out of memory is dropped and counted.
+ * In steps, for encoders: begin(), write the subject into the returned buffer, then each part in this order (skip
+ * those that are absent), then end(). A message whose encoder ran out of memory is dropped and counted.
  */
 Buffer *outbox_begin(Outbox *outbox);
 void outbox_reply(Outbox *outbox);   /* what is written from here on is the reply subject */
