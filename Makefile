@@ -86,7 +86,12 @@ $$(bin)/compozy-$(1): $$(B)/$(1)/main.o $$(with.$(1))
 endef
 $(foreach l,$(layers),$(eval $(call layer_rules,$(l))))
 
-$(sim): $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c)) $(call archive,dispatcherd) $(with.runtimed)
+# Both cores in one program: each keeps only the names of its public header.
+$(B)/tests/sim/core-%.o: $(B)/lib%d.a
+	@mkdir -p $(@D)
+	ld -r --whole-archive -o $@ $<
+	objcopy --wildcard --keep-global-symbol='$*_*' --keep-global-symbol=run_step $@
+$(sim): $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c)) $(B)/tests/sim/core-dispatcher.o $(B)/tests/sim/core-runtime.o $(with.common)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(tool): $(B)/tests/tools/proto_tool.o $(with.proto)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)

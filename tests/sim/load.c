@@ -105,7 +105,7 @@ void load_storm(Sim *sim) {
 
 void load_verb(Sim *sim, const char *verb, const char *runtime_id) {
         Node *caller = load_some_caller(sim);
-        char subject[96], reply[64], body[96] = "{}";
+        char subject[96], reply[96], body[96] = "{}";
 
         if (runtime_id)
                 (void)snprintf(body, sizeof(body), "{\"runtime_id\":\"%s\"}", runtime_id);

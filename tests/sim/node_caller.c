@@ -11,7 +11,7 @@
 #include "tests/sim/sim.h"
 
 static void caller_start(Sim *sim, Node *node, Instant now) {
-        char inbox[64], results[64];
+        char inbox[80], results[96];
 
         (void)sim;
         (void)now;

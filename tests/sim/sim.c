@@ -83,7 +83,7 @@ static void build(Sim *sim) {
                 if (kind == NODE_RUNTIME) {
                         node->runtime.spec = number;
                         sim->n_slots += s->runtimes[number].max_in_flight;
-                        (void)snprintf(node->runtime.id, sizeof(node->runtime.id), "%s", name);
+                        (void)snprintf(node->runtime.id, sizeof(node->runtime.id), "%.15s", name);
                 }
                 if (kind == NODE_CALLER)
                         node_start(sim, node);
