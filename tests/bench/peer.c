@@ -7,6 +7,10 @@
  * nats.c asks for a write only once, when its buffer was empty (`write_wanted`), and takes that back in
  * ProcessWriteEvent() when all is out. Only what the socket did not take waits for EV_WRITE.
  *
+ * Messages are given back many at a time, after a write: natsMsg_Destroy() leaves them to a thread of nats.c's and
+ * wakes it whenever it sleeps, so one at a time costs a switch of threads for every message or two, and the allocator's
+ * lock.
+ *
  * The client's pings are off: they come from nats.c's timer thread and would be the only thing here that is not on
  * ours.
  */
@@ -22,6 +26,7 @@
 
 #define SUBSCRIPTIONS_MAX 8
 #define IO_BUFFER_BYTES (128 * 1024) /* 32 KiB by default: four times the turns, at 512 outstanding */
+#define SPENT_MAX 256                /* messages that wait to be given back */
 #define PENDING_MSGS_MAX (4 * 1024 * 1024)
 #define PENDING_BYTES_MAX (1024 * 1024 * 1024)
 
@@ -40,6 +45,8 @@ struct Peer {
 
         PeerSubscription subscriptions[SUBSCRIPTIONS_MAX];
         size_t n_subscriptions;
+        natsMsg *spent[SPENT_MAX];
+        size_t n_spent;
         PeerTurn on_turn;
         void *on_turn_userdata;
         char inbox[PEER_INBOX_MAX];
@@ -76,12 +83,20 @@ uint64_t peer_cpu_nsec(int pid) {
         return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
+static void give_back(Peer *peer) {
+        for (size_t i = 0; i < peer->n_spent; i++)
+                natsMsg_Destroy(peer->spent[i]);
+        peer->n_spent = 0;
+}
+
 static void drain(Peer *peer, PeerSubscription *subscription) {
         natsMsg *msg;
 
         while (natsSubscription_NextMsg(&msg, subscription->subscription, 0) == NATS_OK) {
                 subscription->on_message(msg, subscription->userdata);
-                natsMsg_Destroy(msg);
+                peer->spent[peer->n_spent++] = msg;
+                if (peer->n_spent == SPENT_MAX)
+                        give_back(peer);
         }
         if (natsConnection_IsClosed(peer->connection))
                 peer_fail("The connection to the server was lost");
@@ -113,6 +128,8 @@ static void on_readable(evutil_socket_t fd, short what, void *userdata) {
         if (peer->on_turn)
                 peer->on_turn(peer->on_turn_userdata);
         peer_write(peer);
+        if (peer->n_spent >= SPENT_MAX / 4)
+                give_back(peer);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *userdata) {
@@ -185,6 +202,7 @@ Peer *peer_free(Peer *peer) {
 
         /* nats.c hands the socket back on a thread of its own; a program that is about to end need not wait for that.
          */
+        give_back(peer);
         for (size_t i = 0; i < peer->n_subscriptions; i++)
                 natsSubscription_Destroy(peer->subscriptions[i].subscription);
         free(peer);
