@@ -355,15 +355,10 @@ void faults_plan(Sim *sim) {
 }
 
 static void heal_node(Sim *sim, Node *node) {
-        Link *link = &node->link;
-
-        link->drop_until = link->duplicate_until = link->spike_until = 0;
-        if (link->stall_until > sim->now)
-                link->stall_until = sim->now;
+        net_heal(sim, node);
         node_resume(sim, node);
         if (node->state == NODE_DOWN && node->restart_wanted)
                 node_start(sim, node);
-        node_disturb(sim, node);
 }
 
 /* An operator whose request may have been lost asks again when everybody is connected. */

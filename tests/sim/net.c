@@ -395,6 +395,23 @@ void net_cut(Sim *sim, Node *node, uint64_t usec, uint64_t client_patience_usec,
         sim_after(sim, usec, on_cut_end, node, link->generation);
 }
 
+void net_heal(Sim *sim, Node *node) {
+        Link *link = &node->link;
+
+        link->drop_until = link->duplicate_until = link->spike_until = 0;
+        if (link->stall_until > sim->now) {
+                link->stall_until = sim->now;
+                if (queue_head(&link->out))
+                        pump_later(sim, node, TO_SERVER, queue_head(&link->out)->ready_usec);
+                if (queue_head(&link->in))
+                        pump_later(sim, node, FROM_SERVER, queue_head(&link->in)->ready_usec);
+                if (link->wanted && !link->attached && !link->connecting)
+                        link_break(sim, node, "the server had given up", true);
+        }
+        /* what a delay holds back is still on its way */
+        node->disturbed_until = MAX_OF(node->disturbed_until, MAX_OF(sim->now, MAX_OF(link->out_last_usec, link->in_last_usec)));
+}
+
 void net_server_stop(Sim *sim) {
         sim->server_up = false;
         for (uint32_t i = 0; i < sim->n_nodes; i++) {

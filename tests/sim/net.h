@@ -65,6 +65,9 @@ void net_reset(Sim *sim, Node *node);
  */
 void net_cut(Sim *sim, Node *node, uint64_t usec, uint64_t client_patience_usec, uint64_t server_patience_usec);
 
+/* No more loss, delay or cut; what stood still moves again. */
+void net_heal(Sim *sim, Node *node);
+
 void net_server_stop(Sim *sim);
 void net_server_start(Sim *sim);
 

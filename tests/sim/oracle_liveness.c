@@ -60,7 +60,12 @@ static void note_registration(Oracle *oracle, const Node *dispatcher, const Mess
                 if (i != message->from && is_namesake(sim->nodes[i], sim->nodes[message->from]))
                         view_of(oracle, dispatcher, i)->known = false;
         if (meaning->epoch > view->epoch)
-                *view = (View){ .epoch = meaning->epoch, .max_in_flight = meaning->max_in_flight, .removed_epoch = view->removed_epoch };
+                *view = (View){
+                        .epoch = meaning->epoch,
+                        .max_in_flight = meaning->max_in_flight,
+                        .told_free = meaning->max_in_flight,
+                        .removed_epoch = view->removed_epoch,
+                };
         view->known = true;
         view->removal_told = false;
 }
@@ -101,7 +106,7 @@ void liveness_on_delivery(Oracle *oracle, Node *dispatcher, const Message *messa
         view->probe_unheard = false;
         if (meaning->interval_ms > 0)
                 view->interval_usec = meaning->interval_ms * USEC_PER_MSEC;
-        if (meaning->kind == MEANING_REPORT || meaning->kind == MEANING_HEARTBEAT || meaning->kind == MEANING_REGISTERED) {
+        if (meaning->kind == MEANING_REPORT || meaning->kind == MEANING_HEARTBEAT) {
                 view->told_free = meaning->free_slots;
                 view->n_relayed_since_told = 0;
         }

@@ -45,7 +45,7 @@ static void draw_runtimes(Scenario *s, Rng *rng) {
                 runtime->max_in_flight = tight ? rng_between(rng, 1, 3) : rng_between(rng, 4, 64);
                 runtime->n_workers = (unsigned)rng_between(rng, 1, WORKERS_MAX);
                 runtime->labels = rng_chance(rng, 500) ? "zone=a" : rng_chance(rng, 500) ? "zone=b,disk=ssd" : "";
-                runtime->many_agents = s->max_payload < 16384 && rng_chance(rng, 300);
+                runtime->many_agents = s->max_payload < 16384 && s->max_message_bytes > 16384 && rng_chance(rng, 300);
         }
 }
 
