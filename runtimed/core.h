@@ -81,6 +81,7 @@ struct Runtime {
         Executions executions;
         size_t n_queued, n_held, n_abandoned, n_out; /* messages in mailboxes, executions, executions, runs */
         Memory *memory;
+        Memory *refusals; /* apart, so that a storm of refusals doesn't make us forget answers */
         Reporters reporters;
 
         Arena arena;    /* of the message being handled */

@@ -195,7 +195,7 @@ void diag_execution_withheld(Slice agent_id, Slice exec_id, const char *why) {
 
 void diag_link_up(const char *url, const char *server_version, uint64_t max_payload) {
         log_line(LOG_INFO, MSG_LINK_UP, FIELDS(F_STR("URL", url), F_STR("VERSION", server_version), F_U64("MAX_PAYLOAD", max_payload)),
-                "NATS at %s was connected (nats-server %s)", url, server_version);
+                server_version[0] ? "NATS at %s was connected (nats-server %s)" : "NATS at %s was connected%s", url, server_version);
 }
 
 void diag_link_down(const char *why) {

@@ -53,7 +53,7 @@ static void refuse(Runtime *runtime, Arrival *arrival, ErrorCode code, const cha
 
                 reporter_add(&runtime->reporters, arrival->reporter, &report, now);
                 /* Once told "refused", the dispatcher may place it elsewhere: this attempt may not run here any more. */
-                memory_put(runtime->memory,
+                memory_put(runtime->refusals,
                         &(Remembered){ .exec_id = id_of(trigger->agent_exec_id), .code = code, .refused_attempt = trigger->dispatch.attempt },
                         now.usec);
         } else if (arrival->reply_to.data) {
@@ -117,16 +117,16 @@ static bool is_repeat(Runtime *runtime, Arrival *arrival, Instant now) {
                 tell_where_it_stands(runtime, execution, arrival, now);
                 return true;
         }
-        if (!memory_find(runtime->memory, exec_id, &remembered))
-                return false;
-        if (remembered.refused_attempt > 0) {
-                if (!arrival->reporter || arrival->trigger.dispatch.attempt > remembered.refused_attempt)
-                        return false;
+        if (memory_find(runtime->memory, exec_id, &remembered)) {
+                answer_from_memory(runtime, &remembered, arrival, now);
+                return true;
+        }
+        if (arrival->reporter && memory_find(runtime->refusals, exec_id, &remembered) &&
+            arrival->trigger.dispatch.attempt <= remembered.refused_attempt) {
                 refuse(runtime, arrival, remembered.code, NULL, now);
                 return true;
         }
-        answer_from_memory(runtime, &remembered, arrival, now);
-        return true;
+        return false;
 }
 
 /* may we? */
@@ -134,8 +134,9 @@ static bool is_repeat(Runtime *runtime, Arrival *arrival, Instant now) {
 /* The relay's first sending, by our clock, was so long ago. Might we have had it and forgotten it? */
 static bool memory_falls_short(const Runtime *runtime, const Trigger *trigger, Instant now) {
         const uint64_t age_usec = MIN_OF(trigger->dispatch.age_ms, UINT64_MAX / USEC_PER_MSEC / 2) * USEC_PER_MSEC;
+        const uint64_t since_usec = now.usec > age_usec ? now.usec - age_usec : 0;
 
-        return age_usec > 0 && !memory_reaches(runtime->memory, now.usec > age_usec ? now.usec - age_usec : 0);
+        return age_usec > 0 && !(memory_reaches(runtime->memory, since_usec) && memory_reaches(runtime->refusals, since_usec));
 }
 
 static bool is_overloaded(const Runtime *runtime, const Arrival *arrival) {

@@ -21,7 +21,7 @@ typedef struct Remembered {
         unsigned status; /* ResultStatus */
         ErrorCode code;
         Slice headers, body; /* the result as it was published; both absent: too large to be kept */
-        uint64_t refused_attempt; /* 0: it ended. Else this attempt (and those before) was refused, and must not be taken when it is sent again */
+        uint64_t refused_attempt; /* 0: it ended. Else this attempt and those before were refused: not to be taken when sent again */
 } Remembered;
 
 int memory_new(uint64_t max_entries, uint64_t max_bytes, Memory **ret) _must_check_;

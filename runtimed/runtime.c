@@ -73,6 +73,8 @@ int runtime_new(const RuntimeOptions *options, Outbox *outbox, Instant now, Runt
 
         r = memory_new(options->memory_executions, options->memory_bytes, &runtime->memory);
         if (r == 0)
+                r = memory_new(MAX_OF(options->memory_executions / 4, UINT64_C(16)), /* max_bytes= */ 1, &runtime->refusals);
+        if (r == 0)
                 r = make_subscriptions(runtime);
         if (r < 0)
                 return r;
@@ -88,6 +90,7 @@ Runtime *runtime_free(Runtime *runtime) {
         core_free_agents(runtime);
         executions_done(&runtime->executions);
         reporters_done(&runtime->reporters);
+        (void)memory_free(runtime->refusals);
         (void)memory_free(runtime->memory);
         for (size_t i = 0; i < ELEMENTSOF(runtime->texts); i++)
                 free(runtime->texts[i]);

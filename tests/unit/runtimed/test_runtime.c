@@ -342,6 +342,42 @@ static void a_caller_that_asks_again_elsewhere_is_answered_too(void **state) {
         end_world(&w);
 }
 
+static void a_refused_attempt_is_not_taken_when_it_comes_again(void **state) {
+        World w;
+
+        (void)state;
+
+        begin(&w);
+        w.plays_worker = true;
+        say(&w, CONTROL "drain", NULL, "");
+        relay(&w, .exec = "e1");
+        say(&w, CONTROL "resume", NULL, "");
+        relay(&w, .exec = "e1", .age_ms = 100);
+        pass(&w, 2000);
+        assert_string_equal(reported(&w, "e1"), "refused RUNTIME_DRAINING");
+        relay(&w, .exec = "e1", .attempt = 2);
+        pass(&w, 2000);
+        assert_string_equal(reported(&w, "e1"), "done SUCCESS");
+        end_world(&w);
+}
+
+static void a_refusal_does_not_make_a_finished_execution_forgotten(void **state) {
+        World w;
+
+        (void)state;
+
+        begin(&w);
+        w.plays_worker = true;
+        relay(&w, .exec = "e1", .agent = "counter");
+        relay(&w, .exec = "e1", .agent = "counter", .epoch = EPOCH - 1); /* a straggler of an older epoch: refused */
+        relay(&w, .exec = "e1", .agent = "counter", .age_ms = 100);
+        pass(&w, 2000);
+        assert_string_equal(reported(&w, "e1"), "done SUCCESS");
+        assert_int_equal(count_sent(&w, "_INBOX.caller", "\"count\":1}"), 2);
+        assert_int_equal(count_sent(&w, "_INBOX.caller", "\"count\":2}"), 0);
+        end_world(&w);
+}
+
 static void a_repeat_older_than_the_memory_is_refused(void **state) {
         RuntimeOptions options = default_options();
         World w;
@@ -1029,6 +1065,8 @@ int main(void) {
                 cmocka_unit_test(a_repeat_of_what_is_in_progress_is_told_where_it_stands),
                 cmocka_unit_test(a_finished_execution_is_answered_from_memory_and_not_run_again),
                 cmocka_unit_test(a_caller_that_asks_again_elsewhere_is_answered_too),
+                cmocka_unit_test(a_refused_attempt_is_not_taken_when_it_comes_again),
+                cmocka_unit_test(a_refusal_does_not_make_a_finished_execution_forgotten),
                 cmocka_unit_test(a_repeat_older_than_the_memory_is_refused),
                 cmocka_unit_test(a_runtime_registers_until_a_dispatcher_takes_it),
                 cmocka_unit_test(many_agents_register_in_parts_that_fit),

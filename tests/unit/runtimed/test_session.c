@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "common/log.h"
 #include "runtimed/session.h"
 
 #define SECOND USEC_PER_SEC
@@ -37,9 +38,14 @@ static void registered(Session *session, Rng *rng) {
         assert_int_equal(session->state, SESSION_REGISTERED);
 }
 
+#define OFF SESSION_OFFLINE
+#define ING SESSION_REGISTERING
+#define REG SESSION_REGISTERED
+#define QUI SESSION_QUIET
+#define REP SESSION_REPLACED
+#define LEF SESSION_LEFT
+
 static void every_state_answers_every_event_as_documented(void **state) {
-        enum { OFF = SESSION_OFFLINE, ING = SESSION_REGISTERING, REG = SESSION_REGISTERED, QUI = SESSION_QUIET, REP = SESSION_REPLACED,
-               LEF = SESSION_LEFT };
         static const SessionState expected[_SESSION_STATE_MAX][_SESSION_EVENT_MAX] = {
                 /*                        UP   DOWN TAKEN ANN  DEAD OPER RESU REPL LEAVE */
                 [SESSION_OFFLINE]     = { ING, OFF, 0,    0,   0,   OFF, OFF, REP, LEF },
@@ -187,5 +193,6 @@ int main(void) {
                 cmocka_unit_test(there_is_no_epoch_above_the_highest),
         };
 
+        log_open("test", LOG_TARGET_STDERR, LOG_CRIT);
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
