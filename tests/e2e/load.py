@@ -14,12 +14,13 @@ import natsclient
 
 
 class Record:
-    __slots__ = ("exec_id", "agent", "sent_at", "answered_at", "status", "code", "attempt", "runtime_id", "n_answers", "output")
+    __slots__ = ("exec_id", "agent", "sent_at", "answered_at", "status", "code", "attempt", "runtime_id", "n_answers", "output", "again")
 
     def __init__(self, exec_id, agent):
         self.exec_id, self.agent = exec_id, agent
         self.sent_at = self.answered_at = self.status = self.code = self.runtime_id = self.output = None
         self.attempt = self.n_answers = 0
+        self.again = []  # further answers: (attempt, status, runtime)
 
     @property
     def outcome(self):
@@ -101,6 +102,8 @@ class Load:
             return
         record.n_answers += 1
         if record.n_answers > 1:
+            body = message.json() if message.data else {"payload": {}}
+            record.again.append((body["payload"].get("attempt"), body["payload"].get("status"), body.get("agent_runtime", {}).get("runtime_id")))
             return
         late = record.status is not None
         record.answered_at = message.at
@@ -155,6 +158,14 @@ class Load:
 
     def answered_twice(self):
         return [record for record in self.records.values() if record.n_answers > 1]
+
+    def answered_twice_without_need(self):
+        """
+        Whose second answer is not the one of another attempt. (A runtime that dies between its answer and its report leaves the
+        dispatcher no choice but to place the execution again, where the retry policy allows it.)
+        """
+        return [(record.exec_id, record.attempt, record.again) for record in self.answered_twice()
+                if record.attempt in [attempt for attempt, _, _ in record.again]]
 
     def failed(self):
         return [record for record in self.records.values() if record.status != "SUCCESS"]

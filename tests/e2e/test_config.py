@@ -100,14 +100,13 @@ class CommandLine(Case):
         self.file("[log]\nlevel = debug\n", "drop.conf.d/10-level.conf")
         self.assertEqual(self.run_program(PROGRAMS[0], "-c", path, "--check-config").returncode, 0)
 
-    def test_a_bad_agent_definition_stops_the_start_and_is_named(self):
+    def test_check_config_names_the_agent_definitions_that_are_not_right(self):
         for name, text, word in (("broken", "{", "broken.json"), ("no-type", '{"agent_id": "a"}', "agent_type"),
                                  ("bad-type", '{"agent_id": "a", "agent_type": "sorcery"}', "sorcery"),
                                  ("bad-id", '{"agent_id": "a.b", "agent_type": "echo"}', "agent_id")):
             with self.subTest(name=name):
                 path = self.file(text, f"agents-{name}/{name}.json")
-                done = self.run_program(PROGRAMS[1], "-o", f"runtime.agents_dir={os.path.dirname(path)}", "-o", "log.target=stderr",
-                                        "-o", "nats.url=nats://127.0.0.1:1", "-o", "http.listen=none")
+                done = self.run_program(PROGRAMS[1], "-o", f"runtime.agents_dir={os.path.dirname(path)}", "--check-config")
                 self.assert_refused(done, f"{name}.json", word)
 
 
@@ -147,6 +146,18 @@ class Reload(Case):
     def test_the_environments_NATS_URL_is_the_default_of_nats_url(self):
         done = subprocess.run([os.path.join(BIN, "compozy-dispatcherd"), "--help"], capture_output=True, text=True, timeout=scaled(10), check=True)
         self.assertIn("NATS_URL", done.stdout)
+
+    def test_a_bad_agent_definition_is_named_and_the_others_are_hosted(self):
+        directory = self.world.agents_dir("r1", {"good": "echo"})
+        with open(os.path.join(directory, "bad.json"), "w", encoding="utf-8") as file:
+            file.write('{"agent_id": "bad", "agent_type": "sorcery"}')
+        self.world.dispatcher()
+        r1 = self.world.runtime("r1", agents={})
+        self.client = self.world.client()
+        self.wait_runtimes("r1")
+        self.assertRegex(r1.log(), r"bad\.json.*sorcery")
+        self.assert_success(self.trigger_input("good", 1), 1)
+        self.assert_failure(self.trigger_input("bad", 1), "AGENT_UNKNOWN")
 
     def test_a_daemon_started_again_on_a_taken_http_port_says_so_and_ends(self):
         d1 = self.world.dispatcher("d1")

@@ -38,9 +38,15 @@ class Fleet(Case):
         client = self.world.client("load")
         return Load(client, mix or MIX, **options).start()
 
-    def assert_nothing_lost(self, load):
+    def assert_nothing_lost(self, load, killed=False):
+        """`killed`: a runtime may have died between an answer and its report, so few may be answered by two attempts."""
         self.assertEqual([record.outcome for record in load.failed()], [], load.counts())
-        self.assertEqual(len(load.answered_twice()), 0)
+        self.assert_answered_once(load, killed)
+
+    def assert_answered_once(self, load, killed=False):
+        twice = [(record.exec_id, record.attempt, record.again) for record in load.answered_twice()]
+        self.assertEqual(load.answered_twice_without_need() if killed else twice, [])
+        self.assertLessEqual(len(twice), load.outstanding // 4)
 
 
 class RuntimeKilled(Fleet):
@@ -51,7 +57,7 @@ class RuntimeKilled(Fleet):
         wait_until("the dead runtime is out of the registry", lambda: set(self.runtimes()) == {"r2"}, 5)
         load.wait_answered(load.n_answered + 500, scaled(20))
         load.finish()
-        self.assert_nothing_lost(load)
+        self.assert_nothing_lost(load, killed=True)
         self.assertGreater(len(load.placed_again()), 0)
         self.assertEqual(self.verdicts_told(), [("r1", "heartbeat_timeout")])
 
@@ -67,7 +73,7 @@ class RuntimeKilled(Fleet):
         load.wait_answered(load.n_answered + 500, scaled(20))
         load.finish()
         self.assertEqual(load.unanswered(), [], load.counts())
-        self.assertEqual(load.answered_twice(), [])
+        self.assert_answered_once(load, killed=True)
         self.assertEqual(load.late(), [])
         for record in load.failed():
             self.assertEqual(record.outcome, "FAILURE RUNTIME_LOST")
@@ -126,7 +132,7 @@ class RuntimePaused(Fleet):
         load.wait_answered(load.n_answered + 300, scaled(20))
         load.finish()
         self.assertEqual(load.unanswered(), [], load.counts())
-        self.assertEqual(load.answered_twice(), [])
+        self.assert_answered_once(load)
         for record in load.failed():
             self.assertEqual(record.outcome, "FAILURE RUNTIME_LOST")
         wait_until("work goes to it again", lambda: self.trigger_input("greeter", 1)["agent_runtime"]["runtime_id"] == "r1", 10)
@@ -162,7 +168,7 @@ class DispatcherRestarted(Fleet):
         load.finish()
         lost = [record.outcome for record in load.failed() if record.status != "NOT_TAKEN"]
         self.assertEqual(lost, [], load.counts())
-        self.assertEqual(load.answered_twice(), [])
+        self.assert_answered_once(load)
         self.assertEqual(self.epochs(), before)
         self.assertEqual(self.verdicts_told(), [])
 
@@ -177,7 +183,7 @@ class DispatcherRestarted(Fleet):
         n_before = load.n_sent
         load.wait_answered(load.n_answered + 500, scaled(20))
         load.finish()
-        self.assertEqual(load.answered_twice(), [])
+        self.assert_answered_once(load)
         late = [record for record in load.failed() if int(record.exec_id.rpartition("-")[2]) > n_before + load.outstanding]
         self.assertEqual(late, [], load.counts())
         self.assertEqual(self.verdicts_told(), [])
@@ -291,7 +297,7 @@ class TwoDispatchers(Fleet):
         self.r1.kill()
         load.wait_answered(load.n_answered + 800, scaled(20))
         load.finish()
-        self.assert_nothing_lost(load)
+        self.assert_nothing_lost(load, killed=True)
         wait_until("both have it out", lambda: all(set(self.runtimes()) == {"r2"} for _ in range(8)), 6)
 
     def test_a_dispatcher_stopped_under_load_hands_over_to_the_other_without_a_loss(self):
@@ -312,7 +318,7 @@ class TwoDispatchers(Fleet):
         load.wait_answered(load.n_answered + 500, scaled(20))
         load.finish()
         self.assertLessEqual(len(load.failed()), load.outstanding)
-        self.assertEqual(load.answered_twice(), [])
+        self.assert_answered_once(load)
         self.assertEqual(self.verdicts_told(), [])
         self.assertEqual(set(self.runtimes()), {"r1", "r2"})
 
