@@ -12,7 +12,7 @@
  * half a registration in memory. A runtime whose new epoch is incomplete is JOINING and gets no work; a known epoch that
  * registers again stays what it is.
  *
- * Invariants: runtime->silent if and only if it is counted in n_silent. agent->n_hosts == 0 if and only if its deadline is armed. A Runtime is
+ * Invariants: runtime->silent if and only if it is counted in n_silent; a silent runtime is never LIVE, and a SUSPECT one is silent. agent->n_hosts == 0 if and only if its deadline is armed. A Runtime is
  * never removed while executions point at it.
  */
 
@@ -26,6 +26,9 @@
 
 /* Epochs that are over, so that their late messages are answered rightly. Bounded: the oldest goes first. */
 #define TOMBSTONES_MAX 8192
+
+/* A runtime's labels and agent types are kept as they came, blanks and all: more than this is no description of a runtime. */
+#define RAW_TEXT_MAX (64 * 1024)
 
 /* Names of agent types are few in any sane fleet; a hostile one gets no more than this. */
 #define TYPE_NAMES_MAX 1024
@@ -460,16 +463,23 @@ void registry_restart(Registry *registry, Runtime *runtime) {
         runtime->load = (RuntimeLoad){};
 }
 
-void registry_remove(Registry *registry, Runtime *runtime, DeregisterReason reason, Instant now) {
+/* Without a trace. */
+static void runtime_remove(Registry *registry, Runtime *runtime, Instant now) {
         assert(LIST_EMPTY(&runtime->executions));
 
         (void)runtime_set_state(registry, runtime, RUNTIME_EV_REMOVE);
         runtime_set_silent(registry, runtime, false);
         registry->n_in_state[RUNTIME_GONE]--;
-        tombstone_put(registry, id_slice(&runtime->id), runtime->epoch, reason);
         sweep_hostings(registry, runtime, UINT64_MAX, now.usec);
         HASH_DEL(registry->runtimes, runtime);
         runtime_free(registry, runtime);
+}
+
+void registry_remove(Registry *registry, Runtime *runtime, DeregisterReason reason, Instant now) {
+        assert(reason > DEREGISTER_NONE && reason < _DEREGISTER_REASON_MAX);
+
+        tombstone_put(registry, id_slice(&runtime->id), runtime->epoch, reason);
+        runtime_remove(registry, runtime, now);
 }
 
 void registry_pardon(Registry *registry, Slice runtime_id) {
@@ -513,6 +523,13 @@ static int set_text(char **text, Slice value, bool *changed) {
         *text = copy;
         *changed = true;
         return 0;
+}
+
+static int check_raw(const char *field, Slice raw, WireError *ret_error) {
+        if (raw.size <= RAW_TEXT_MAX)
+                return 0;
+        (void)wire_error(ret_error, "%s has %zu bytes, the limit is %d", field, raw.size, RAW_TEXT_MAX);
+        return REGISTRY_E_INVALID;
 }
 
 static int set_labels(Runtime *runtime, Slice raw, bool *changed, WireError *ret_error) {
@@ -570,6 +587,11 @@ static int set_head(
         };
         int r;
 
+        r = check_raw("agent_runtime.labels", registration->labels, ret_error);
+        if (r == 0)
+                r = check_raw("agent_runtime.agent_types", registration->agent_types, ret_error);
+        if (r != 0)
+                return r;
         for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
                 r = set_text(texts[i].text, texts[i].value, changed);
                 if (r < 0)
@@ -591,7 +613,7 @@ static int set_head(
         return 0;
 }
 
-/* Returns whether this part begins a pass over all agents. */
+/* Begins a pass over all agents, unless this part belongs to the one that is going. */
 static int begin_parts(Runtime *runtime, const Registration *registration) {
         if (runtime->parts.going && runtime->parts.revision == registration->revision &&
                 runtime->parts.count == registration->part_count)
@@ -607,6 +629,7 @@ static int begin_parts(Runtime *runtime, const Registration *registration) {
         runtime->parts.revision = registration->revision;
         runtime->parts.count = registration->part_count;
         runtime->parts.n_arrived = 0;
+        runtime->parts.changed = false;
         runtime->generation++;
         return 0;
 }
@@ -643,19 +666,21 @@ static int runtime_take(
                 r = begin_parts(runtime, registration);
         if (r == 0)
                 r = host_agents(registry, runtime, registration->agent_definitions, ret_error);
-        if (r != 0)
+        if (r != 0) {
+                runtime->parts.going = false; /* the next one starts from the beginning */
                 return r;
+        }
 
         part_arrived(runtime, registration->part_index);
-        if (runtime->revision != registration->revision || runtime->state == RUNTIME_JOINING)
-                changed = true;
+        if (changed || runtime->revision != registration->revision || runtime->state == RUNTIME_JOINING)
+                runtime->parts.changed = true;
         ret->complete = runtime->parts.n_arrived == runtime->parts.count;
         if (ret->complete) {
                 runtime->revision = registration->revision;
                 parts_complete(registry, runtime, now);
         }
         ret->runtime = runtime;
-        ret->changed = changed && ret->complete;
+        ret->changed = runtime->parts.changed && ret->complete;
         return 0;
 }
 
@@ -678,7 +703,7 @@ int registry_register(
                 taken.is_new = true;
         }
         assert(registration->epoch >= runtime->epoch);
-        if (registration->epoch > runtime->epoch) {
+        if (taken.is_new || registration->epoch > runtime->epoch) {
                 taken.is_new = true;
                 runtime->epoch = registration->epoch;
                 runtime->registered_real_usec = now.real_usec;
@@ -687,12 +712,8 @@ int registry_register(
         r = runtime_take(registry, runtime, registration, now, &taken, ret_error);
         if (r != 0) {
                 /* A newcomer that can't be taken leaves nothing behind; a known one keeps what it had. */
-                if (taken.is_new) {
-                        Id id = runtime->id;
-
-                        registry_remove(registry, runtime, DEREGISTER_NONE, now);
-                        registry_pardon(registry, id_slice(&id));
-                }
+                if (taken.is_new)
+                        runtime_remove(registry, runtime, now);
                 return r;
         }
         *ret = taken;
@@ -781,6 +802,8 @@ const char *registry_check(const Registry *registry) {
                 n_hostings += runtime->n_agents;
                 if (runtime->state == RUNTIME_INVALID || runtime->state == RUNTIME_GONE)
                         return "a runtime that is gone is still in the registry";
+                if ((runtime->state == RUNTIME_LIVE && runtime->silent) || (runtime->state == RUNTIME_SUSPECT && !runtime->silent))
+                        return "a runtime is live and silent, or suspect and not silent";
         }
         for (size_t i = 0; i < _RUNTIME_STATE_MAX; i++)
                 if (n_in_state[i] != registry->n_in_state[i])

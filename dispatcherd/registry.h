@@ -101,6 +101,7 @@ struct Runtime {
         uint64_t generation;
         struct {
                 bool going;
+                bool changed; /* something that observers can see, so far */
                 uint64_t revision, count, n_arrived;
                 uint8_t *arrived; /* bitmap of `count` */
         } parts;
@@ -187,7 +188,7 @@ void registry_restart(Registry *registry, Runtime *runtime);
 /* Applies an update whose base revision is the runtime's. REGISTRY_E_FULL, REGISTRY_E_INVALID leave it half done: ask for a registration. */
 int registry_update(Registry *registry, Runtime *runtime, const RuntimeUpdated *updated, Instant now, WireError *ret_error);
 
-/* Removes and frees; its executions must be gone from it. `reason` is remembered for that epoch. */
+/* Removes and frees; its executions must be gone from it. `reason`, never NONE, is remembered for that epoch. */
 void registry_remove(Registry *registry, Runtime *runtime, DeregisterReason reason, Instant now);
 
 /* Was it taken out by an operator, and not let back in? */
