@@ -309,6 +309,15 @@ void membership_draining(Dispatcher *d, Runtime *runtime, Instant now) {
                 observers_runtime_changed(d, runtime, RUNTIME_CHANGE_DRAINING, "drain", now);
 }
 
+static void resume(Dispatcher *d, Runtime *runtime, Instant now) {
+        if (!runtime_set_state(d->registry, runtime, RUNTIME_EV_RESUME))
+                return;
+        if (runtime->silent)
+                (void)runtime_set_state(d->registry, runtime, RUNTIME_EV_SILENCE);
+        observers_runtime_changed(d, runtime, RUNTIME_CHANGE_UPDATED, "resumed", now);
+        d->pump_wanted = true;
+}
+
 void membership_want_drain(Dispatcher *d, Runtime *runtime, bool drain, Instant now) {
         runtime->drain_wanted = drain;
         runtime->drain_asked_usec = now.usec;
@@ -316,9 +325,8 @@ void membership_want_drain(Dispatcher *d, Runtime *runtime, bool drain, Instant 
         put_control(d, runtime, drain ? "drain" : "resume", "k", SLICE("{}"));
         if (drain) {
                 membership_draining(d, runtime, now);
-        } else if (runtime_set_state(d->registry, runtime, RUNTIME_EV_RESUME)) {
-                observers_runtime_changed(d, runtime, RUNTIME_CHANGE_UPDATED, "resumed", now);
-                d->pump_wanted = true;
+        } else {
+                resume(d, runtime, now);
         }
 }
 
@@ -329,9 +337,9 @@ static void take_draining(Dispatcher *d, Runtime *runtime, bool draining, Instan
                 membership_draining(d, runtime, now);
         } else if (runtime->drain_wanted && now.usec < runtime->drain_asked_usec + DRAIN_REPEAT_USEC) {
                 put_control(d, runtime, "drain", "k", SLICE("{}"));
-        } else if (runtime->state == RUNTIME_DRAINING && runtime_set_state(d->registry, runtime, RUNTIME_EV_RESUME)) {
-                observers_runtime_changed(d, runtime, RUNTIME_CHANGE_UPDATED, "resumed", now);
-                d->pump_wanted = true;
+        } else {
+                runtime->drain_wanted = false;
+                resume(d, runtime, now);
         }
 }
 
@@ -431,7 +439,7 @@ static void registered(Dispatcher *d, const Registration *registration, const Re
 
         membership_heard(d, runtime, now);
         membership_look_at(d, runtime, now);
-        if (registration->draining)
+        if (registration->draining || runtime->drain_wanted)
                 membership_draining(d, runtime, now);
         if (!taken->complete)
                 return;
@@ -551,6 +559,7 @@ void membership_on_heartbeat(Dispatcher *d, Slice runtime_id, const InMessage *m
 
         runtime->sequence = heartbeat.sequence;
         if (heartbeat.interval_ms > 0)
+                if (heartbeat.interval_ms > 0)
                 runtime->interval_usec = heartbeat.interval_ms * USEC_PER_MSEC;
         membership_heard(d, runtime, now);
         /* Reports come on another subject, so a heartbeat may be older than the report handled just before it. */
@@ -604,6 +613,8 @@ void membership_on_deregistered(Dispatcher *d, Slice runtime_id, const InMessage
                 membership_look_at(d, runtime, now);
                 return;
         }
-        membership_remove(d, runtime, (DeregisterReason)deregistration.reason,
+        /* Whoever gives no reason speaks for itself: it leaves. */
+        membership_remove(d, runtime,
+                deregistration.reason == DEREGISTER_NONE ? DEREGISTER_SHUTDOWN : (DeregisterReason)deregistration.reason,
                 deregistration.seen_by.size > 0 ? deregistration.seen_by : SLICE("runtime"), /* tell_others= */ false, now);
 }
