@@ -7,9 +7,9 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 SEEDS   ?= 10000
 
-PACKAGES := gcc make pkg-config libnats-dev libevent-dev libssl-dev libjansson-dev libsystemd-dev libcmocka-dev libinih-dev \
+PACKAGES := gcc make pkg-config libnats-dev libevent-dev libssl-dev libjansson-dev libsystemd-dev libcmocka-dev \
             libbsd-dev uthash-dev nats-server python3 python3-jsonschema shellcheck
-LIBS     := libnats libevent libevent_pthreads libcrypto libsystemd inih
+LIBS     := libnats libevent libcrypto libsystemd
 
 flags.release := -O2 -g
 flags.asan    := -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=all

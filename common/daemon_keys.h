@@ -45,7 +45,7 @@ typedef struct DaemonSettings {
         DAEMON_KEY("nats", "tls_key", CONFIG_STRING, type, member.tls_key, "", "Its private key"),          \
         DAEMON_KEY("nats", "subject_prefix", CONFIG_SUBJECT, type, member.subject_prefix, "compozy",        \
                 "First token (or tokens) of every subject; the same for all daemons of one system"),        \
-        DAEMON_KEY("nats", "pending_bytes_max", CONFIG_U64, type, member.pending_bytes_max, "67108864",     \
+        DAEMON_KEY("nats", "pending_bytes_max", CONFIG_U64, type, member.pending_bytes_max, "16777216",     \
                 "Unsent bytes beyond which no new work is taken and publishing is refused",                 \
                 .min = 1048576, .max = UINT64_C(1) << 40),                                                  \
         DAEMON_KEY("http", "listen", CONFIG_LISTEN, type, member.http_listen, "127.0.0.1:0",                \

@@ -73,9 +73,8 @@ void diag_reload_refused(const char *why) {
         log_line(LOG_ERR, MSG_RELOADED, NO_FIELDS, "Configuration not changed: %s", why);
 }
 
-void diag_nats_up(const char *url, const char *server_version) {
-        log_line(LOG_NOTICE, MSG_NATS_LINK, FIELDS(F_STR("NATS", url)), "Connected to NATS at %s (nats-server %s)", url,
-                server_version);
+void diag_nats_up(const char *url) {
+        log_line(LOG_NOTICE, MSG_NATS_LINK, FIELDS(F_STR("NATS", url)), "Connected to NATS at %s", url);
 }
 
 void diag_nats_down(const char *why) {

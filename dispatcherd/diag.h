@@ -18,7 +18,7 @@ void diag_stopping(size_t n_waiting, size_t n_in_flight);
 void diag_stopped(size_t n_left);
 void diag_reloaded(const char *file);
 void diag_reload_refused(const char *why);
-void diag_nats_up(const char *url, const char *server_version);
+void diag_nats_up(const char *url);
 void diag_nats_down(const char *why);
 void diag_nats_error(const char *why, uint64_t now);
 void diag_publish_refused(uint64_t n_refused, uint64_t now);
