@@ -119,7 +119,9 @@ static Placement choose_of_all(const PlacementRequest *request, Rng *rng, uint64
 
         /* A mailbox that was full a moment ago is still better than no answer: the refusal names it. */
         if (best == FITNESS_LIVE || best == FITNESS_SUSPECT || best == FITNESS_MAILBOX) {
-                Placement placement = chosen_of(two[0], two[1]);
+                /* Of two that are equally loaded, either: an idle fleet of two shares its work. */
+                bool swap = two[1] && rng_below(rng, 2) == 1;
+                Placement placement = chosen_of(two[swap], two[1] ? two[!swap] : NULL);
 
                 placement.best = best;
                 return placement;
