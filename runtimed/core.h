@@ -51,6 +51,16 @@ typedef struct RuntimeCounters {
         uint64_t epochs;      /* taken after the first */
 } RuntimeCounters;
 
+/* A registration on its way out. Its agents as JSON arrays, each small enough for one message, one behind the other. */
+typedef struct Parts {
+        Buffer json;
+        size_t *ends; /* of each part in `json` */
+        size_t n_parts, n_allocated;
+        size_t n_sent;
+        uint64_t epoch, revision; /* that it is about */
+        uint64_t next_usec;       /* when the next ones leave; USEC_NEVER: all have */
+} Parts;
+
 RB_HEAD(AgentTree, Agent);
 
 struct Runtime {
@@ -83,6 +93,8 @@ struct Runtime {
         Memory *memory;
         Memory *refusals; /* apart, so that a storm of refusals doesn't make us forget answers */
         Reporters reporters;
+
+        Parts parts;
 
         Arena arena;    /* of the message being handled */
         Buffer scratch; /* of the message being written: n_scratch_headers of headers, then the body */
@@ -134,6 +146,8 @@ void core_publish_copy(Runtime *runtime, Slice subject, Slice headers, Slice bod
 /* herald.c */
 
 void core_publish_registration(Runtime *runtime, Instant now);
+void core_publish_parts(Runtime *runtime, Instant now); /* the next of a registration that is too large for one turn */
+void core_drop_parts(Runtime *runtime);
 void core_publish_heartbeat(Runtime *runtime, Instant now);
 void core_publish_changes(Runtime *runtime, Instant now);
 void core_publish_deregistration(Runtime *runtime, Instant now);

@@ -15,19 +15,9 @@
 
 #define SOURCE SLICE("compozy-runtimed")
 #define REGISTER_TOKEN ".register."
+#define TURN_BYTES (2 * 1024 * 1024) /* of a registration in one turn: 100,000 agents are 12 MB, more than the connection bears at once */
+#define TURN_PAUSE_USEC (2 * USEC_PER_MSEC)
 #define HEAD_BYTES 4096 /* all of a registration but the agents: texts are limited, labels are at most 16 of 64 + 64 bytes */
-
-/* The agents as JSON arrays, each small enough for one message, one behind the other. */
-typedef struct Parts {
-        Buffer json;
-        size_t *ends; /* of each part in `json` */
-        size_t n_parts, n_allocated;
-} Parts;
-
-static void parts_done(Parts *parts) {
-        buffer_done(&parts->json);
-        free(parts->ends);
-}
 
 static void parts_close(Parts *parts) {
         emit_array_end(&parts->json);
@@ -125,13 +115,34 @@ static void take_in_changes(Runtime *runtime) {
         forget_changes(runtime);
 }
 
-void core_publish_registration(Runtime *runtime, Instant now) {
-        _cleanup_(parts_done) Parts parts = {};
-        _cleanup_(buffer_done) Buffer labels = {}, types = {}, trigger = {}, control = {};
-        const uint64_t most = core_payload_max(runtime);
+void core_drop_parts(Runtime *runtime) {
+        buffer_done(&runtime->parts.json);
+        free(runtime->parts.ends);
+        runtime->parts = (Parts){ .next_usec = USEC_NEVER };
+}
+
+static void publish_some_parts(Runtime *runtime, Registration *registration, Instant now) {
+        Parts *parts = &runtime->parts;
+        size_t n_bytes = 0;
+
+        while (parts->n_sent < parts->n_parts && n_bytes < TURN_BYTES) {
+                size_t start = parts->n_sent > 0 ? parts->ends[parts->n_sent - 1] : 0;
+
+                registration->part_index = parts->n_sent;
+                registration->agent_definitions = (Slice){ parts->json.data + start, parts->ends[parts->n_sent] - start };
+                publish_part(runtime, registration, now);
+                n_bytes += registration->agent_definitions.size;
+                parts->n_sent++;
+        }
+}
+
+void core_publish_parts(Runtime *runtime, Instant now) {
+        _cleanup_(buffer_done) Buffer labels = {}, types = {};
+        Parts *parts = &runtime->parts;
         Registration registration = {
                 .runtime_id = runtime->id,
-                .epoch = runtime->session.epoch,
+                .epoch = parts->epoch,
+                .revision = parts->revision,
                 .hostname = slice_of(runtime->options.hostname),
                 .ip_address = slice_of(runtime->options.ip_address),
                 .version = slice_of(runtime->options.version),
@@ -141,25 +152,46 @@ void core_publish_registration(Runtime *runtime, Instant now) {
                 .heartbeat_interval_ms = runtime->session.interval_usec / USEC_PER_MSEC,
                 .draining = runtime->is_draining,
                 .reason = SLICE("announce"),
+                .part_count = parts->n_parts,
         };
 
-        take_in_changes(runtime);
-        registration.revision = runtime->session.revision;
-        parts_add_agents(&parts, runtime, most > 2 * HEAD_BYTES ? most - HEAD_BYTES : HEAD_BYTES);
+        if (!runtime->is_up || !session_speaks(&runtime->session) || parts->epoch != runtime->session.epoch) {
+                core_drop_parts(runtime);
+                return;
+        }
+        parts->next_usec = now.usec + TURN_PAUSE_USEC;
+        if (runtime->is_congested)
+                return;
+
         emit_labels(&labels, runtime->options.labels);
         emit_types(&types, runtime->options.behaviors);
-        if (parts.json.failed || labels.failed || types.failed)
-                return; /* tried again when no answer comes */
-
         registration.labels = buffer_slice(&labels);
         registration.agent_types = buffer_slice(&types);
-        registration.part_count = parts.n_parts;
-        for (size_t i = 0, start = 0; i < parts.n_parts; start = parts.ends[i], i++) {
-                registration.part_index = i;
-                registration.agent_definitions = (Slice){ parts.json.data + start, parts.ends[i] - start };
-                publish_part(runtime, &registration, now);
+        if (!labels.failed && !types.failed)
+                publish_some_parts(runtime, &registration, now);
+        if (parts->n_sent == parts->n_parts)
+                core_drop_parts(runtime);
+}
+
+void core_publish_registration(Runtime *runtime, Instant now) {
+        const uint64_t most = core_payload_max(runtime);
+        Parts *parts = &runtime->parts;
+
+        take_in_changes(runtime);
+        if (parts->next_usec != USEC_NEVER && parts->epoch == runtime->session.epoch && parts->revision == runtime->session.revision)
+                return; /* it is still being said */
+
+        core_drop_parts(runtime);
+        parts_add_agents(parts, runtime, most > 2 * HEAD_BYTES ? most - HEAD_BYTES : HEAD_BYTES);
+        if (parts->json.failed) {
+                core_drop_parts(runtime); /* tried again when no answer comes */
+                return;
         }
+
+        parts->epoch = runtime->session.epoch;
+        parts->revision = runtime->session.revision;
         runtime->counters.registrations++;
+        core_publish_parts(runtime, now);
 }
 
 void core_publish_heartbeat(Runtime *runtime, Instant now) {

@@ -61,7 +61,7 @@ int runtime_new(const RuntimeOptions *options, Outbox *outbox, Instant now, Runt
         runtime->now = now;
         runtime->started_usec = now.usec;
         runtime->max_payload = MAX_PAYLOAD_DEFAULT;
-        runtime->stop_usec = runtime->report_usec = USEC_NEVER;
+        runtime->stop_usec = runtime->report_usec = runtime->parts.next_usec = USEC_NEVER;
         RB_INIT(&runtime->agents_by_name);
         deadline_queue_init(&runtime->deadlines);
         rng_seed(&runtime->rng, options->random_seed);
@@ -94,6 +94,7 @@ Runtime *runtime_free(Runtime *runtime) {
         (void)memory_free(runtime->memory);
         for (size_t i = 0; i < ELEMENTSOF(runtime->texts); i++)
                 free(runtime->texts[i]);
+        core_drop_parts(runtime);
         free(runtime->changed);
         buffer_done(&runtime->check);
         buffer_done(&runtime->scratch);
@@ -247,6 +248,7 @@ static void say_goodbye(Runtime *runtime, Instant now) {
                 (void)agent_settle(agent);
         }
 
+        core_drop_parts(runtime);
         if (session_leave(&runtime->session))
                 core_publish_deregistration(runtime, now);
         runtime->is_stopped = true;
@@ -310,6 +312,7 @@ void runtime_on_link_down(Runtime *runtime, Instant now) {
         runtime->is_up = false;
         reporters_discard(&runtime->reporters);
         runtime->report_usec = USEC_NEVER;
+        core_drop_parts(runtime);
         core_apply(runtime, session_on_down(&runtime->session, now), now);
 }
 
@@ -398,6 +401,7 @@ uint64_t runtime_next_deadline(const Runtime *runtime) {
 
         next = MIN_OF(next, session_next_deadline(&runtime->session));
         next = MIN_OF(next, runtime->report_usec);
+        next = MIN_OF(next, runtime->parts.next_usec);
         return runtime->is_stopped ? deadline_queue_next(&runtime->deadlines) : MIN_OF(next, runtime->stop_usec);
 }
 
@@ -416,6 +420,8 @@ void runtime_on_time(Runtime *runtime, Instant now) {
                 on_deadline(runtime, deadline, now);
 
         core_apply(runtime, session_on_time(&runtime->session, now), now);
+        if (runtime->parts.next_usec <= now.usec)
+                core_publish_parts(runtime, now);
         runtime_on_turn_end(runtime, now);
 }
 

@@ -102,7 +102,7 @@ static bool session_set_state(Session *session, SessionEvent event) {
                 to = SESSION_QUIET;
 
         session->state = to;
-        if (to != SESSION_REGISTERING && to != SESSION_REGISTERED)
+        if (!session_speaks(session))
                 session->register_usec = session->heartbeat_usec = USEC_NEVER;
         if (to != from)
                 diag_session_state(session->runtime_id, session->epoch, from, to);
@@ -299,7 +299,7 @@ unsigned session_on_announce(Session *session, const Announce *announce, Instant
         const uint64_t spread_usec = MIN_OF(announce->spread_ms, (uint64_t)INTERVAL_MS_MAX) * USEC_PER_MSEC;
         uint64_t at;
 
-        if (session->state != SESSION_REGISTERING && session->state != SESSION_REGISTERED)
+        if (!session_speaks(session))
                 return SESSION_DO_NOTHING;
 
         ask_interval(session, announce->heartbeat_interval_ms);
@@ -355,7 +355,7 @@ unsigned session_on_change(Session *session, Instant now) {
 }
 
 unsigned session_speak(Session *session, Instant now) {
-        if (session->state != SESSION_REGISTERING && session->state != SESSION_REGISTERED)
+        if (!session_speaks(session))
                 return SESSION_DO_NOTHING;
 
         spoke(session, now);
@@ -364,7 +364,7 @@ unsigned session_speak(Session *session, Instant now) {
 }
 
 bool session_leave(Session *session) {
-        const bool is_known = session->state == SESSION_REGISTERING || session->state == SESSION_REGISTERED;
+        const bool is_known = session_speaks(session);
 
         (void)session_set_state(session, SESSION_EV_LEAVE);
         return is_known;

@@ -107,6 +107,10 @@ static inline bool session_is_up(const Session *session) {
         return session->state == SESSION_REGISTERING || session->state == SESSION_REGISTERED || session->state == SESSION_QUIET;
 }
 
+static inline bool session_speaks(const Session *session) {
+        return session->state == SESSION_REGISTERING || session->state == SESSION_REGISTERED;
+}
+
 const char *session_state_name(SessionState state);
 
 /* For tests that walk the table; SESSION_INVALID: not possible. */
