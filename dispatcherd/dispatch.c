@@ -172,7 +172,7 @@ static void put_relay(Dispatcher *d, Execution *execution, size_t ask, bool is_c
         trigger->dispatch.deadline_ms = MAX_OF(left / USEC_PER_MSEC, UINT64_C(1));
         trigger->dispatch.age_ms = is_check ? (now.usec - execution->sent_usec) / USEC_PER_MSEC + 1 : 0;
         trigger->dispatch.reply_to = ask == 0 ? execution->reply_to : execution->followers[ask - 1];
-        trigger->dispatch.ask = ask;
+        trigger->dispatch.ask = execution->ask_base + ask;
         trigger->dispatch.report_to = slice_of(d->report_subject);
 
         buffer_append_slice(buffer, slice_of(runtime->trigger_subject));
@@ -469,6 +469,10 @@ static bool ask_again(Dispatcher *d, Execution *execution, Instant now) {
 
         if (execution->attempt == 0 || !runtime || runtime->epoch != attempt->epoch || runtime->unreachable)
                 return false;
+        if (runtime_free_slots(runtime) == 0) {
+                fail_overloaded(d, execution, "the runtime that could repeat its answer has no free slot", now);
+                return true;
+        }
 
         execution_attach(d->executions, execution, runtime);
         execution->check_pause_usec = d->options.check_usec;
@@ -669,8 +673,9 @@ static void on_done(Dispatcher *d, Execution *execution, const ExecutionReport *
 
         execution->started = execution->heard = true;
         execution_attempt(execution)->started = true;
-        if (report->ask <= execution->n_followers)
-                execution->answered |= UINT32_C(1) << report->ask;
+        if (report->ask < execution->ask_base || report->ask > execution->ask_base + execution->n_followers)
+                return;
+        execution->answered |= UINT32_C(1) << (report->ask - execution->ask_base);
         if (execution->answered + UINT32_C(1) != UINT32_C(2) << execution->n_followers) {
                 /* Another caller waits for the same execution, and its relay may have been lost: the runtime answers from memory. */
                 put_checks(d, execution, now);

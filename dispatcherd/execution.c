@@ -102,6 +102,10 @@ static void release_memory(ExecutionTable *table, Execution *execution) {
         execution->memory = NULL;
         execution->memory_size = 0;
         arena_clear(&execution->arena);
+        /* A late word about the callers of this life must not be taken for one about those of the next. */
+        execution->ask_base += 1 + (uint32_t)execution->n_followers;
+        if (execution->ask_base + FOLLOWERS_MAX > ASK_MAX)
+                execution->ask_base = 0;
         for (size_t i = 0; i < execution->n_followers; i++)
                 free((char *)execution->followers[i].data);
         execution->n_followers = 0;

@@ -82,6 +82,7 @@ struct Execution {
         Slice followers[FOLLOWERS_MAX]; /* further reply addresses, each owned */
         size_t n_followers;
         uint32_t answered; /* bit 0: reply_to, bit 1 + i: followers[i]; the runtime reported that it answered them */
+        uint32_t ask_base; /* the number of reply_to in relays and reports; goes on counting when the execution is asked for again */
 
         uint64_t received_usec, deadline_usec;
         uint64_t give_up_usec; /* while nobody can take it; USEC_NEVER: waits for a slot until its deadline */

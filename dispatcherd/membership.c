@@ -181,6 +181,22 @@ static void probe(Dispatcher *d, Runtime *runtime, Instant now) {
         put_control(d, runtime, "status", "p", SLICE("{}"));
 }
 
+/* On behalf of a runtime that does not say it itself. */
+static void put_deregistered(Dispatcher *d, Slice runtime_id, uint64_t epoch, DeregisterReason reason, Instant now) {
+        Id event_id = rng_id(&d->rng);
+        Deregistration deregistration = { .metadata = { .source_component = SOURCE },
+                                          .runtime_id = runtime_id,
+                                          .epoch = epoch,
+                                          .reason = reason,
+                                          .seen_by = d->id };
+        Buffer *buffer = outbox_begin(d->outbox);
+
+        subject_build(buffer, d->prefix, SUBJECT_RUNTIME_DEREGISTERED, runtime_id, SLICE_NONE);
+        outbox_body(d->outbox);
+        deregistration_encode(buffer, &deregistration, id_slice(&event_id), now.real_usec);
+        outbox_end(d->outbox);
+}
+
 void membership_remove(Dispatcher *d, Runtime *runtime, DeregisterReason reason, Slice seen_by, bool tell_others, Instant now) {
         Id id = runtime->id;
         uint64_t epoch = runtime->epoch;
@@ -197,20 +213,8 @@ void membership_remove(Dispatcher *d, Runtime *runtime, DeregisterReason reason,
         note_mass_silence(d);
         d->pump_wanted = true;
 
-        if (tell_others) {
-                Id event_id = rng_id(&d->rng);
-                Deregistration deregistration = { .metadata = { .source_component = SOURCE },
-                                                  .runtime_id = id_slice(&id),
-                                                  .epoch = epoch,
-                                                  .reason = reason,
-                                                  .seen_by = d->id };
-                Buffer *buffer = outbox_begin(d->outbox);
-
-                subject_build(buffer, d->prefix, SUBJECT_RUNTIME_DEREGISTERED, id_slice(&id), SLICE_NONE);
-                outbox_body(d->outbox);
-                deregistration_encode(buffer, &deregistration, id_slice(&event_id), now.real_usec);
-                outbox_end(d->outbox);
-        }
+        if (tell_others)
+                put_deregistered(d, id_slice(&id), epoch, reason, now);
 }
 
 void membership_look_at(Dispatcher *d, Runtime *runtime, Instant now) {
@@ -268,6 +272,8 @@ void membership_heard(Dispatcher *d, Runtime *runtime, Instant now) {
         runtime->unreachable = false;
         runtime_set_silent(d->registry, runtime, false);
         note_mass_silence(d);
+        /* While it was silent the next look was for the next probe; from here on it is for the next silence. */
+        deadline_arm(&d->deadlines, &runtime->deadline, now.usec + (uint64_t)(d->options.suspect_after * (double)runtime->interval_usec));
         d->pump_wanted = true;
         if (runtime_set_state(d->registry, runtime, RUNTIME_EV_HEARD))
                 observers_runtime_changed(d, runtime, RUNTIME_CHANGE_UPDATED, "heard again", now);
@@ -284,13 +290,31 @@ void membership_unheard(Dispatcher *d, Runtime *runtime, Instant now) {
         deadline_arm(&d->deadlines, &runtime->deadline, now.usec);
 }
 
+/* Is this the answer of that epoch? A second process under the same id listens on the same subjects. */
+static bool is_answer_of(Dispatcher *d, const Runtime *runtime, Slice body) {
+        static const ScanField fields[] = {
+                { .name = "epoch", .kind = SCAN_U64, .max = EPOCH_MAX },
+                {},
+        };
+        Answer answer = {};
+        WireError error;
+        uint64_t epoch = runtime->epoch; /* one that does not say is taken at its word */
+
+        if (answer_decode(body, &answer, &d->arena, &error) != 0)
+                return false;
+        if (answer.ok && answer.result.size > 0 && scan_object(answer.result, fields, &epoch, &d->arena, &error) != 0)
+                return false;
+        return epoch == runtime->epoch;
+}
+
 void membership_on_probe_answer(Dispatcher *d, Slice runtime_id, const InMessage *message, Instant now) {
         Runtime *runtime = registry_find(d->registry, runtime_id);
 
         if (!runtime)
                 return;
         if (!message->no_responders) {
-                membership_heard(d, runtime, now);
+                if (is_answer_of(d, runtime, message->body))
+                        membership_heard(d, runtime, now);
                 return;
         }
         if (runtime->probe_usec == 0)
@@ -309,6 +333,7 @@ void membership_draining(Dispatcher *d, Runtime *runtime, Instant now) {
                 observers_runtime_changed(d, runtime, RUNTIME_CHANGE_DRAINING, "drain", now);
 }
 
+/* One that nobody has heard for a while is no more alive for an operator's word. */
 static void resume(Dispatcher *d, Runtime *runtime, Instant now) {
         if (!runtime_set_state(d->registry, runtime, RUNTIME_EV_RESUME))
                 return;
@@ -410,13 +435,6 @@ static void answer_taken(Dispatcher *d, const Registration *registration, const 
 
 /* The epoch before this one is over: what it held is lost, and a process that still runs under it is told. */
 static void supersede(Dispatcher *d, Runtime *runtime, Instant now) {
-        Id event_id = rng_id(&d->rng);
-        Deregistration deregistration = { .metadata = { .source_component = SOURCE },
-                                          .runtime_id = id_slice(&runtime->id),
-                                          .epoch = runtime->epoch,
-                                          .reason = DEREGISTER_REPLACED,
-                                          .seen_by = d->id };
-        Buffer *buffer;
         char why[128];
 
         (void)snprintf(why, sizeof(why), "runtime %s started again", runtime->id.text);
@@ -426,11 +444,7 @@ static void supersede(Dispatcher *d, Runtime *runtime, Instant now) {
         runtime->unreachable = true;
         dispatch_runtime_lost(d, runtime, why, now);
 
-        buffer = outbox_begin(d->outbox);
-        subject_build(buffer, d->prefix, SUBJECT_RUNTIME_DEREGISTERED, id_slice(&runtime->id), SLICE_NONE);
-        outbox_body(d->outbox);
-        deregistration_encode(buffer, &deregistration, id_slice(&event_id), now.real_usec);
-        outbox_end(d->outbox);
+        put_deregistered(d, id_slice(&runtime->id), runtime->epoch, DEREGISTER_REPLACED, now);
         registry_restart(d->registry, runtime);
 }
 
@@ -550,6 +564,11 @@ void membership_on_heartbeat(Dispatcher *d, Slice runtime_id, const InMessage *m
         runtime = registry_find(d->registry, runtime_id);
         if (runtime && heartbeat.epoch < runtime->epoch) {
                 d->n.stale_messages++;
+                /* A process that was replaced and missed the word of it would live on for ever. */
+                if (runtime->told_usec == 0 || now.usec - runtime->told_usec >= ASK_PAUSE_USEC) {
+                        runtime->told_usec = now.usec;
+                        put_deregistered(d, runtime_id, heartbeat.epoch, DEREGISTER_REPLACED, now);
+                }
                 return;
         }
         if (!runtime || heartbeat.epoch > runtime->epoch) {

@@ -503,9 +503,12 @@ int registry_admits(const Registry *registry, Slice runtime_id, uint64_t epoch, 
                 *ret_refused = (RegistrationRefused){ .reason = DEREGISTER_REPLACED, .epoch = runtime->epoch };
                 return REGISTRY_E_STALE;
         }
-        /* After a shutdown the same epoch can't come back either, but its process is gone: whatever still arrives is late. */
+        /* How an epoch ended is said to that epoch alone. A lower one is another process, whose clock is behind or which was replaced. */
         if (tombstone && epoch <= tombstone->epoch) {
-                *ret_refused = (RegistrationRefused){ .reason = tombstone->reason, .epoch = tombstone->epoch };
+                *ret_refused = (RegistrationRefused){
+                        .reason = epoch == tombstone->epoch ? tombstone->reason : DEREGISTER_REPLACED,
+                        .epoch = tombstone->epoch,
+                };
                 return REGISTRY_E_STALE;
         }
         return 0;

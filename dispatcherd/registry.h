@@ -116,6 +116,7 @@ struct Runtime {
         uint64_t leaving_usec;   /* it said goodbye: removed then, or when its last reports are in; 0: it did not */
         Deadline deadline;       /* next look at it */
         uint64_t asked_usec;     /* when it was last asked to announce itself */
+        uint64_t told_usec;      /* when a process of a lower epoch was last told that it was replaced */
         uint64_t asked_interval_ms;
 
         /* dispatch's */
