@@ -281,6 +281,14 @@ static void report(Runtime *runtime, const Execution *execution, ExecutionReport
         }
 }
 
+/* The answer that write_result() has just written. */
+static void remember(Runtime *runtime, const Execution *execution, const Ending *ending, Instant now) {
+        memory_put(runtime->memory,
+                &(Remembered){ .exec_id = execution->id, .status = ending->status, .code = ending->code,
+                        .headers = scratch_headers(runtime), .body = scratch_body(runtime) },
+                now.usec);
+}
+
 static void end(Runtime *runtime, Execution *execution, Ending *ending, Instant now) {
         const bool succeeded = ending->status == STATUS_SUCCESS;
         Slice headers, body;
@@ -293,10 +301,7 @@ static void end(Runtime *runtime, Execution *execution, Ending *ending, Instant 
                 for (const Asker *asker = &execution->asker; asker; asker = asker->next)
                         if (asker->reply_to.data)
                                 core_publish_copy(runtime, asker->reply_to, headers, body);
-                memory_put(runtime->memory,
-                        &(Remembered){ .exec_id = execution->id, .status = ending->status, .code = ending->code, .headers = headers,
-                                .body = body },
-                        now.usec);
+                remember(runtime, execution, ending, now);
         }
 
         publish_event(runtime, execution, succeeded ? EXECUTION_EVENT_COMPLETED : EXECUTION_EVENT_FAILED, ending, now);
@@ -336,6 +341,20 @@ void core_withhold(Runtime *runtime, Execution *execution, const char *why) {
         runtime->counters.withheld++;
         diag_execution_withheld(agent_id_slice(execution->agent), id_slice(&execution->id), why);
         let_go(runtime, execution);
+}
+
+/* Remembered all the same: a dispatcher that asks again must not have it run a second time. */
+void core_expire_unsaid(Runtime *runtime, Execution *execution, Instant now) {
+        Ending ending = {
+                .status = STATUS_FAILURE,
+                .code = ERROR_DEADLINE_EXCEEDED,
+                .message = SLICE("the deadline passed while no answer could go out"),
+        };
+
+        write_result(runtime, execution, &ending, now);
+        if (!runtime->scratch.failed)
+                remember(runtime, execution, &ending, now);
+        core_withhold(runtime, execution, "its deadline passed while no answer could go out");
 }
 
 void core_hand_back(Runtime *runtime, Execution *execution, Instant now) {

@@ -49,6 +49,12 @@ typedef struct Behavior {
         bool trusted;
 
         /*
+         * Does each call return within microseconds, whatever the message? Then it need not cost the two wake-ups of a worker: the edge
+         * may run it on the loop thread (runtime.inline). Nothing that is not ours can promise that.
+         */
+        bool quick;
+
+        /*
          * `parameters` is a raw JSON object, or absent. Returns 0, BEHAVIOR_E_REFUSED, -errno.
          */
         int (*init)(Slice agent_id, Slice parameters, void **ret_state, char *ret_why, size_t why_size);

@@ -61,6 +61,7 @@ const Behavior behavior_counter = {
         .type = "counter",
         .help = "output = {\"count\": how many messages it has handled}",
         .trusted = true,
+        .quick = true,
         .init = counter_init,
         .stop = counter_stop,
         .handle = counter_handle,

@@ -97,6 +97,7 @@ const Behavior behavior_delay = {
         .type = "delay",
         .help = "answers after input.ms milliseconds, without holding a thread",
         .trusted = true,
+        .quick = true,
         .init = delay_init,
         .stop = delay_stop,
         .handle = delay_handle,

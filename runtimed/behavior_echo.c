@@ -31,6 +31,7 @@ const Behavior behavior_echo = {
         .type = "echo",
         .help = "output = input",
         .trusted = true,
+        .quick = true,
         .init = echo_init,
         .stop = echo_stop,
         .handle = echo_handle,

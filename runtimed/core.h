@@ -135,6 +135,7 @@ void core_note_started(Runtime *runtime, Execution *execution, uint64_t started_
 bool core_must_hold(const Runtime *runtime, const Execution *execution); /* may no answer go out now? */
 void core_finish(Runtime *runtime, Execution *execution, Instant now);   /* with what its behaviour replied */
 void core_fail(Runtime *runtime, Execution *execution, ErrorCode code, const char *why, Instant now);
+void core_expire_unsaid(Runtime *runtime, Execution *execution, Instant now); /* withheld: the deadline passed, nothing could be said */
 void core_withhold(Runtime *runtime, Execution *execution, const char *why);
 void core_hand_back(Runtime *runtime, Execution *execution, Instant now);
 void core_drop(Runtime *runtime, Execution *execution); /* never taken after all: no word to anybody */

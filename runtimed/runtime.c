@@ -172,10 +172,12 @@ void core_set_draining(Runtime *runtime, bool is_draining, Instant now) {
 }
 
 /* Everything that dispatchers asked for under the old epoch: they have answered it or placed it again. */
-static void supersede(Runtime *runtime) {
+static void supersede(Runtime *runtime, Instant now) {
         Execution *execution, *next;
         size_t n = 0;
 
+        /* What was answered under the old epoch is said before dispatchers hear of the new one, or they would place it again. */
+        flush_reports(runtime, now);
         for (execution = runtime->executions.first; execution; execution = next) {
                 next = execution->next;
                 if (!execution_is_relayed(execution))
@@ -191,7 +193,7 @@ static void supersede(Runtime *runtime) {
 
 void core_apply(Runtime *runtime, unsigned todo, Instant now) {
         if (todo & SESSION_DO_SUPERSEDE) {
-                supersede(runtime);
+                supersede(runtime, now);
                 runtime->counters.epochs++;
         }
         if (runtime->reporters.epoch != runtime->session.epoch) {

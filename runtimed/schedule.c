@@ -250,7 +250,7 @@ static void wake(Runtime *runtime, Execution *execution, Instant now) {
 void core_on_execution_time(Runtime *runtime, Execution *execution, Instant now) {
         if (execution->expires_usec <= now.usec) {
                 if (core_must_hold(runtime, execution))
-                        core_withhold(runtime, execution, "its deadline passed while no answer could go out");
+                        core_expire_unsaid(runtime, execution, now);
                 else
                         core_fail(runtime, execution, ERROR_DEADLINE_EXCEEDED, NULL, now);
                 return;

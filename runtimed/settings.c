@@ -20,6 +20,8 @@ static const ConfigKey keys[] = {
                 "Directory of agent definitions (*.json), read at the start and on reload; empty: none"),
         KEY("runtime", "workers", CONFIG_U64, workers, "0", "Threads that run behaviours; 0: one per processor",
                 .max = POOL_WORKERS_MAX),
+        KEY("runtime", "inline", CONFIG_BOOL, run_inline, "yes",
+                "Run behaviours that are known to return at once on the loop's own thread: a wake-up less each way"),
         KEY("runtime", "max_in_flight", CONFIG_U64, max_in_flight, "1024",
                 "Executions held at a time, waiting ones included; more are refused with OVERLOADED", .min = 1, .max = CAPACITY_MAX),
         KEY("runtime", "max_in_flight_bytes", CONFIG_U64, max_in_flight_bytes, "268435456",

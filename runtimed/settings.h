@@ -21,7 +21,7 @@ typedef struct RuntimeSettings {
         uint64_t memory_executions, memory_bytes;
         uint64_t max_message_bytes, max_result_bytes;
         unsigned events;
-        bool allow_forbidden;
+        bool allow_forbidden, run_inline;
 } RuntimeSettings;
 
 extern const ConfigTable runtime_config;
