@@ -641,7 +641,7 @@ void dispatch_trigger(Dispatcher *d, Slice workflow_id, Slice agent_id, const In
 
 /* The server says that nobody listens to the runtime's subject. */
 void dispatch_relay_answer(Dispatcher *d, Slice token, bool was_check, const InMessage *message, Instant now) {
-        const char *dot = memchr(token.data, '.', token.size);
+        const char *dot = token.size > 0 ? memchr(token.data, '.', token.size) : NULL;
         uint64_t attempt = 0;
         Execution *execution;
         Runtime *runtime;

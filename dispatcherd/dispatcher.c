@@ -42,13 +42,14 @@ void dispatcher_observe_from(Dispatcher *d, Instant now) {
                 runtime->probe_usec = runtime->failed_usec = 0; /* its answer may have been lost with the rest */
 }
 
+/* Messages that waited while we were away come before the overdue deadlines: a stall is one, not one for each of them. */
 static void notice_stall(Dispatcher *d, Instant now) {
-        uint64_t wanted = dispatcher_next_deadline(d);
+        uint64_t wanted = dispatcher_next_deadline(d), expected = MAX_OF(wanted, d->observing_usec);
 
-        if (wanted == USEC_NEVER || now.usec < wanted || now.usec - wanted < STALL_USEC || now.usec == d->observing_usec)
+        if (wanted == USEC_NEVER || now.usec < expected || now.usec - expected < STALL_USEC)
                 return;
         d->n.stalls++;
-        diag_stalled(now.usec - wanted);
+        diag_stalled(now.usec - expected);
         dispatcher_observe_from(d, now);
 }
 
