@@ -159,13 +159,13 @@ class Load:
     def answered_twice(self):
         return [record for record in self.records.values() if record.n_answers > 1]
 
-    def answered_twice_without_need(self):
+    def answered_twice_without_need(self, killed_at, report_delay=0.02):
         """
-        Whose second answer is not the one of another attempt. (A runtime that dies between its answer and its report leaves the
-        dispatcher no choice but to place the execution again, where the retry policy allows it.)
+        Those that were not about to be reported when their runtime died. (A runtime that dies between its answer and its report leaves
+        the dispatcher no choice but to place the execution again, or to answer RUNTIME_LOST.)
         """
         return [(record.exec_id, record.attempt, record.again) for record in self.answered_twice()
-                if record.attempt in [attempt for attempt, _, _ in record.again]]
+                if record.answered_at < killed_at - report_delay]
 
     def failed(self):
         return [record for record in self.records.values() if record.status != "SUCCESS"]
