@@ -61,15 +61,19 @@ static void put_result(Dispatcher *d, Slice reply_to, const Result *result, Slic
 }
 
 /* A trigger that never became an execution: what is known of it is its subject and where the answer goes. */
-static void refuse_message(
-        Dispatcher *d, Slice workflow_id, Slice agent_id, Slice reply_to, ErrorCode code, const char *text, Instant now) {
+static void refuse_message(Dispatcher *d, Slice workflow_id, Slice agent_id, const Trigger *sender, Slice reply_to, ErrorCode code,
+        const char *text, Instant now) {
         Id id = rng_id(&d->rng);
+        Slice exec_id = sender->agent_exec_id.size > 0 ? sender->agent_exec_id : id_slice(&id);
+        Slice correlation_id = sender->metadata.correlation_id;
         Result result = {
-                .metadata = { .result_id = id_slice(&id), .correlation_id = id_slice(&id), .source_component = SOURCE },
+                .metadata = { .result_id = id_slice(&id),
+                              .correlation_id = correlation_id.size > 0 ? correlation_id : exec_id,
+                              .source_component = SOURCE },
                 .workflow_id = workflow_id,
-                .workflow_exec_id = id_slice(&id),
+                .workflow_exec_id = exec_id,
                 .agent_id = agent_id,
-                .agent_exec_id = id_slice(&id),
+                .agent_exec_id = exec_id,
                 .status = STATUS_FAILURE,
                 .error = { .code = code, .message = slice_of(text) },
         };
@@ -454,7 +458,7 @@ static void repeat(Dispatcher *d, Execution *execution, Slice reply_to, Instant 
                 return;
 
         if (execution_follow(execution, reply_to) < 0) {
-                refuse_message(d, id_slice(&execution->workflow_id), id_slice(&execution->agent_id), reply_to,
+                refuse_message(d, id_slice(&execution->workflow_id), id_slice(&execution->agent_id), &execution->trigger, reply_to,
                         ERROR_LIMIT_EXCEEDED, "too many callers wait for that agent.exec_id", now);
                 return;
         }
@@ -580,6 +584,18 @@ static ErrorCode arrival_decode(Dispatcher *d, Arrival *arrival, WireError *erro
         return check_trigger(d, arrival->workflow_id, arrival->agent_id, &arrival->trigger, error);
 }
 
+/* It could not be taken: still, whoever sent it is told, where it wanted to be told if that can be made out. */
+static void refuse_unread(Dispatcher *d, Arrival *arrival, ErrorCode code, const char *text, Instant now) {
+        Slice reply_to = arrival->message->reply;
+        Trigger sender = {};
+
+        if (arrival->message->body.size <= d->options.max_message_bytes)
+                trigger_decode_sender(arrival->message->body, &sender, &arrival->arena);
+        if (sender.reply_to_subject.size > 0 && subject_may_receive_result(d->prefix, sender.reply_to_subject))
+                reply_to = sender.reply_to_subject;
+        refuse_message(d, arrival->workflow_id, arrival->agent_id, &sender, reply_to, code, text, now);
+}
+
 /* Moves what was decoded into the execution. */
 static void take_arrival(Dispatcher *d, Arrival *arrival, Execution *execution, Slice reply_to, Instant now) {
         uint64_t ms = arrival->trigger.deadline_ms > 0 ? arrival->trigger.deadline_ms : d->options.default_deadline_ms;
@@ -610,7 +626,7 @@ void dispatch_trigger(Dispatcher *d, Slice workflow_id, Slice agent_id, const In
         if (code != ERROR_NONE) {
                 d->n.invalid++;
                 diag_message_invalid(message->subject, error.text, now.usec);
-                refuse_message(d, workflow_id, agent_id, message->reply, code, error.text, now);
+                refuse_unread(d, &arrival, code, error.text, now);
                 arrival_done(&arrival);
                 return;
         }
@@ -621,7 +637,7 @@ void dispatch_trigger(Dispatcher *d, Slice workflow_id, Slice agent_id, const In
         if (execution && execution->phase != PHASE_ENDED) {
                 repeat(d, execution, reply_to, now);
         } else if (execution && !(id_equal(&execution->agent_id, agent_id) && id_equal(&execution->workflow_id, workflow_id))) {
-                refuse_message(d, workflow_id, agent_id, reply_to, ERROR_INVALID_MESSAGE,
+                refuse_message(d, workflow_id, agent_id, &arrival.trigger, reply_to, ERROR_INVALID_MESSAGE,
                         "agent.exec_id was used for another agent or workflow", now);
         } else if (execution) {
                 d->n.duplicates++;
@@ -629,7 +645,7 @@ void dispatch_trigger(Dispatcher *d, Slice workflow_id, Slice agent_id, const In
                 take_arrival(d, &arrival, execution, reply_to, now);
                 admit(d, execution, /* was_known= */ true, now);
         } else if (execution_add(d->executions, id_slice(&id), &execution) < 0) {
-                refuse_message(d, workflow_id, agent_id, reply_to, ERROR_INTERNAL, "the dispatcher is out of memory", now);
+                refuse_message(d, workflow_id, agent_id, &arrival.trigger, reply_to, ERROR_INTERNAL, "the dispatcher is out of memory", now);
         } else {
                 take_arrival(d, &arrival, execution, reply_to, now);
                 admit(d, execution, /* was_known= */ false, now);

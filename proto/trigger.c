@@ -113,6 +113,34 @@ int trigger_decode(Slice body, Trigger *ret, Arena *arena, WireError *ret_error)
         return 0;
 }
 
+void trigger_decode_sender(Slice body, Trigger *ret, Arena *arena) {
+        static const ScanField reply_fields[] = {
+                { .name = "reply_to_subject", .kind = SCAN_SUBJECT, .offset = AT(reply_to_subject), .max = SUBJECT_MAX },
+                { 0 },
+        };
+        static const ScanField exec_fields[] = {
+                { .name = "exec_id", .kind = SCAN_ID, .offset = AT(agent_exec_id) },
+                { 0 },
+        };
+        static const ScanField correlation_fields[] = {
+                { .name = "correlation_id", .kind = SCAN_TEXT, .offset = AT(metadata.correlation_id), .max = TEXT_MAX },
+                { 0 },
+        };
+        /* Each on its own: what is wrong with one does not take the others along. */
+        static const ScanField tables[][2] = {
+                { { .name = "payload", .kind = SCAN_OBJECT, .fields = reply_fields } },
+                { { .name = "agent", .kind = SCAN_OBJECT, .fields = exec_fields } },
+                { { .name = "metadata", .kind = SCAN_OBJECT, .fields = correlation_fields } },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(tables); i++) {
+                Trigger found = *ret;
+
+                if (scan_object(body, tables[i], &found, arena, NULL) == 0)
+                        *ret = found;
+        }
+}
+
 static void emit_metadata(Buffer *buffer, const Metadata *metadata, uint64_t real_usec) {
         emit_object(buffer, "metadata");
         emit_string(buffer, "type", "TriggerAgent");

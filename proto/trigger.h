@@ -45,5 +45,11 @@ typedef struct Trigger {
  */
 int trigger_decode(Slice body, Trigger *ret, Arena *arena, WireError *ret_error);
 
+/*
+ * For one that trigger_decode() refused: whom to tell, as far as that can be made out. Fills in reply_to_subject, agent_exec_id and
+ * metadata.correlation_id where they are valid, and leaves the rest as it is.
+ */
+void trigger_decode_sender(Slice body, Trigger *ret, Arena *arena);
+
 /* Writes the relayed form: every section, `task` and `payload` as they came. All slices but optional ones must be there. */
 void trigger_encode_relay(Buffer *buffer, const Trigger *trigger, uint64_t real_usec);
