@@ -18,7 +18,7 @@ static void write_body(Sim *sim, Buffer *body, const AskOptions *options, uint32
         buffer_printf(body, "{\"metadata\":{\"type\":\"TriggerAgent\",\"source_component\":\"sim\"},\"agent\":{");
         if (options->name_exec)
                 buffer_printf(body, "\"exec_id\":\"e%u\"", exec);
-        buffer_printf(body, "},\"payload\":{\"priority\":%u", (unsigned)rng_below(&sim->rng_load, 101));
+        buffer_printf(body, "},\"payload\":{\"priority\":%u", (unsigned)rng_below(&sim->rng_load, 101) + (options->invalid ? 200 : 0));
         if (options->deadline_ms > 0)
                 buffer_printf(body, ",\"deadline_ms\":%" PRIu64, options->deadline_ms);
         if (options->retry != RETRY_NONE_GIVEN)
@@ -35,7 +35,7 @@ static void write_body(Sim *sim, Buffer *body, const AskOptions *options, uint32
 
 uint32_t load_trigger(Sim *sim, Node *caller, const AskOptions *options) {
         _cleanup_(buffer_done) Buffer body = {};
-        const bool by_payload = options->wants_reply && rng_chance(&sim->rng_load, 300);
+        const bool by_payload = options->wants_reply && !options->invalid && rng_chance(&sim->rng_load, 300);
         char subject[96], reply[96] = "";
         uint32_t exec, ask = oracle_ask(sim, caller, options, &exec);
 
@@ -65,6 +65,7 @@ static AskOptions draw_ask(Sim *sim) {
                 .name_exec = rng_chance(rng, 850),
                 .wants_reply = rng_chance(rng, 970),
                 .labelled = rng_chance(rng, 60),
+                .invalid = rng_chance(rng, 15),
                 .again_exec = INDEX_NONE,
         };
 

@@ -108,6 +108,7 @@ static void arm_timer(Sim *sim, Node *node) {
 
 static void node_leave(Sim *sim, Node *node) {
         sim_trace(sim, node, "has nothing left to do and exits");
+        oracle_on_leave(sim, node);
         node_kill(sim, node, 0, /* lose_sent= */ false);
         if (node->restart_wanted)
                 sim_after(sim, rng_between(&sim->rng_faults, 50, 3000) * USEC_PER_MSEC, oracle_on_restart, node, 0);
@@ -119,6 +120,8 @@ void node_settle(Sim *sim, Node *node) {
 
         if (node->state == NODE_DOWN)
                 return;
+        if (node->kind == NODE_RUNTIME)
+                workers_take(sim, node);
         for (size_t i = 0; i < outbox_size(&node->outbox); i++) {
                 const OutMessage message = outbox_get(&node->outbox, i);
 

@@ -129,7 +129,8 @@ void node_receive(Sim *sim, Node *node, Item item);
 /* After anything was done to its core from outside: publishes, checks, sets the timer. */
 void node_settle(Sim *sim, Node *node);
 
-/* Runtime nodes: hands the core's runs to idle workers; takes the process's runs back from its workers. */
+/* Runtime nodes: takes the core's runs, and runs at once what runs inline; hands the others to idle workers; takes all back from a dead process's workers. */
+void workers_take(Sim *sim, Node *node);
 void workers_feed(Sim *sim, Node *node);
 void workers_abandon(Sim *sim, Node *node, Instant now);
 

@@ -338,6 +338,9 @@ void oracle_on_publish(Sim *sim, Node *node, Message *message) {
         case MEANING_RESULT:
                 triggers_on_result(oracle, node, message);
                 break;
+        case MEANING_REPORT:
+                triggers_on_report_published(oracle, node, message);
+                break;
         case MEANING_PROBE:
                 if (node->kind == NODE_DISPATCHER)
                         liveness_on_probe(oracle, node, message);
@@ -396,7 +399,9 @@ void oracle_before_delivery(Sim *sim, Node *node, const Message *message) {
                 if (message->meaning.kind == MEANING_RESULT)
                         triggers_on_answer(oracle, node, message);
                 else if (message->subject.size > 5 && memcmp(message->subject.data + message->subject.size - 5, ".verb", 5) == 0)
-                        sim_count(sim, COUNT_VERB);
+                        sim_count(sim, COUNT_VERB), oracle->n_verbs_answered++;
+        } else if (message->meaning.kind == MEANING_RELAY) {
+                triggers_on_relay_delivered(oracle, node, message);
         }
 }
 

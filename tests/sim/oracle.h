@@ -37,6 +37,7 @@ typedef struct AskOptions {
         unsigned retry;       /* RetryPolicy; NONE_GIVEN: the default holds */
         uint64_t deadline_ms; /* 0: not given */
         bool name_exec, wants_reply, labelled;
+        bool invalid;         /* the body is JSON, but no TriggerAgent */
         uint32_t again_exec;  /* ask for this execution again; INDEX_NONE: a new one */
 } AskOptions;
 
@@ -48,6 +49,9 @@ uint32_t oracle_some_exec(Sim *sim, AskOptions *ret_options);
 
 /* the end */
 
+void oracle_on_leave(Sim *sim, Node *node); /* a process that was told to stop ends by itself */
+
 void oracle_check_quiet(Sim *sim);             /* nothing is left over, everybody knows everybody */
 void oracle_check_answered(Sim *sim);          /* every trigger that had to be answered was */
-void oracle_check_fresh(Sim *sim, uint32_t first_ask); /* the last round of triggers succeeded */
+void oracle_check_fresh(Sim *sim, uint32_t first_ask); /* the last round of triggers and the last verb succeeded */
+void oracle_forget_verbs(Sim *sim);            /* the next one is the one that counts */

@@ -12,6 +12,51 @@
 #include "runtimed/runtime.h"
 #include "tests/sim/record.h"
 
+/* Promise 10: what was not given to any runtime is answered before a dispatcher leaves. */
+static void check_dispatcher_left(Sim *sim, const Node *dispatcher) {
+        const Oracle *oracle = sim->oracle;
+
+        for (size_t i = 0; i < oracle->n_asks; i++) {
+                const Ask *ask = &oracle->asks[i];
+                const Exec *exec = oracle->execs[ask->exec];
+                bool was_placed = false;
+
+                if (ask->dispatcher != dispatcher->index || ask->incarnation != dispatcher->incarnation || !ask->wants_reply)
+                        continue;
+                for (size_t r = 0; r < exec->n_relays; r++)
+                        was_placed |= exec->relays[r].dispatcher == dispatcher->index &&
+                                      exec->relays[r].dispatcher_incarnation == dispatcher->incarnation;
+                if (!was_placed && ask->dispatcher_usec == 0 && node_is_undisturbed_since(dispatcher, ask->reached_usec))
+                        sim_break(sim, "P10", "%s left without having placed or answered trigger %zu (%s)", dispatcher->name, i, exec->id.text);
+        }
+}
+
+/* Promise 10: what a runtime took is answered, handed back or refused before it leaves. */
+static void check_runtime_left(Sim *sim, const Node *runtime) {
+        const Oracle *oracle = sim->oracle;
+
+        for (size_t e = 0; e < oracle->n_execs; e++) {
+                const Exec *exec = oracle->execs[e];
+
+                for (size_t r = 0; r < exec->n_relays; r++) {
+                        const Relay *relay = &exec->relays[r];
+
+                        if (relay->runtime == runtime->index && relay->runtime_incarnation == runtime->incarnation && relay->delivered &&
+                            !relay->settled && exec->options.wants_reply && relay->epoch > runtime->runtime.dead_epoch &&
+                            node_is_undisturbed_since(runtime, relay->usec))
+                                sim_break(sim, "P10", "%s left without a word about %s attempt %" PRIu64, runtime->name, exec->id.text,
+                                          relay->attempt);
+                }
+        }
+}
+
+void oracle_on_leave(Sim *sim, Node *node) {
+        if (node->kind == NODE_DISPATCHER)
+                check_dispatcher_left(sim, node);
+        else if (node->kind == NODE_RUNTIME && !runtime_was_replaced(node->runtime.core))
+                check_runtime_left(sim, node);
+}
+
 static void check_known(Sim *sim, const Node *dispatcher, const Node *runtime) {
         uint64_t epoch = 0;
         const char *state = dispatcher_runtime_state(dispatcher->dispatcher.core, runtime->runtime.id, &epoch);
@@ -70,7 +115,7 @@ void oracle_check_answered(Sim *sim) {
 
                 if (!ask->wants_reply || ask->n_received > 0)
                         continue;
-                sim_count(sim, COUNT_EXCUSED);
+                sim_count(sim, dispatcher ? COUNT_EXCUSED : COUNT_NEVER_ARRIVED);
                 sim_trace(sim, dispatcher, "trigger %zu was not answered: %s", i,
                           !dispatcher ? "it never arrived" : ask->n_lost > 0 ? "its answer was lost" : "its dispatcher was disturbed");
                 /* It never reached anybody; or who got it went down, or was cut off, before it could answer; or its answer was lost. */
@@ -82,8 +127,15 @@ void oracle_check_answered(Sim *sim) {
         }
 }
 
+void oracle_forget_verbs(Sim *sim) {
+        sim->oracle->n_verbs_answered = 0;
+}
+
 void oracle_check_fresh(Sim *sim, uint32_t first_ask) {
         const Oracle *oracle = sim->oracle;
+
+        if (oracle->n_verbs_answered == 0)
+                sim_break(sim, "fresh", "after all faults, a verb was not answered");
 
         for (size_t i = first_ask; i < oracle->n_asks; i++) {
                 const Ask *ask = &oracle->asks[i];

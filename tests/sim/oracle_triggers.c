@@ -65,6 +65,7 @@ void triggers_on_reach(Oracle *oracle, Node *dispatcher, const Message *message)
         ask->dispatcher = dispatcher->index;
         ask->incarnation = dispatcher->incarnation;
         ask->reached_usec = sim->now;
+        ask->reached_local = node_instant(sim, dispatcher).usec;
         if (ask->wants_reply)
                 sim_after(sim, ask->deadline_ms * USEC_PER_MSEC + PROMPT_USEC, on_deadline, dispatcher, message->meaning.ask);
 }
@@ -120,11 +121,13 @@ static void check_retry(Oracle *oracle, const Node *dispatcher, Exec *exec, cons
 
 /* What has passed its deadline is over for the dispatcher, though where nobody wants an answer nothing is seen of it. */
 static void close_expired(Oracle *oracle, const Node *dispatcher, uint32_t runtime) {
+        const uint64_t now = node_instant(oracle->sim, dispatcher).usec;
+
         for (size_t a = 0; a < oracle->n_asks; a++) {
                 const Ask *ask = &oracle->asks[a];
                 Exec *exec = oracle->execs[ask->exec];
 
-                if (ask->dispatcher != dispatcher->index || oracle->sim->now < ask->reached_usec + ask->deadline_ms * USEC_PER_MSEC)
+                if (ask->dispatcher != dispatcher->index || now < ask->reached_local + ask->deadline_ms * USEC_PER_MSEC)
                         continue;
                 for (size_t i = 0; i < exec->n_relays; i++)
                         if (exec->relays[i].dispatcher == dispatcher->index && exec->relays[i].runtime == runtime)
@@ -286,6 +289,30 @@ void triggers_on_report(Oracle *oracle, Node *dispatcher, const Message *message
         walk_report(oracle, dispatcher, message, on_word);
 }
 
+/* What a runtime has said that it is done with. The dispatcher is not looked at: any that gave it this attempt is told. */
+static void on_said(Oracle *oracle, Node *runtime, const ExecutionReport *report) {
+        Exec *exec = record_find(oracle, report->exec_id);
+
+        if (report->state != EXECUTION_REFUSED && report->state != EXECUTION_DONE)
+                return;
+        for (size_t i = 0; exec && i < exec->n_relays; i++)
+                if (exec->relays[i].runtime == runtime->index && exec->relays[i].attempt == report->attempt)
+                        exec->relays[i].settled = true;
+}
+
+void triggers_on_report_published(Oracle *oracle, const Node *runtime, const Message *message) {
+        walk_report(oracle, oracle->sim->nodes[runtime->index], message, on_said);
+}
+
+void triggers_on_relay_delivered(Oracle *oracle, const Node *runtime, const Message *message) {
+        Exec *exec = message->meaning.exec == INDEX_NONE ? NULL : oracle->execs[message->meaning.exec];
+        Relay *relay = !exec || message->from == INDEX_NONE ? NULL
+                : record_relay(exec, oracle->sim->nodes[message->from], message->meaning.attempt);
+
+        if (relay && relay->runtime == runtime->index && relay->runtime_incarnation == runtime->incarnation)
+                relay->delivered = true;
+}
+
 static void on_lost_word(Oracle *oracle, Node *dispatcher, const ExecutionReport *report) {
         Exec *exec = record_find(oracle, report->exec_id);
 
@@ -385,6 +412,9 @@ void triggers_on_result(Oracle *oracle, Node *from, const Message *message) {
                                 record_close(oracle, &exec->relays[i]);
                 return;
         }
+        for (size_t i = 0; i < exec->n_relays; i++)
+                if (exec->relays[i].runtime == from->index)
+                        exec->relays[i].settled = true;
         if (ask->runtime_usec == 0)
                 ask->runtime_usec = oracle->sim->now;
         else

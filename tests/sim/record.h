@@ -31,6 +31,8 @@ typedef struct Relay {
         uint64_t epoch, attempt, usec;
         Word word;
         bool holds_slot; /* counts in View.outstanding */
+        bool delivered;  /* to the runtime */
+        bool settled;    /* the runtime has published its result, or its refusal */
 } Relay;
 
 /* A dispatcher process that was asked for the execution; a life ends with an answer, and asking again begins a new one. */
@@ -69,7 +71,7 @@ typedef struct Ask {
         uint64_t asked_usec, deadline_ms;
 
         uint32_t dispatcher, incarnation; /* that it reached first; INDEX_NONE */
-        uint64_t reached_usec;
+        uint64_t reached_usec, reached_local; /* true time, and by the dispatcher's clock */
         bool answered_by_dispatcher; /* published in time */
         uint64_t dispatcher_usec, runtime_usec; /* first answers published */
         uint32_t n_published, n_lost, n_received;
@@ -103,6 +105,7 @@ struct Oracle {
         uint32_t pending_ask; /* about to be published */
         View views[DISPATCHERS_MAX][NODES_MAX];
         uint64_t n_published;
+        uint64_t n_verbs_answered;
 };
 
 /* How late a process may be with what it should do at once: loop turns and timers. */
@@ -133,6 +136,8 @@ void triggers_on_reach(Oracle *oracle, Node *dispatcher, const Message *message)
 void triggers_on_relay(Oracle *oracle, Node *dispatcher, const Message *message);
 void triggers_on_unheard(Oracle *oracle, Node *dispatcher, const Message *cause);
 void triggers_on_report(Oracle *oracle, Node *dispatcher, const Message *message);
+void triggers_on_report_published(Oracle *oracle, const Node *runtime, const Message *message);
+void triggers_on_relay_delivered(Oracle *oracle, const Node *runtime, const Message *message);
 void triggers_on_report_lost(Oracle *oracle, const Message *message);
 void triggers_on_result(Oracle *oracle, Node *from, const Message *message);
 void triggers_on_answer(Oracle *oracle, Node *caller, const Message *message);

@@ -74,6 +74,7 @@ static void draw_limits(Scenario *s, Rng *rng) {
         s->delay_usec = rng_chance(rng, 200) ? rng_between(rng, 500, 20000) : rng_between(rng, 50, 500);
         s->jetstream = rng_chance(rng, 300);
         s->work_usec_max = rng_chance(rng, 200) ? rng_between(rng, 20, 200) * 1000 : rng_between(rng, 1, 3000);
+        s->run_inline = rng_chance(rng, 500);
         s->work_long_per_mille = rng_chance(rng, 100) ? 20 : 0;
 }
 

@@ -54,6 +54,7 @@ typedef struct Scenario {
         unsigned events;
         uint64_t work_usec_max; /* how long a behaviour holds its worker, at most */
         unsigned work_long_per_mille;
+        bool run_inline;        /* quick behaviours run on the loop's thread, as the edge does by default */
 
         /* dispatchers */
         uint64_t queue_limit, queue_bytes_limit, max_message_bytes, max_attempts;

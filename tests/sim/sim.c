@@ -153,12 +153,13 @@ static void run_phases(Sim *sim) {
         if (sim->broken)
                 return;
         oracle_check_quiet(sim);
+        oracle_forget_verbs(sim);
+        load_verb(sim, "list_runtimes", NULL);
         first_fresh = ask_fresh(sim);
         run_until(sim, sim->now + FRESH_USEC);
         if (sim->broken)
                 return;
-        if (first_fresh != INDEX_NONE)
-                oracle_check_fresh(sim, first_fresh);
+        oracle_check_fresh(sim, first_fresh);
         oracle_check_answered(sim);
 }
 

@@ -61,7 +61,8 @@
         X(FROM_MEMORY, "repeats answered from memory")               \
         X(ASKED_AGAIN, "executions asked for again")                 \
         X(TWO_ANSWERS, "triggers answered more than once")           \
-        X(EXCUSED, "unanswered triggers excused by a lost message")  \
+        X(EXCUSED, "unanswered triggers whose answer was lost, or whose dispatcher was") \
+        X(NEVER_ARRIVED, "unanswered triggers that reached no dispatcher") \
         X(VERB, "verbs answered")                                    \
         X(JETSTREAM, "JetStream calls answered")
 

@@ -52,16 +52,23 @@ static uint64_t step_argument(const Node *node, unsigned index) {
         return (uint64_t)node->incarnation * WORKERS_MAX + index;
 }
 
+/* Calls the behaviour; the outcome is the caller's. */
+static Outcome *step(Sim *sim, Node *node, Run *run) {
+        const Mail *mail = run->mail;
+        Outcome *outcome = run_step(run, node_instant(sim, node).usec);
+
+        if (outcome->skipped)
+                return outcome;
+        oracle_on_work(sim, node, mail);
+        if (mail->reply.verdict == BEHAVIOR_DEFER)
+                sim_count(sim, COUNT_DEFERRED);
+        return outcome;
+}
+
 static void begin_step(Sim *sim, Node *node, unsigned index) {
         Worker *worker = &node->runtime.workers[index];
-        const Mail *mail = worker->run->mail;
 
-        worker->outcome = run_step(worker->run, node_instant(sim, node).usec);
-        if (!worker->outcome->skipped) {
-                oracle_on_work(sim, node, mail);
-                if (mail->reply.verdict == BEHAVIOR_DEFER)
-                        sim_count(sim, COUNT_DEFERRED);
-        }
+        worker->outcome = step(sim, node, worker->run);
         sim_after(sim, draw_work(sim), on_step_done, node, step_argument(node, index));
 }
 
@@ -95,12 +102,38 @@ static void on_step_done(Sim *sim, Event *event) {
         node_settle(sim, node);
 }
 
+/* On the loop's thread: no time passes, and the turn ends after it. */
+static void run_here(Sim *sim, Node *node, Run *run) {
+        bool ended;
+
+        do {
+                Outcome *outcome = step(sim, node, run);
+
+                ended = outcome->run_ended;
+                runtime_on_outcome(node->runtime.core, outcome, node_instant(sim, node));
+        } while (!ended);
+}
+
+void workers_take(Sim *sim, Node *node) {
+        bool any_here = false;
+        Run *run;
+
+        while ((run = runtime_take_run(node->runtime.core))) {
+                if (!sim->scenario.run_inline || !run->behavior->quick) {
+                        push_waiting(node, run);
+                        continue;
+                }
+                run_here(sim, node, run);
+                any_here = true;
+        }
+        if (any_here)
+                node->class->on_turn_end(sim, node, node_instant(sim, node));
+}
+
 void workers_feed(Sim *sim, Node *node) {
         unsigned n_workers = sim->scenario.runtimes[node->runtime.spec].n_workers;
         Run *run;
 
-        while ((run = runtime_take_run(node->runtime.core)))
-                push_waiting(node, run);
         for (unsigned i = 0; i < n_workers; i++) {
                 if (node->runtime.workers[i].run)
                         continue;
