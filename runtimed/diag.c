@@ -9,6 +9,7 @@
 #include "runtimed/diag.h"
 
 /* What an operator acts on: each has a paragraph in systemd/compozy.catalog. */
+#define MSG_RUNTIME_STARTING         "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d700"
 #define MSG_RUNTIME_READY            "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d701"
 #define MSG_RUNTIME_STOPPING         "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d702"
 #define MSG_RUNTIME_STOPPED          "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d703"
@@ -26,9 +27,22 @@
 
 #define BURST 5 /* lines of one kind in 10 s that a peer can cause */
 
-static bool may_pass(LogLimit *limit, uint64_t now, uint32_t *ret_left_out) {
-        *ret_left_out = 0;
-        return log_level() >= LOG_DEBUG || log_limit_pass(limit, BURST, now, ret_left_out);
+/* A line that a peer can cause: LEFT_OUT is there when lines like it were not written. */
+#define LIMITED_LINE(limit, now, level, message_id, fields, ...)                                                    \
+        do {                                                                                                         \
+                uint32_t left_out_ = 0;                                                                              \
+                                                                                                                     \
+                if (log_level() < LOG_DEBUG && !log_limit_pass((limit), BURST, (now), &left_out_))                   \
+                        break;                                                                                       \
+                if (left_out_ > 0)                                                                                   \
+                        log_line(LOG_WARNING, message_id, FIELDS(F_U64("LEFT_OUT", left_out_)),                      \
+                                "Lines like the next were left out %u times", left_out_);                            \
+                log_line(level, message_id, fields, __VA_ARGS__);                                                    \
+        } while (0)
+
+void diag_starting(const char *runtime_id, const char *url, const char *http_address) {
+        log_line(LOG_NOTICE, MSG_RUNTIME_STARTING, FIELDS(F_STR("RUNTIME_ID", runtime_id), F_STR("HTTP", http_address)),
+                "Runtime %s was started (NATS at %s, http %s)", runtime_id, url, http_address);
 }
 
 void diag_ready(const char *runtime_id, uint64_t epoch, size_t n_agents, bool is_registered, const char *http_address) {
@@ -78,8 +92,8 @@ void diag_session_declared_dead(Slice runtime_id, uint64_t old_epoch, uint64_t e
 void diag_session_replaced(Slice runtime_id, uint64_t epoch, uint64_t other_epoch) {
         log_line(LOG_ERR, MSG_RUNTIME_REPLACED,
                 FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch), F_U64("OTHER_EPOCH", other_epoch)),
-                "Runtime %.*s was replaced: another process runs under this id with epoch %llu, ours was %llu; leaving",
-                SLICE_ARG(runtime_id), (unsigned long long)other_epoch, (unsigned long long)epoch);
+                "Runtime %.*s was replaced: another process runs under this id with a higher epoch, ours was %llu; leaving",
+                SLICE_ARG(runtime_id), (unsigned long long)epoch);
 }
 
 void diag_session_doubtful(Slice runtime_id, uint64_t silent_usec, uint64_t limit_usec) {
@@ -109,12 +123,7 @@ void diag_congested(Slice runtime_id, bool is_congested) {
 }
 
 void diag_registration_refused(Slice runtime_id, Slice code, Slice message, LogLimit *limit, uint64_t now) {
-        uint32_t left_out;
-
-        if (!may_pass(limit, now, &left_out))
-                return;
-
-        log_line(LOG_WARNING, NULL, FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_SLICE("CODE", code), F_U64("LEFT_OUT", left_out)),
+        LIMITED_LINE(limit, now, LOG_WARNING, NULL, FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_SLICE("CODE", code)),
                 "Registration of %.*s was refused with %.*s: %.*s", SLICE_ARG(runtime_id), SLICE_ARG(code), SLICE_ARG(message));
 }
 
@@ -150,7 +159,7 @@ void diag_definition_refused(const char *file, const char *why) {
 }
 
 void diag_definition_changed(const char *file, Slice agent_id, const char *what) {
-        log_line(LOG_INFO, NULL, FIELDS(F_STR("FILE", file), F_SLICE("AGENT_ID", agent_id)), "Agent %.*s was %s by %s",
+        log_line(LOG_INFO, NULL, FIELDS(F_STR("FILE", file), F_SLICE("AGENT_ID", agent_id)), "Agent %.*s was %s with %s",
                 SLICE_ARG(agent_id), what, file);
 }
 
@@ -160,24 +169,13 @@ void diag_agents_dir(const char *directory, int error) {
 }
 
 void diag_message_invalid(Slice subject, const char *why, LogLimit *limit, uint64_t now) {
-        uint32_t left_out;
-
-        if (!may_pass(limit, now, &left_out))
-                return;
-
-        log_line(LOG_WARNING, NULL, FIELDS(F_SLICE("SUBJECT", subject), F_U64("LEFT_OUT", left_out)),
+        LIMITED_LINE(limit, now, LOG_WARNING, NULL, FIELDS(F_SLICE("SUBJECT", subject)),
                 "Message on %.*s was refused: %s", SLICE_ARG(subject), why);
 }
 
 void diag_trigger_refused(Slice agent_id, Slice exec_id, ErrorCode code, LogLimit *limit, uint64_t now) {
-        uint32_t left_out;
-
-        if (!may_pass(limit, now, &left_out))
-                return;
-
-        log_line(LOG_INFO, MSG_RUNTIME_SHEDS,
-                FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("EXEC_ID", exec_id), F_STR("OUTCOME", error_code_name(code)),
-                        F_U64("LEFT_OUT", left_out)),
+        LIMITED_LINE(limit, now, LOG_INFO, MSG_RUNTIME_SHEDS,
+                FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("EXEC_ID", exec_id), F_STR("OUTCOME", error_code_name(code))),
                 "Execution %.*s of agent %.*s was refused with %s", SLICE_ARG(exec_id), SLICE_ARG(agent_id), error_code_name(code));
 }
 
@@ -203,25 +201,11 @@ void diag_link_down(const char *why) {
 }
 
 void diag_link_error(const char *why, LogLimit *limit, uint64_t now) {
-        uint32_t left_out;
-
-        if (!may_pass(limit, now, &left_out))
-                return;
-
-        log_line(LOG_WARNING, NULL, FIELDS(F_U64("LEFT_OUT", left_out)), "NATS reported: %s", why);
-}
-
-void diag_link_waiting(const char *url) {
-        log_line(LOG_WARNING, MSG_LINK_DOWN, FIELDS(F_STR("URL", url)), "NATS at %s was not there yet; waiting for it", url);
+        LIMITED_LINE(limit, now, LOG_WARNING, NULL, NO_FIELDS, "NATS reported: %s", why);
 }
 
 void diag_publish_refused(uint64_t n, LogLimit *limit, uint64_t now) {
-        uint32_t left_out;
-
-        if (!may_pass(limit, now, &left_out))
-                return;
-
-        log_line(LOG_WARNING, MSG_RUNTIME_SHEDS, FIELDS(F_U64("MESSAGES", n), F_U64("LEFT_OUT", left_out)),
+        LIMITED_LINE(limit, now, LOG_WARNING, MSG_RUNTIME_SHEDS, FIELDS(F_U64("MESSAGES", n)),
                 "The connection to NATS took %llu messages less than we had", (unsigned long long)n);
 }
 

@@ -17,6 +17,7 @@
 
 /* the runtime and its session */
 
+void diag_starting(const char *runtime_id, const char *url, const char *http_address);
 void diag_ready(const char *runtime_id, uint64_t epoch, size_t n_agents, bool is_registered, const char *http_address);
 void diag_stopping(const char *runtime_id, size_t n_in_flight, uint64_t timeout_usec);
 void diag_stopped(const char *runtime_id, size_t n_handed_back, size_t n_cut_short);
@@ -53,7 +54,6 @@ void diag_execution_withheld(Slice agent_id, Slice exec_id, const char *why);
 void diag_link_up(const char *url, const char *server_version, uint64_t max_payload);
 void diag_link_down(const char *why);
 void diag_link_error(const char *why, LogLimit *limit, uint64_t now);
-void diag_link_waiting(const char *url);
 void diag_publish_refused(uint64_t n, LogLimit *limit, uint64_t now);
 void diag_reloaded(size_t n_created, size_t n_changed, size_t n_removed, size_t n_refused);
 void diag_reload_refused(const char *why);

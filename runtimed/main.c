@@ -540,6 +540,7 @@ static int start(App *app) {
         if (r < 0)
                 return r;
 
+        diag_starting(app->id.text, app->shown_url, app->http ? http_server_address(app->http) : "none");
         daemon_notify_status(app->daemon, "Connecting to NATS at %s", app->shown_url);
         return start_link(app);
 }
