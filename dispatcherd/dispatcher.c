@@ -107,8 +107,10 @@ static void on_inbox(Dispatcher *d, Slice rest, const InMessage *message, Instan
                 dispatch_relay_answer(d, token, /* was_check= */ false, message, now);
         else if (slice_starts_with(rest, SLICE("c.")))
                 dispatch_relay_answer(d, token, /* was_check= */ true, message, now);
-        else if (slice_starts_with(rest, SLICE("p.")) || slice_starts_with(rest, SLICE("k.")))
+        else if (slice_starts_with(rest, SLICE("p.")))
                 membership_on_probe_answer(d, token, message, now);
+        else if (slice_starts_with(rest, SLICE("k.")))
+                membership_on_control_answer(d, token, message, now);
         else if (slice_starts_with(rest, SLICE("e.")))
                 membership_on_echo(d, token);
         else if (slice_starts_with(rest, SLICE("j.")))

@@ -326,6 +326,16 @@ void membership_on_probe_answer(Dispatcher *d, Slice runtime_id, const InMessage
         membership_look_at(d, runtime, now);
 }
 
+/* To a drain or a resume. That nobody listened to one is news, but it is no probe: it was not sent because of silence. */
+void membership_on_control_answer(Dispatcher *d, Slice runtime_id, const InMessage *message, Instant now) {
+        Runtime *runtime = registry_find(d->registry, runtime_id);
+
+        if (runtime && message->no_responders)
+                membership_unheard(d, runtime, now);
+        else if (runtime && is_answer_of(d, runtime, message->body))
+                membership_heard(d, runtime, now);
+}
+
 /* drain */
 
 void membership_draining(Dispatcher *d, Runtime *runtime, Instant now) {

@@ -89,6 +89,7 @@ void membership_on_updated(Dispatcher *d, Slice runtime_id, const InMessage *mes
 void membership_on_heartbeat(Dispatcher *d, Slice runtime_id, const InMessage *message, Instant now);
 void membership_on_deregistered(Dispatcher *d, Slice runtime_id, const InMessage *message, Instant now);
 void membership_on_probe_answer(Dispatcher *d, Slice runtime_id, const InMessage *message, Instant now);
+void membership_on_control_answer(Dispatcher *d, Slice runtime_id, const InMessage *message, Instant now);
 void membership_heard(Dispatcher *d, Runtime *runtime, Instant now);
 void membership_unheard(Dispatcher *d, Runtime *runtime, Instant now); /* the server says nobody listens */
 void membership_look_at(Dispatcher *d, Runtime *runtime, Instant now);
