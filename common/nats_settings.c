@@ -19,6 +19,7 @@
 #include "common/nkey.h"
 
 #define SERVERS_MAX 64
+#define IO_BUFFER_BYTES (128 * 1024) /* at 512 requests outstanding the usual 32 KiB means four times the system calls */
 #define CONNECT_TIMEOUT_MSEC 5000 /* a TLS handshake across the world; it holds up a thread of its own, not the loop */
 
 struct NatsSettings {
@@ -257,6 +258,8 @@ static int set_behaviour(NatsSettings *settings, const NatsLinkOptions *options,
                 s = natsOptions_SetTimeout(o, CONNECT_TIMEOUT_MSEC);
         if (s == NATS_OK)
                 s = natsOptions_SetSendAsap(o, true); /* no flusher thread */
+        if (s == NATS_OK)
+                s = natsOptions_SetIOBufSize(o, IO_BUFFER_BYTES);
         if (s == NATS_OK)
                 s = natsOptions_SetAllowReconnect(o, false); /* see nats_link.c */
         if (s == NATS_OK)
