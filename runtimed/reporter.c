@@ -181,7 +181,7 @@ void reporter_add(Reporters *reporters, Reporter *reporter, const ExecutionRepor
 }
 
 static unsigned state_of(const Execution *execution) {
-        if (execution->is_started || execution->phase == PHASE_DEFERRED || execution->phase == PHASE_HELD)
+        if (execution->is_started)
                 return EXECUTION_STARTED;
         if (execution->phase == PHASE_OUT && atomic_load(&execution->agent->run.n_begun) > execution->out_index)
                 return EXECUTION_STARTED;

@@ -169,6 +169,20 @@ static void nobody_can_ask_for_silence(void **state) {
         assert_true(session.interval_usec <= 60 * SECOND);
 }
 
+static void who_replaces_us_has_our_epoch_or_a_higher_one(void **state) {
+        Session session;
+        Rng rng;
+
+        (void)state;
+
+        registered(&session, &rng);
+        assert_int_equal(session_on_refused(&session, DEREGISTER_REPLACED, 1000, 999, at(2 * SECOND)), SESSION_DO_NOTHING);
+        assert_int_equal(session.state, SESSION_REGISTERED);
+        assert_int_equal(session_on_refused(&session, DEREGISTER_REPLACED, 1000, 1001, at(2 * SECOND)),
+                SESSION_DO_SUPERSEDE | SESSION_DO_LEAVE);
+        assert_int_equal(session.state, SESSION_REPLACED);
+}
+
 static void there_is_no_epoch_above_the_highest(void **state) {
         Session session;
         Rng rng;
@@ -190,6 +204,7 @@ int main(void) {
                 cmocka_unit_test(a_longer_interval_makes_a_longer_window),
                 cmocka_unit_test(of_several_dispatchers_the_longest_interval_and_the_shortest_window_hold),
                 cmocka_unit_test(nobody_can_ask_for_silence),
+                cmocka_unit_test(who_replaces_us_has_our_epoch_or_a_higher_one),
                 cmocka_unit_test(there_is_no_epoch_above_the_highest),
         };
 
