@@ -15,7 +15,7 @@
  * ours.
  */
 
-#include <fcntl.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,7 +26,7 @@
 
 #define SUBSCRIPTIONS_MAX 8
 #define IO_BUFFER_BYTES (128 * 1024) /* 32 KiB by default: four times the turns, at 512 outstanding */
-#define SPENT_MAX 256                /* messages that wait to be given back */
+#define SPENT_MAX 1024               /* messages that wait to be given back */
 #define PENDING_MSGS_MAX (4 * 1024 * 1024)
 #define PENDING_BYTES_MAX (1024 * 1024 * 1024)
 
@@ -128,7 +128,7 @@ static void on_readable(evutil_socket_t fd, short what, void *userdata) {
         if (peer->on_turn)
                 peer->on_turn(peer->on_turn_userdata);
         peer_write(peer);
-        if (peer->n_spent >= SPENT_MAX / 4)
+        if (peer->n_spent >= SPENT_MAX / 2)
                 give_back(peer);
 }
 
@@ -170,6 +170,15 @@ static natsStatus on_detach(void *data) {
         return NATS_OK;
 }
 
+/* Threads inherit the policy of who starts them. */
+static void open_library(void) {
+        const struct sched_param none = { 0 };
+
+        (void)sched_setscheduler(0, SCHED_BATCH, &none);
+        must(nats_Open(-1), "nats_Open");
+        (void)sched_setscheduler(0, SCHED_OTHER, &none);
+}
+
 Peer *peer_new(const char *url, const char *name) {
         _cleanup_(peer_freep) Peer *peer = calloc(1, sizeof(*peer));
         char unique[9];
@@ -180,6 +189,7 @@ Peer *peer_new(const char *url, const char *name) {
         if (!peer->base)
                 peer_fail("No event loop");
 
+        open_library();
         must(natsOptions_Create(&peer->options), "options");
         must(natsOptions_SetURL(peer->options, url), url);
         must(natsOptions_SetName(peer->options, name), name);
