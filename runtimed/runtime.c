@@ -109,6 +109,10 @@ const NatsLinkSubscription *runtime_subscriptions(const Runtime *runtime, size_t
 }
 
 void runtime_set_options(Runtime *runtime, const RuntimeOptions *options) {
+        const bool is_news = runtime->options.max_in_flight != options->max_in_flight ||
+                runtime->options.max_agents != options->max_agents ||
+                runtime->options.heartbeat_interval_ms != options->heartbeat_interval_ms;
+
         runtime->options.max_in_flight = options->max_in_flight;
         runtime->options.max_agents = options->max_agents;
         runtime->options.max_message_bytes = options->max_message_bytes;
@@ -121,6 +125,10 @@ void runtime_set_options(Runtime *runtime, const RuntimeOptions *options) {
                 runtime->options.heartbeat_interval_ms = options->heartbeat_interval_ms;
                 session_set_own_interval(&runtime->session, options->heartbeat_interval_ms * USEC_PER_MSEC);
         }
+
+        if (is_news) /* dispatchers were told otherwise */
+                core_apply(runtime, session_on_announce(&runtime->session, &(Announce){ .register_again = true }, runtime->now),
+                        runtime->now);
 }
 
 /* for the other files of the core */

@@ -940,6 +940,26 @@ static void a_changed_definition_keeps_the_mailbox_and_starts_afresh(void **stat
         end_world(&w);
 }
 
+static void a_reload_that_changes_the_capacity_is_announced(void **state) {
+        RuntimeOptions options;
+        World w;
+
+        (void)state;
+
+        begin(&w);
+        pass(&w, USEC_PER_SEC);
+        options = w.options;
+        options.events = EVENTS_NONE;
+        runtime_set_options(w.runtime, &options);
+        turn(&w);
+        assert_int_equal(count_sent(&w, REGISTERED, NULL), 0);
+        options.max_in_flight = 7;
+        runtime_set_options(w.runtime, &options);
+        turn(&w);
+        assert_int_equal(count_sent(&w, REGISTERED, "\"max_in_flight\":7"), 1);
+        end_world(&w);
+}
+
 /* control */
 
 static void control_answers_and_names_its_verbs(void **state) {
@@ -1090,6 +1110,7 @@ int main(void) {
                 cmocka_unit_test(changes_of_one_turn_are_one_update),
                 cmocka_unit_test(a_deleted_agent_works_off_what_it_holds_first),
                 cmocka_unit_test(a_changed_definition_keeps_the_mailbox_and_starts_afresh),
+                cmocka_unit_test(a_reload_that_changes_the_capacity_is_announced),
                 cmocka_unit_test(control_answers_and_names_its_verbs),
                 cmocka_unit_test(nothing_that_happens_at_random_breaks_an_invariant),
         };
