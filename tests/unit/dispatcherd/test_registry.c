@@ -340,7 +340,7 @@ static void an_epoch_that_is_over_stays_over(void **state) {
                 { "a newer one", DEREGISTER_NONE, 6, DEREGISTER_NONE },
                 { "an older one: replaced", DEREGISTER_NONE, 4, DEREGISTER_REPLACED },
                 { "declared dead", DEREGISTER_HEARTBEAT_TIMEOUT, 5, DEREGISTER_HEARTBEAT_TIMEOUT },
-                { "older than declared dead", DEREGISTER_HEARTBEAT_TIMEOUT, 4, DEREGISTER_HEARTBEAT_TIMEOUT },
+                { "older than declared dead: another process", DEREGISTER_HEARTBEAT_TIMEOUT, 4, DEREGISTER_REPLACED },
                 { "newer than declared dead", DEREGISTER_HEARTBEAT_TIMEOUT, 6, DEREGISTER_NONE },
                 { "taken out by hand", DEREGISTER_OPERATOR, 5, DEREGISTER_OPERATOR },
                 { "newer than taken out by hand", DEREGISTER_OPERATOR, 6, DEREGISTER_NONE },
