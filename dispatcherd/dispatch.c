@@ -37,6 +37,9 @@
 /* After "mailbox full", other hosts of the agent are preferred for so long. */
 #define MAILBOX_PAUSE_USEC (50 * USEC_PER_MSEC)
 
+/* What a relay has beyond the trigger's own bytes: ids that were left out, the sections agent_runtime and dispatch. */
+#define RELAY_MARGIN 2048
+
 /* Relays that ran nowhere do not count as attempts, but a runtime that refuses for ever must not keep us busy for ever. */
 #define MOVES_FACTOR 16
 
@@ -287,9 +290,10 @@ static void fail_unplaced(Dispatcher *d, Execution *execution, const Placement *
 
 /*
  * Until when it is worth waiting for somebody who can take it at all: while the roll call is out, and for a while after the last host went or
- * stopped being usable. 0: not worth it.
+ * stopped being usable (`unfit_usec`: since when nobody is). 0: not worth it.
  */
-static uint64_t hope_usec(const Dispatcher *d, const Execution *execution, const Placement *placement, Instant now) {
+static uint64_t hope_usec(
+        const Dispatcher *d, const Execution *execution, const Placement *placement, uint64_t unfit_usec, Instant now) {
         const Agent *agent = registry_find_agent(d->registry, id_slice(&execution->agent_id));
 
         if (now.usec < d->patience_usec)
@@ -301,7 +305,7 @@ static uint64_t hope_usec(const Dispatcher *d, const Execution *execution, const
         }
         if (placement->best == FITNESS_LABELS || placement->best == FITNESS_REFUSED)
                 return 0;
-        return now.usec + d->options.rehost_wait_usec;
+        return unfit_usec + d->options.rehost_wait_usec;
 }
 
 static void wait_in_queue(Dispatcher *d, Execution *execution, Instant now) {
@@ -313,14 +317,14 @@ static void wait_in_queue(Dispatcher *d, Execution *execution, Instant now) {
 }
 
 /* Nobody can take it now: wait with hope, or fail. In no queue when called. */
-static void wait_or_fail(Dispatcher *d, Execution *execution, const Placement *placement, Instant now) {
+static void wait_or_fail(Dispatcher *d, Execution *execution, const Placement *placement, uint64_t unfit_usec, Instant now) {
         if (placement->outcome == PLACEMENT_WAIT) {
                 execution->give_up_usec = USEC_NEVER;
                 wait_in_queue(d, execution, now);
                 return;
         }
         if (execution->give_up_usec == USEC_NEVER) {
-                uint64_t hope = hope_usec(d, execution, placement, now);
+                uint64_t hope = hope_usec(d, execution, placement, unfit_usec, now);
 
                 if (hope <= now.usec) {
                         fail_unplaced(d, execution, placement, now);
@@ -331,13 +335,13 @@ static void wait_or_fail(Dispatcher *d, Execution *execution, const Placement *p
         wait_in_queue(d, execution, now);
 }
 
-static void place(Dispatcher *d, Execution *execution, const Runtime *avoid, Instant now) {
-        Placement placement = choose(d, execution, avoid, now);
+static void place(Dispatcher *d, Execution *execution, Instant now) {
+        Placement placement = choose(d, execution, NULL, now);
 
         if (placement.outcome == PLACEMENT_CHOSEN)
                 relay(d, execution, &placement, now);
         else
-                wait_or_fail(d, execution, &placement, now);
+                wait_or_fail(d, execution, &placement, now.usec, now);
 }
 
 /*
@@ -384,15 +388,20 @@ void dispatch_pump(Dispatcher *d, Instant now) {
                 Execution *execution = demand_head(demand);
                 Placement placement = choose(d, execution, NULL, now);
 
+                bool fit = placement.outcome == PLACEMENT_CHOSEN || placement.outcome == PLACEMENT_WAIT;
+
+                demand->unfit_usec = fit ? USEC_NEVER : MIN_OF(demand->unfit_usec, now.usec);
                 if (placement.outcome == PLACEMENT_CHOSEN) {
                         execution_unwait(d->executions, execution);
                         relay(d, execution, &placement, now);
-                } else if (placement.outcome == PLACEMENT_WAIT && execution->give_up_usec != USEC_NEVER) {
+                } else if (fit && execution->give_up_usec != USEC_NEVER) {
                         execution->give_up_usec = USEC_NEVER;
                         arm(d, execution);
-                } else if (placement.outcome != PLACEMENT_WAIT && execution->give_up_usec == USEC_NEVER) {
+                } else if (!fit && execution->give_up_usec == USEC_NEVER) {
+                        uint64_t unfit_usec = demand->unfit_usec; /* the demand may go with its last execution */
+
                         execution_unwait(d->executions, execution);
-                        wait_or_fail(d, execution, &placement, now);
+                        wait_or_fail(d, execution, &placement, unfit_usec, now);
                 }
                 demand = demand_after(d->executions, order, sequence);
         }
@@ -479,6 +488,7 @@ static bool ask_again(Dispatcher *d, Execution *execution, Instant now) {
         }
 
         execution_attach(d->executions, execution, runtime);
+        execution->n_tries = 1; /* if it does not remember, it runs it */
         execution->check_pause_usec = d->options.check_usec;
         execution->check_usec = now.usec + execution->check_pause_usec;
         put_checks(d, execution, now);
@@ -488,6 +498,7 @@ static bool ask_again(Dispatcher *d, Execution *execution, Instant now) {
 
 /* New work, or an id that ended and is asked for again. In phase WAITING, in no queue. */
 static void admit(Dispatcher *d, Execution *execution, bool was_known, Instant now) {
+        Id id = execution->exec_id;
         bool did_run = execution->attempt > 0 &&
                        (execution_attempt(execution)->end == ATTEMPT_ANSWERED || execution->retry == RETRY_NEVER ||
                                (execution->retry == RETRY_UNSTARTED && execution_attempt(execution)->started));
@@ -510,7 +521,7 @@ static void admit(Dispatcher *d, Execution *execution, bool was_known, Instant n
         }
         /* Nobody overtakes those who wait: behind them, the pump decides. */
         if (execution_table_n_waiting(d->executions) == 0) {
-                place(d, execution, NULL, now);
+                place(d, execution, now);
         } else {
                 d->pump_wanted = true;
                 wait_in_queue(d, execution, now);
@@ -518,7 +529,9 @@ static void admit(Dispatcher *d, Execution *execution, bool was_known, Instant n
         if (execution->phase == PHASE_WAITING && execution->demand &&
                 execution_table_n_waiting(d->executions) > d->options.queue_limit) {
                 dispatch_pump(d, now);
-                if (execution->phase != PHASE_WAITING || !execution->demand)
+                /* The pump may have ended it, and so many others that the history has forgotten it. */
+                execution = execution_find(d->executions, id_slice(&id));
+                if (!execution || !execution->demand)
                         return;
                 execution_unwait(d->executions, execution);
                 (void)snprintf(text, sizeof(text), "%zu triggers wait, the limit of dispatcher.queue_limit is %" PRIu64,
@@ -556,6 +569,11 @@ static ErrorCode arrival_decode(Dispatcher *d, Arrival *arrival, WireError *erro
         if (message->body.size > d->options.max_message_bytes) {
                 (void)wire_error(error, "the body has %zu bytes, the limit of limits.max_message_bytes is %" PRIu64,
                         message->body.size, d->options.max_message_bytes);
+                return ERROR_INVALID_MESSAGE;
+        }
+        if (message->body.size + message->reply.size + message->headers.size + RELAY_MARGIN > d->max_payload) {
+                (void)wire_error(error, "the body has %zu bytes: with what a relay adds, more than the server's max_payload of %" PRIu64,
+                        message->body.size, d->max_payload);
                 return ERROR_INVALID_MESSAGE;
         }
         arrival->memory = execution_memory(message->body, message->reply, message->headers, &arrival->memory_size);
@@ -634,11 +652,12 @@ void dispatch_trigger(Dispatcher *d, Slice workflow_id, Slice agent_id, const In
         reply_to = reply_target(&arrival.trigger, arrival.reply);
         id = arrival.trigger.agent_exec_id.size > 0 ? id_of(arrival.trigger.agent_exec_id) : rng_id(&d->rng);
         execution = execution_find(d->executions, id_slice(&id));
-        if (execution && execution->phase != PHASE_ENDED) {
-                repeat(d, execution, reply_to, now);
-        } else if (execution && !(id_equal(&execution->agent_id, agent_id) && id_equal(&execution->workflow_id, workflow_id))) {
+        if (execution && !(id_equal(&execution->agent_id, agent_id) && id_equal(&execution->workflow_id, workflow_id))) {
+                d->n.invalid++;
                 refuse_message(d, workflow_id, agent_id, &arrival.trigger, reply_to, ERROR_INVALID_MESSAGE,
                         "agent.exec_id was used for another agent or workflow", now);
+        } else if (execution && execution->phase != PHASE_ENDED) {
+                repeat(d, execution, reply_to, now);
         } else if (execution) {
                 d->n.duplicates++;
                 execution_revive(d->executions, execution);
@@ -837,7 +856,7 @@ void dispatch_report(Dispatcher *d, const InMessage *message, Instant now) {
                 if (execution_report_decode(element, index++, &execution, &arena, &error) != 0) {
                         d->n.invalid++;
                         diag_message_invalid(message->subject, error.text, now.usec);
-                        break;
+                        continue; /* what the others say is no worse for it */
                 }
                 on_execution_report(d, runtime, &execution, now);
         }
@@ -900,9 +919,10 @@ void dispatch_execution_due(Dispatcher *d, Execution *execution, Instant now) {
         if (placement.outcome == PLACEMENT_CHOSEN)
                 relay(d, execution, &placement, now);
         else if (placement.outcome == PLACEMENT_WAIT)
-                wait_or_fail(d, execution, &placement, now);
+                wait_or_fail(d, execution, &placement, now.usec, now);
         else
                 fail_unplaced(d, execution, &placement, now);
+        d->pump_wanted = true; /* whoever waits behind it for the same has waited as long */
 }
 
 void dispatch_answer_all_waiting(Dispatcher *d, Instant now) {

@@ -232,6 +232,7 @@ static Demand *demand_get(ExecutionTable *table, const Execution *execution) {
         if (demand) {
                 demand->key = key;
                 demand->agent_id = execution->agent_id;
+                demand->unfit_usec = USEC_NEVER;
                 RB_INIT(&demand->waiting);
                 HASH_ADD_KEYPTR(hh, table->demands, demand->key, size, demand);
         }

@@ -57,10 +57,7 @@ typedef enum ExecutionPhase {
 
 typedef struct Demand Demand;
 
-/* A second caller that asked for the same execution; the address follows in memory. */
-typedef struct Follower Follower;
-
-#define FOLLOWERS_MAX 4
+#define FOLLOWERS_MAX 4 /* further callers that asked for the same execution */
 _Static_assert(FOLLOWERS_MAX <= ASK_MAX, "each follower has a number of its own in relays and reports");
 
 struct Execution {
@@ -119,6 +116,7 @@ struct Demand {
         struct WaitingTree waiting;
         size_t n_waiting;
         uint64_t order, sequence; /* of its first; where it stands among the demands */
+        uint64_t unfit_usec;      /* dispatch's: since when nobody could take any of it; USEC_NEVER: somebody can */
         RB_ENTRY(Demand) in_table;
         UT_hash_handle hh;
 };

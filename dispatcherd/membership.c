@@ -379,10 +379,15 @@ static void take_draining(Dispatcher *d, Runtime *runtime, bool draining, Instan
 }
 
 void membership_load(Runtime *runtime, const RuntimeLoad *load) {
+        uint64_t held = load->in_flight;
+
         runtime->load = *load;
+        /* It may have room for less than its capacity says. */
+        if (load->free_slots < runtime->max_in_flight)
+                held = MAX_OF(held, runtime->max_in_flight - load->free_slots);
         /* What it holds beyond what we gave it, others gave it. Ours that are still on their way make this a little low, and
          * the runtime's own limit corrects that. */
-        runtime->foreign_in_flight = load->in_flight > runtime->own_in_flight ? load->in_flight - runtime->own_in_flight : 0;
+        runtime->foreign_in_flight = held > runtime->own_in_flight ? held - runtime->own_in_flight : 0;
 }
 
 /* registration */
