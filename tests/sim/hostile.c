@@ -71,6 +71,7 @@ static bool is_well_formed(Slice subject, Slice body) {
                 return deregistration_decode(body, &deregistration, &arena, &error) == 0;
         case SUBJECT_RUNTIME_UPDATED:
                 return runtime_updated_decode(body, &updated, &arena, &error) == 0;
+        case SUBJECT_DISPATCHER_REPORT:
         case SUBJECT_NONE:
                 return report_decode(body, &report, &arena, &error) == 0 || trigger_decode(body, &trigger, &arena, &error) == 0;
         default: /* all optional: whatever is JSON of the right types */

@@ -61,6 +61,7 @@ static void note_registration(Oracle *oracle, const Node *dispatcher, const Mess
                         view_of(oracle, dispatcher, i)->known = false;
         if (meaning->epoch > view->epoch)
                 *view = (View){
+                        .incarnation = message->from_incarnation,
                         .epoch = meaning->epoch,
                         .max_in_flight = meaning->max_in_flight,
                         .told_free = meaning->max_in_flight,
@@ -98,7 +99,7 @@ void liveness_on_delivery(Oracle *oracle, Node *dispatcher, const Message *messa
                 sim_count(oracle->sim, COUNT_PROBE_ANSWERED);
         if (meaning->kind == MEANING_REGISTERED)
                 note_registration(oracle, dispatcher, message);
-        if (meaning->epoch != 0 && meaning->epoch != view->epoch)
+        if (meaning->epoch != 0 ? meaning->epoch != view->epoch : message->from_incarnation != view->incarnation)
                 return;
         view->heard_usec = oracle->sim->now;
         view->heard_local = node_instant(oracle->sim, dispatcher).usec;
@@ -254,6 +255,9 @@ void liveness_on_relay(Oracle *oracle, Node *dispatcher, const Exec *exec, const
                 return;
         since = MAX_OF(MAX_OF(runtime->crashed_usec, view->heard_usec), dispatcher->disturbed_until);
         if (sim->now < since + window_usec(&sim->scenario, view, sim->scenario.suspect_after) + PROMPT_USEC)
+                return;
+        /* One whose own link is slow or loses messages doubts itself before it doubts others. */
+        if (!node_is_sound_since(dispatcher, since))
                 return;
         for (uint32_t i = 0; i < sim->n_nodes; i++)
                 if (sim->nodes[i]->kind == NODE_RUNTIME && sim->nodes[i] != runtime && sim->nodes[i]->state != NODE_DOWN &&

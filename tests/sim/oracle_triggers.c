@@ -37,8 +37,9 @@ static void on_deadline(Sim *sim, Event *event) {
 static void begin_life(Exec *exec, const Node *dispatcher, uint64_t now) {
         Reach *reach = record_reach(exec, dispatcher);
 
+        /* where nobody wanted an answer, nothing was seen of the end of the one before */
         if (reach) {
-                reach->life += reach->ended;
+                reach->life += reach->ended || !exec->options.wants_reply;
                 reach->ended = false;
                 return;
         }
@@ -160,8 +161,11 @@ void triggers_on_relay(Oracle *oracle, Node *dispatcher, const Message *message)
 
         if (meaning->age_ms > 0)
                 sim_count(oracle->sim, COUNT_REPEAT);
-        if (!exec || meaning->runtime == INDEX_NONE)
+        if (!exec || meaning->runtime == INDEX_NONE) {
+                if (meaning->runtime != INDEX_NONE) /* made up by the dispatcher, and nobody wants its answer */
+                        oracle->views[dispatcher->index][meaning->runtime].n_relayed_since_told++;
                 return;
+        }
         relay = record_relay(exec, dispatcher, meaning->attempt);
         if (relay && (meaning->age_ms > 0 || (reach && relay->life == reach->life))) {
                 if (relay->runtime != meaning->runtime || relay->epoch != meaning->epoch)
@@ -185,6 +189,13 @@ void triggers_on_relay(Oracle *oracle, Node *dispatcher, const Message *message)
         count_relay(oracle, dispatcher, exec, relay);
 }
 
+static bool is_last_of(const Exec *exec, const Relay *relay) {
+        for (const Relay *later = relay + 1; later < exec->relays + exec->n_relays; later++)
+                if (later->dispatcher == relay->dispatcher && later->dispatcher_incarnation == relay->dispatcher_incarnation)
+                        return false;
+        return true;
+}
+
 /* P4: what nobody listened to is placed again at once. */
 static void on_again_due(Sim *sim, Event *event) {
         Oracle *oracle = sim->oracle;
@@ -197,7 +208,7 @@ static void on_again_due(Sim *sim, Event *event) {
                 return;
         /* where nobody wants an answer, nothing is seen of the end that a dispatcher may have given it meanwhile */
         if (!relay || !reach || !exec->options.wants_reply || reach->ended || reach->life != relay->life || relay->word != WORD_UNHEARD ||
-            relay != &exec->relays[exec->n_relays - 1])
+            !is_last_of(exec, relay))
                 return;
         for (uint32_t i = 0; i < sim->n_nodes; i++)
                 if (sim->nodes[i]->kind == NODE_RUNTIME && sim->nodes[i]->index != relay->runtime &&
@@ -251,7 +262,7 @@ static void on_word(Oracle *oracle, Node *dispatcher, const ExecutionReport *rep
         }
         if (word == WORD_STARTED)
                 sim_count(oracle->sim, COUNT_STARTED);
-        if (word == WORD_DONE && relay == &exec->relays[exec->n_relays - 1])
+        if (word == WORD_DONE && is_last_of(exec, relay))
                 end_life(exec, dispatcher);
         if (word == WORD_DONE || word == WORD_REFUSED)
                 record_close(oracle, relay);

@@ -83,6 +83,7 @@ typedef struct Ask {
 /* What one dispatcher process has been told of one runtime node. */
 typedef struct View {
         bool known;
+        uint32_t incarnation; /* of the process that registered */
         uint64_t epoch, heard_usec, interval_usec;
         uint64_t heard_local;  /* the same by the dispatcher's clock */
         uint64_t probe_local;  /* when the last probe since it was heard was sent, by the dispatcher's clock; 0 */
