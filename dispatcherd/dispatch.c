@@ -614,6 +614,15 @@ static void refuse_unread(Dispatcher *d, Arrival *arrival, ErrorCode code, const
         refuse_message(d, arrival->workflow_id, arrival->agent_id, &sender, reply_to, code, text, now);
 }
 
+/* A subject with ids out of grammar: there is no agent, and the answer carries "-" for what could not be read. */
+void dispatch_refuse_subject(Dispatcher *d, const InMessage *message, const char *text, Instant now) {
+        Arrival arrival = { .workflow_id = SLICE("-"), .agent_id = SLICE("-"), .message = message };
+
+        d->n.triggers++;
+        refuse_unread(d, &arrival, ERROR_INVALID_MESSAGE, text, now);
+        arrival_done(&arrival);
+}
+
 /* Moves what was decoded into the execution. */
 static void take_arrival(Dispatcher *d, Arrival *arrival, Execution *execution, Slice reply_to, Instant now) {
         uint64_t ms = arrival->trigger.deadline_ms > 0 ? arrival->trigger.deadline_ms : d->options.default_deadline_ms;
@@ -873,6 +882,14 @@ void dispatch_report(Dispatcher *d, const InMessage *message, Instant now) {
 static void expire(Dispatcher *d, Execution *execution, Instant now) {
         char text[160];
 
+        /* It did not wait for a slot, but for somebody to host the agent at all: that is what its caller should hear. */
+        if (execution->phase == PHASE_WAITING && execution->give_up_usec != USEC_NEVER) {
+                Placement placement = choose(d, execution, NULL, now);
+
+                execution_unwait(d->executions, execution);
+                fail_unplaced(d, execution, &placement, now);
+                return;
+        }
         if (execution->phase == PHASE_IN_FLIGHT) {
                 (void)snprintf(text, sizeof(text), "the deadline passed after %" PRIu64 " ms; runtime %s has it%s",
                         (now.usec - execution->received_usec) / USEC_PER_MSEC, execution->runtime->id.text,

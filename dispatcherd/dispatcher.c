@@ -128,6 +128,18 @@ static InMessage with_safe_reply(const Dispatcher *d, const InMessage *message, 
         return safe;
 }
 
+/* A wildcard lets ids out of grammar through to us; whoever asked is told. */
+static void refuse_subject(Dispatcher *d, const InMessage *message, Instant now) {
+        static const char text[] = "the subject holds an id out of grammar: ids are 1-64 of A-Z a-z 0-9 _ -";
+
+        d->n.invalid++;
+        diag_message_invalid(message->subject, text, now.usec);
+        if (subject_matches(slice_of(d->subscriptions[0].subject), message->subject))
+                dispatch_refuse_subject(d, message, text, now);
+        else if (!message->no_responders)
+                verbs_answer_error(d, message->reply, ERROR_INVALID_MESSAGE, text);
+}
+
 void dispatcher_on_message(Dispatcher *d, const InMessage *received, Instant now) {
         const InMessage safe = with_safe_reply(d, received, now), *message = &safe;
         SubjectMatch match;
@@ -144,12 +156,7 @@ void dispatcher_on_message(Dispatcher *d, const InMessage *received, Instant now
         match = subject_parse(d->prefix, message->subject);
         handler = &handlers[match.kind];
         if (!handler->fn) {
-                /* A wildcard lets ids out of grammar through to here; whoever asked is told. */
-                d->n.invalid++;
-                diag_message_invalid(message->subject, "the subject holds an id out of grammar, or is none of ours", now.usec);
-                if (!message->no_responders)
-                        verbs_answer_error(d, message->reply, ERROR_INVALID_MESSAGE,
-                                "the subject holds an id out of grammar: ids are 1-64 of A-Z a-z 0-9 _ -");
+                refuse_subject(d, message, now);
                 return;
         }
         if (handler->limited && message->body.size > d->options.max_message_bytes) {

@@ -250,7 +250,7 @@ static void make_names(App *app) {
         Rng rng;
 
         (void)gethostname(host, sizeof(host) - 1);
-        (void)snprintf(app->hostname, sizeof(app->hostname), "%s", host);
+        (void)snprintf(app->hostname, sizeof(app->hostname), "%.64s", host);
         if (app->settings.id[0] != '\0') {
                 (void)snprintf(app->id, sizeof(app->id), "%s", app->settings.id);
         } else {

@@ -557,24 +557,37 @@ static int set_labels(Runtime *runtime, Slice raw, bool *changed, WireError *ret
         return r == WIRE_E_INVALID ? REGISTRY_E_INVALID : r;
 }
 
-static int set_subjects(const Registry *registry, Runtime *runtime, const Registration *registration, bool *changed) {
-        _cleanup_(buffer_done) Buffer subject = {};
+/* Its own subjects, or any that a result may go to: nobody can make us publish commands, or into another runtime's ear. */
+static bool may_listen_on(Slice prefix, Slice subject, Slice conventional) {
+        return subject_may_receive_result(prefix, subject) || slice_equal(subject, conventional);
+}
+
+static int set_subject(Slice prefix, const char *field, char **text, Slice wanted, Slice conventional, bool *changed, WireError *ret_error) {
+        if (wanted.size > 0 && !may_listen_on(prefix, wanted, conventional)) {
+                (void)wire_error(ret_error, "agent_runtime.subjects.%s \"%.*s\" is reserved: it may be %.*s, or a subject outside %.*s. and $",
+                        field, SLICE_ARG(wanted), SLICE_ARG(conventional), SLICE_ARG(prefix));
+                return REGISTRY_E_INVALID;
+        }
+        return set_text(text, wanted.size > 0 ? wanted : conventional, changed);
+}
+
+static int set_subjects(
+        const Registry *registry, Runtime *runtime, const Registration *registration, bool *changed, WireError *ret_error) {
+        _cleanup_(buffer_done) Buffer trigger = {}, control = {};
         Slice prefix = slice_of(registry->options.subject_prefix);
         int r;
 
-        subject_build(&subject, prefix, SUBJECT_RUNTIME_TRIGGER, registration->runtime_id, SLICE_NONE);
-        r = set_text(&runtime->trigger_subject,
-                registration->trigger_subject.data ? registration->trigger_subject : buffer_slice(&subject), changed);
-        if (r < 0)
-                return r;
+        subject_build(&trigger, prefix, SUBJECT_RUNTIME_TRIGGER, registration->runtime_id, SLICE_NONE);
+        subject_build(&control, prefix, SUBJECT_RUNTIME_CONTROL, registration->runtime_id, SLICE("x"));
+        if (trigger.failed || control.failed)
+                return -ENOMEM;
 
-        buffer_clear(&subject);
-        subject_build(&subject, prefix, SUBJECT_RUNTIME_CONTROL, registration->runtime_id, SLICE("x"));
-        r = set_text(&runtime->control_subject,
-                registration->control_subject.data ? registration->control_subject :
-                                                     (Slice){ subject.data, subject.size - strlen(".x") },
-                changed);
-        return subject.failed ? -ENOMEM : r;
+        r = set_subject(prefix, "trigger", &runtime->trigger_subject, registration->trigger_subject, buffer_slice(&trigger), changed,
+                ret_error);
+        if (r != 0)
+                return r;
+        return set_subject(prefix, "control", &runtime->control_subject, registration->control_subject,
+                (Slice){ control.data, control.size - strlen(".x") }, changed, ret_error);
 }
 
 static int set_head(
@@ -603,7 +616,7 @@ static int set_head(
         r = set_labels(runtime, registration->labels, changed, ret_error);
         if (r != 0)
                 return r;
-        r = set_subjects(registry, runtime, registration, changed);
+        r = set_subjects(registry, runtime, registration, changed, ret_error);
         if (r != 0)
                 return r;
 

@@ -103,6 +103,7 @@ void membership_load(Runtime *runtime, const RuntimeLoad *load);
 /* dispatch.c */
 
 void dispatch_trigger(Dispatcher *d, Slice workflow_id, Slice agent_id, const InMessage *message, Instant now);
+void dispatch_refuse_subject(Dispatcher *d, const InMessage *message, const char *text, Instant now);
 void dispatch_report(Dispatcher *d, const InMessage *message, Instant now);
 void dispatch_relay_answer(Dispatcher *d, Slice token, bool was_check, const InMessage *message, Instant now);
 void dispatch_runtime_lost(Dispatcher *d, Runtime *runtime, const char *why, Instant now);

@@ -9,7 +9,7 @@
 #include "proto/slice.h"
 
 #define ID_MAX 64
-#define ID_GENERATED 22 /* base 62: room for 128 bits */
+#define ID_GENERATED 16 /* base 62: 95 bits, so that 10^12 of them collide once in 10^5 tries */
 
 typedef struct Id {
         char text[ID_MAX + 1];
