@@ -159,7 +159,7 @@ class Load:
     def answered_twice(self):
         return [record for record in self.records.values() if record.n_answers > 1]
 
-    def answered_twice_without_need(self, killed_at, report_delay=0.02):
+    def answered_twice_without_need(self, killed_at, report_delay):
         """
         Those that were not about to be reported when their runtime died. (A runtime that dies between its answer and its report leaves
         the dispatcher no choice but to place the execution again, or to answer RUNTIME_LOST.)

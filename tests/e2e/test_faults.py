@@ -9,6 +9,7 @@ import time
 from harness import DEFINITIONS, FAST_HEARTBEAT, INSTANCES, PREFIX, SHORT_WINDOWS, VERBS, Case, holds_for, scaled, wait_until
 from load import Load
 
+REPORTED_WITHIN = 0.25  # a millisecond, but for a busy machine
 MIX = [("greeter", "hi", 3), ("sleeper", {"ms": 20}, 2)]
 
 
@@ -50,7 +51,7 @@ class Fleet(Case):
         """
         self.watcher.flush()
         twice = [times for times in started.values() if len(times) > 1]
-        self.assertEqual([times for times in twice if times[0] < lost_at - scaled(0.02)], [])
+        self.assertEqual([times for times in twice if times[0] < lost_at - scaled(REPORTED_WITHIN)], [])
         self.assertEqual([times for times in twice if len(times) > 2], [])
         return len(twice)
 
@@ -67,7 +68,7 @@ class Fleet(Case):
         """`killed_at`: then a runtime died, perhaps between an answer and its report."""
         twice = [(record.exec_id, record.attempt, record.again) for record in load.answered_twice()]
         if killed_at:
-            twice = load.answered_twice_without_need(killed_at, scaled(0.02))
+            twice = load.answered_twice_without_need(killed_at, scaled(REPORTED_WITHIN))
         self.assertEqual(twice, [])
 
 
@@ -86,7 +87,7 @@ class RuntimeKilled(Fleet):
 
     def test_a_runtime_killed_under_load_leaves_only_started_executions_unfinished_under_unstarted(self):
         started = self.watch_starts()
-        load = self.load([("sleeper", {"ms": 100}, 1), ("greeter", 1, 4)], retry="unstarted", deadline_ms=10000)
+        load = self.load([("sleeper", {"ms": int(scaled(600))}, 1), ("greeter", 1, 6)], retry="unstarted", deadline_ms=15000, outstanding=64)
         load.wait_answered(500, scaled(20))
         killed_at = time.monotonic()
         self.r1.kill()
@@ -101,7 +102,7 @@ class RuntimeKilled(Fleet):
             self.assertEqual(len(started.get(record.exec_id, [])), 1, f"{record.exec_id} was given up but no runtime had started it")
         self.assert_ran_once(started, killed_at)
         self.assertGreater(load.counts()["SUCCESS"], 900)
-        self.assertLessEqual(len(load.failed()), 32)
+        self.assertLessEqual(len(load.failed()), load.outstanding)
 
     def test_a_runtime_killed_while_idle_is_noticed_and_gets_no_work(self):
         killed_at = time.monotonic()
@@ -141,7 +142,7 @@ class RuntimePaused(Fleet):
     def test_a_runtime_paused_under_load_comes_back_with_a_new_epoch_and_nothing_ran_twice(self):
         started = self.watch_starts()
         before = self.epochs()
-        load = self.load([("tally", {}, 3), ("sleeper", {"ms": 30}, 1)], retry="unstarted", deadline_ms=8000)
+        load = self.load([("tally", {}, 8), ("sleeper", {"ms": int(scaled(500))}, 1)], retry="unstarted", deadline_ms=15000, outstanding=64)
         load.wait_answered(500, scaled(20))
         paused_at = time.monotonic()
         self.r1.pause()

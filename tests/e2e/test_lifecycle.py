@@ -222,16 +222,22 @@ class Starting(Case):
         self.assert_success(result, 2)
         self.assertEqual(result["agent_runtime"]["runtime_id"], "r2")
 
-    def test_daemons_are_ready_within_a_tenth_of_a_second_and_small(self):
+    def test_daemons_are_ready_within_a_tenth_of_a_second_and_below_10_MB(self):
         self.world.server()
         dispatcher = self.world.dispatcher()
         runtime = self.world.runtime("r1")
-        if "asan" in dispatcher.arguments[0] or "tsan" in dispatcher.arguments[0]:
-            self.skipTest("a sanitizer's memory is not ours")
+        if "san" in dispatcher.arguments[0]:
+            self.skipTest("a sanitizer's memory and time are not ours")
         self.client = self.world.client()
         self.wait_runtimes("r1")
         for daemon in (dispatcher, runtime):
-            self.assertLess(daemon.rss_kib(), 14 * 1024, daemon.name)
+            self.assertLess(daemon.rss_kib(), 10 * 1000, f"{daemon.name}: KiB")
+            times = []
+            for _ in range(5):  # the best of them: the machine may be busy with other things
+                daemon.terminate()
+                daemon.start()
+                times.append(time.monotonic() - daemon.started_at)
+            self.assertLess(min(times), 0.1, f"{daemon.name}: {times}")
 
 
 class ManyAgents(Case):
