@@ -325,7 +325,7 @@ void jetstream_on_link_up(JetStream *js, uint64_t max_payload, Instant now) {
 void jetstream_on_link_down(JetStream *js) {
         for (What what = 0; what < _WHAT_MAX; what++)
                 js->steps[what] = STEP_OFF;
-        js->swept = false;
+        js->settled = js->swept = false;
         deadline_disarm(js->options.deadlines, js->options.deadline);
 }
 

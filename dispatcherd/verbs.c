@@ -125,10 +125,15 @@ static void page_offer(Page *page, Slice after, Slice id, const void *object) {
         page->n_items++;
 }
 
+/* How long d->verb_result may become: the answer is one message. */
+static size_t result_bytes_max(const Dispatcher *d) {
+        return d->max_payload > 2 * ANSWER_MARGIN ? d->max_payload - ANSWER_MARGIN : ANSWER_MARGIN;
+}
+
 /* Emits the page as far as one message allows; `next` is what to pass as `after`. */
 static void page_emit(
         Dispatcher *d, const char *key, const Page *page, void (*emit)(Dispatcher *d, const void *object, Instant now), Instant now) {
-        size_t bytes_max = d->max_payload > 2 * ANSWER_MARGIN ? d->max_payload - ANSWER_MARGIN : ANSWER_MARGIN, i;
+        size_t bytes_max = result_bytes_max(d), i;
 
         emit_array(&d->verb_result, key);
         for (i = 0; i < page->n_items; i++) {
@@ -177,13 +182,7 @@ static ErrorCode on_get_runtime(Dispatcher *d, const Request *request, Instant n
         if (!runtime)
                 return no_such_runtime(request, text, size);
         observers_emit_runtime(&d->verb_result, "runtime", runtime, now);
-        emit_object(&d->verb_result, "load");
-        emit_u64(&d->verb_result, "in_flight", runtime->load.in_flight);
-        emit_u64(&d->verb_result, "queued", runtime->load.queued);
-        emit_u64(&d->verb_result, "agents", runtime->load.agents);
-        if (runtime->load.free_slots != FREE_SLOTS_UNSTATED)
-                emit_u64(&d->verb_result, "free_slots", runtime->load.free_slots);
-        emit_object_end(&d->verb_result);
+        runtime_load_emit(&d->verb_result, &runtime->load);
         emit_u64(&d->verb_result, "relayed", runtime->n_relayed);
         emit_u64(&d->verb_result, "done", runtime->n_done);
         emit_u64(&d->verb_result, "heartbeat_sequence", runtime->sequence);
@@ -287,7 +286,7 @@ static ErrorCode on_deregister_runtime(Dispatcher *d, const Request *request, In
 
 static void emit_candidates(Dispatcher *d, const Agent *agent, const Labels *labels, Instant now) {
         emit_array(&d->verb_result, "considered");
-        for (size_t i = 0; agent && i < agent->n_hosts && i < EXPLAINED_MAX; i++) {
+        for (size_t i = 0; agent && i < agent->n_hosts && i < EXPLAINED_MAX && d->verb_result.size < result_bytes_max(d); i++) {
                 const Hosting *hosting = agent->hosts[i];
                 const Runtime *runtime = hosting->runtime;
                 Fitness fitness = placement_fitness(hosting, labels, now.usec);
@@ -439,6 +438,7 @@ static const Verb verbs[] = {
 static void register_runtime(Dispatcher *d, const InMessage *message, Instant now) {
         Registration registration = {};
         WireError error = {};
+        const Runtime *runtime;
         Id id;
 
         if (registration_decode(message->body, &registration, &d->arena, &error) != 0) {
@@ -447,7 +447,8 @@ static void register_runtime(Dispatcher *d, const InMessage *message, Instant no
         }
         id = id_of(registration.runtime_id);
         membership_on_registered(d, id_slice(&id), message, now);
-        if (registry_find(d->registry, id_slice(&id))) {
+        runtime = registry_find(d->registry, id_slice(&id));
+        if (runtime && runtime->epoch == registration.epoch) {
                 Buffer *buffer = outbox_begin(d->outbox);
 
                 subject_build(buffer, d->prefix, SUBJECT_RUNTIME_REGISTERED, id_slice(&id), SLICE_NONE);
