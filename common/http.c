@@ -1,245 +1,182 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * One request per connection, answered and closed. Not evhttp: its time-outs start over with each byte, and it
- * can't be told how many connections are enough. Here each client has CLIENT_SECONDS for everything, and when too
- * many are there, the oldest gives its place to the newest, so whoever holds connections open can't keep a scraper
- * out.
+ * libevent's evhttp reads the requests and writes the answers: one per connection, then it closes. What it does not do
+ * (2.1.12) is set an end to a connection: its time-outs start over with each byte, nothing counts its connections, and
+ * a connection can't be told from outside before it has sent a whole request. It does end all connections of one evhttp
+ * at once, so the connections live in two of them: `young` accepts, `old` only finishes. At each shift old is freed
+ * with whatever it still holds, young becomes old, and a new young takes over the listening socket.
+ *
+ * A shift comes SHIFT_SECONDS after the last one, and early when young has accepted YOUNG_MAX connections. So never
+ * more than 2 * YOUNG_MAX connections are open, none is older than 2 * SHIFT_SECONDS, and whoever holds or opens
+ * connections in number displaces the oldest ones and keeps no newcomer out. An early shift waits until the loop has
+ * come round once: then between two of them a request that is already here is both read and answered, however many
+ * others come. A shift runs from its own event, never from a callback of evhttp or of a listener, so it frees nothing
+ * on the stack.
+ *
+ * Methods other than GET and HEAD are let through to on_request(), as evhttp's own answer to them is 501 without Allow.
+ * What evhttp can't parse or finds too large it answers itself, 400 or 413 with a page of its own. When the client is
+ * still sending then, a reset may overtake that page, as evhttp closes at once. The answer to a CONNECT leaves the
+ * connection open until the shift.
  */
 
 #include <arpa/inet.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <event2/http.h>
+#include <event2/keyvalq_struct.h>
 #include <event2/listener.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <sys/socket.h>
 
 #include "common/http.h"
 
-#define CLIENTS_MAX 32
-#define CLIENT_SECONDS 10
+#define YOUNG_MAX 16
+#define SHIFT_SECONDS 5
 #define HEAD_MAX 8192
-
-typedef struct Client Client;
-
-struct Client {
-        HttpServer *server;
-        TAILQ_ENTRY(Client) others; /* of server->clients, the oldest first */
-        struct bufferevent *stream;
-        struct event *timer;
-        bool is_answered;
-        bool is_ended; /* the peer will send no more, but still reads */
-};
+#define BODY_MAX 8192            /* read to be ignored */
+#define INPUT_MAX (2 * HEAD_MAX) /* unread bytes: more than either limit, or evhttp would not see it passed */
 
 struct HttpServer {
         struct event_base *base;
         HttpCallbacks callbacks;
-        struct evconnlistener *listener;
-        TAILQ_HEAD(, Client) clients;
-        size_t n_clients;
+        struct evconnlistener *socket; /* holds the listening socket, accepts nothing itself */
+        struct evhttp *young, *old;
+        struct evhttp_bound_socket *door; /* young's listener on `socket` */
+        size_t n_accepted;                /* by young */
+        struct event *shift;
         char address[64];
 };
 
-typedef enum Answer {
-        ANSWER_OK,
-        ANSWER_BAD_REQUEST,
-        ANSWER_NOT_FOUND,
-        ANSWER_METHOD_NOT_ALLOWED,
-        ANSWER_HEAD_TOO_LARGE,
-        ANSWER_UNAVAILABLE,
-} Answer;
-
-static const char *const answer_lines[] = {
-        [ANSWER_OK] = "200 OK",
-        [ANSWER_BAD_REQUEST] = "400 Bad Request",
-        [ANSWER_NOT_FOUND] = "404 Not Found",
-        [ANSWER_METHOD_NOT_ALLOWED] = "405 Method Not Allowed\r\nAllow: GET, HEAD",
-        [ANSWER_HEAD_TOO_LARGE] = "431 Request Header Fields Too Large",
-        [ANSWER_UNAVAILABLE] = "503 Service Unavailable",
-};
+DEFINE_CLEANUP(struct evhttp *, evhttp_free);
 
 static const char text_plain[] = "text/plain; charset=utf-8";
 static const char text_metrics[] = "text/plain; version=0.0.4; charset=utf-8";
 
-static Client *client_free(Client *client) {
-        if (!client)
-                return NULL;
-        TAILQ_REMOVE(&client->server->clients, client, others);
-        client->server->n_clients--;
-        if (client->timer)
-                event_free(client->timer);
-        if (client->stream)
-                bufferevent_free(client->stream);
-        free(client);
-        return NULL;
-}
+static void answer(struct evhttp_request *request, int code, const char *type, Slice body) {
+        struct evkeyvalq *headers = evhttp_request_get_output_headers(request);
+        struct bufferevent *stream = evhttp_connection_get_bufferevent(evhttp_request_get_connection(request));
+        const bool is_head = evhttp_request_get_command(request) == EVHTTP_REQ_HEAD;
+        char size[24];
 
-static void client_answer(Client *client, Answer answer, const char *type, Slice body, bool with_body) {
-        struct evbuffer *out = bufferevent_get_output(client->stream);
-
-        client->is_answered = true;
-        if (evbuffer_add_printf(
-                    out,
-                    "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-                    "Cache-Control: no-store\r\nConnection: close\r\n\r\n",
-                    answer_lines[answer], type, body.size) < 0 ||
-            (with_body && evbuffer_add(out, body.data, body.size) < 0))
-                (void)evbuffer_drain(out, evbuffer_get_length(out)); /* out of memory: the client sees an empty answer */
+        /* Else a "keep-alive" of HTTP/1.0 is confirmed next to our "close". */
+        (void)evhttp_remove_header(evhttp_request_get_input_headers(request), "Connection");
+        (void)snprintf(size, sizeof(size), "%zu", body.size);
+        if (evhttp_add_header(headers, "Content-Type", type) < 0 ||
+                evhttp_add_header(headers, "Content-Length", size) < 0 ||
+                evhttp_add_header(headers, "Cache-Control", "no-store") < 0 ||
+                evhttp_add_header(headers, "Connection", "close") < 0 ||
+                (!is_head && evbuffer_add(evhttp_request_get_output_buffer(request), body.data, body.size) < 0)) {
+                evhttp_send_error(request, HTTP_SERVUNAVAIL, NULL); /* may free the connection */
+                return;
+        }
+        evhttp_send_reply(request, code, /* reason= */ NULL, /* databuf= */ NULL);
+        /* A client that has ended its side still reads; evhttp would take that end for the end of all. */
+        (void)bufferevent_disable(stream, EV_READ);
 }
 
 static void answer_health(
-        Client *client, bool (*ask)(Buffer *reason, void *userdata), bool with_body) {
+        HttpServer *server, struct evhttp_request *request, bool (*ask)(Buffer *reason, void *userdata)) {
         _cleanup_(buffer_done) Buffer reason = { 0 };
-        const bool is_good = ask(&reason, client->server->callbacks.userdata);
+        const bool is_good = ask(&reason, server->callbacks.userdata);
 
         buffer_append_char(&reason, '\n');
-        client_answer(client, is_good ? ANSWER_OK : ANSWER_UNAVAILABLE, text_plain, buffer_slice(&reason), with_body);
+        answer(request, is_good ? HTTP_OK : HTTP_SERVUNAVAIL, text_plain, buffer_slice(&reason));
 }
 
-static void answer_metrics(Client *client, bool with_body) {
+static void answer_metrics(HttpServer *server, struct evhttp_request *request) {
         _cleanup_(buffer_done) Buffer text = { 0 };
 
-        client->server->callbacks.metrics(&text, client->server->callbacks.userdata);
+        server->callbacks.metrics(&text, server->callbacks.userdata);
         if (text.failed)
-                client_answer(client, ANSWER_UNAVAILABLE, text_plain, SLICE("out of memory\n"), with_body);
+                answer(request, HTTP_SERVUNAVAIL, text_plain, SLICE("out of memory\n"));
         else
-                client_answer(client, ANSWER_OK, text_metrics, buffer_slice(&text), with_body);
+                answer(request, HTTP_OK, text_metrics, buffer_slice(&text));
 }
 
-static void answer_path(Client *client, Slice path, bool with_body) {
-        const HttpCallbacks *callbacks = &client->server->callbacks;
+static void on_request(struct evhttp_request *request, void *userdata) {
+        HttpServer *server = userdata;
+        const HttpCallbacks *callbacks = &server->callbacks;
+        const char *path;
 
-        if (slice_equal(path, SLICE("/metrics")) && callbacks->metrics)
-                answer_metrics(client, with_body);
-        else if (slice_equal(path, SLICE("/healthz")) && callbacks->health)
-                answer_health(client, callbacks->health, with_body);
-        else if (slice_equal(path, SLICE("/readyz")) && callbacks->ready)
-                answer_health(client, callbacks->ready, with_body);
+        if (!(evhttp_request_get_command(request) & (EVHTTP_REQ_GET | EVHTTP_REQ_HEAD))) {
+                (void)evhttp_add_header(evhttp_request_get_output_headers(request), "Allow", "GET, HEAD");
+                answer(request, HTTP_BADMETHOD, text_plain, SLICE("GET or HEAD\n"));
+                return;
+        }
+        path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request));
+        if (strcmp(path, "/metrics") == 0 && callbacks->metrics)
+                answer_metrics(server, request);
+        else if (strcmp(path, "/healthz") == 0 && callbacks->health)
+                answer_health(server, request, callbacks->health);
+        else if (strcmp(path, "/readyz") == 0 && callbacks->ready)
+                answer_health(server, request, callbacks->ready);
         else
-                client_answer(client, ANSWER_NOT_FOUND, text_plain, SLICE("not found\n"), with_body);
+                answer(request, HTTP_NOTFOUND, text_plain, SLICE("not found\n"));
 }
 
-/* Cuts off what stands before `end`, and `end`; absent when it is not there. */
-static Slice take_word(Slice *text, char end) {
-        const char *p = text->size > 0 ? memchr(text->data, end, text->size) : NULL;
-        Slice word;
+/* Young has accepted a connection and asks for its stream. */
+static struct bufferevent *on_accept(struct event_base *base, void *userdata) {
+        static const struct timeval limit = { .tv_sec = SHIFT_SECONDS }, at_once = { 0 };
+        HttpServer *server = userdata;
+        struct bufferevent *stream = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
 
-        if (!p)
-                return SLICE_NONE;
-        word = (Slice){ text->data, (size_t)(p - text->data) };
-        *text = slice_after(*text, word.size + 1);
-        return word;
+        server->n_accepted++;
+        if (server->n_accepted >= YOUNG_MAX) {
+                (void)evconnlistener_disable(evhttp_bound_socket_get_listener(server->door));
+                (void)event_add(server->shift, &at_once);
+        } else if (!event_pending(server->shift, EV_TIMEOUT, NULL))
+                (void)event_add(server->shift, &limit);
+        if (stream)
+                bufferevent_setwatermark(stream, EV_READ, 0, INPUT_MAX);
+        return stream;
 }
 
-/* `line`: "GET /metrics HTTP/1.1" */
-static void answer_request(Client *client, Slice line) {
-        const Slice method = take_word(&line, ' ');
-        Slice target = take_word(&line, ' '), path;
-        const bool is_head = slice_equal(method, SLICE("HEAD"));
+static int start_young(HttpServer *server) {
+        _cleanup_(evhttp_freep) struct evhttp *http = evhttp_new(server->base);
+        struct evconnlistener *listener;
 
-        if (!method.data || !target.data || !slice_starts_with(line, SLICE("HTTP/1."))) {
-                client_answer(client, ANSWER_BAD_REQUEST, text_plain, SLICE("bad request\n"), /* with_body= */ true);
-                return;
+        if (!http)
+                return -ENOMEM;
+        evhttp_set_allowed_methods(http, UINT16_MAX);
+        evhttp_set_max_headers_size(http, HEAD_MAX);
+        evhttp_set_max_body_size(http, BODY_MAX);
+        (void)evhttp_set_flags(http, EVHTTP_SERVER_LINGERING_CLOSE);
+        evhttp_set_bevcb(http, on_accept, server);
+        evhttp_set_gencb(http, on_request, server);
+
+        listener = evconnlistener_new(server->base, NULL, NULL, LEV_OPT_CLOSE_ON_EXEC, /* backlog= */ 0,
+                evconnlistener_get_fd(server->socket));
+        if (!listener)
+                return -ENOMEM;
+        server->door = evhttp_bind_listener(http, listener);
+        if (!server->door) {
+                evconnlistener_free(listener);
+                return -ENOMEM;
         }
-        if (!is_head && !slice_equal(method, SLICE("GET"))) {
-                client_answer(client, ANSWER_METHOD_NOT_ALLOWED, text_plain, SLICE("GET or HEAD\n"), /* with_body= */ true);
-                return;
-        }
-        path = take_word(&target, '?');
-        answer_path(client, path.data ? path : target, !is_head);
+        server->n_accepted = 0;
+        server->young = TAKE_PTR(http);
+        return 0;
 }
 
-static void on_client_data(struct bufferevent *stream, void *userdata) {
-        Client *client = userdata;
-        struct evbuffer *in = bufferevent_get_input(stream);
-        const size_t size = evbuffer_get_length(in);
-        struct evbuffer_ptr end;
-        size_t line_size = 0;
-        char *line;
+static void on_shift(evutil_socket_t fd, short what, void *userdata) {
+        const struct timeval limit = { .tv_sec = SHIFT_SECONDS };
+        HttpServer *server = userdata;
 
-        if (client->is_answered) { /* a body, or more requests: not wanted */
-                (void)evbuffer_drain(in, size);
-                return;
-        }
-        end = evbuffer_search(in, "\r\n\r\n", 4, NULL);
-        if (end.pos < 0 || end.pos > HEAD_MAX) {
-                if (size >= HEAD_MAX)
-                        client_answer(client, ANSWER_HEAD_TOO_LARGE, text_plain, SLICE("request too large\n"),
-                                      /* with_body= */ true);
-                return;
-        }
-        line = evbuffer_readln(in, &line_size, EVBUFFER_EOL_CRLF_STRICT);
-        if (line)
-                answer_request(client, (Slice){ line, line_size });
-        free(line);
-        (void)evbuffer_drain(in, evbuffer_get_length(in));
-}
-
-/* The answer is written. The client closes first, so that no reset overtakes the answer; the timer ends those that don't. */
-static void on_client_written(struct bufferevent *stream, void *userdata) {
-        Client *client = userdata;
-
-        if (client->is_ended)
-                (void)client_free(client);
-        else if (client->is_answered)
-                (void)shutdown(bufferevent_getfd(stream), SHUT_WR);
-}
-
-static void on_client_end(struct bufferevent *stream, short what, void *userdata) {
-        Client *client = userdata;
-
-        client->is_ended = true;
-        if (!(what & BEV_EVENT_EOF) || evbuffer_get_length(bufferevent_get_output(stream)) == 0)
-                (void)client_free(client);
-}
-
-static void on_client_timer(evutil_socket_t fd, short what, void *userdata) {
         (void)fd;
         (void)what;
 
-        (void)client_free(userdata);
-}
-
-static int client_start(Client *client, evutil_socket_t fd) {
-        const struct timeval limit = { .tv_sec = CLIENT_SECONDS };
-
-        client->timer = evtimer_new(client->server->base, on_client_timer, client);
-        if (!client->timer || event_add(client->timer, &limit) < 0)
-                return -ENOMEM;
-        client->stream = bufferevent_socket_new(client->server->base, fd, BEV_OPT_CLOSE_ON_FREE);
-        if (!client->stream)
-                return -ENOMEM;
-        bufferevent_setcb(client->stream, on_client_data, on_client_written, on_client_end, client);
-        bufferevent_setwatermark(client->stream, EV_READ, 0, HEAD_MAX + 4);
-        return bufferevent_enable(client->stream, EV_READ | EV_WRITE) < 0 ? -ENOMEM : 0;
-}
-
-static void on_accept(
-        struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *address, int address_size, void *userdata) {
-        HttpServer *server = userdata;
-        Client *client;
-
-        (void)listener;
-        (void)address;
-        (void)address_size;
-
-        if (server->n_clients >= CLIENTS_MAX)
-                (void)client_free(TAILQ_FIRST(&server->clients));
-        client = calloc(1, sizeof(*client));
-        if (!client) {
-                (void)evutil_closesocket(fd);
+        if (server->old)
+                evhttp_free(server->old);
+        server->old = NULL;
+        if (server->young && server->n_accepted == 0) /* nobody left whose time could run out */
                 return;
-        }
-        client->server = server;
-        TAILQ_INSERT_TAIL(&server->clients, client, others);
-        server->n_clients++;
-        if (client_start(client, fd) < 0) {
-                if (!client->stream)
-                        (void)evutil_closesocket(fd);
-                (void)client_free(client);
-        }
+        if (server->young)
+                evhttp_del_accept_socket(server->young, server->door);
+        server->old = TAKE_PTR(server->young);
+        (void)start_young(server); /* no memory: clients wait in the backlog for the next try */
+        (void)event_add(server->shift, &limit);
 }
 
 static void note_address(HttpServer *server) {
@@ -247,7 +184,7 @@ static void note_address(HttpServer *server) {
         socklen_t size = sizeof(storage);
         char host[INET6_ADDRSTRLEN] = "?";
 
-        if (getsockname(evconnlistener_get_fd(server->listener), (struct sockaddr *)&storage, &size) < 0)
+        if (getsockname(evconnlistener_get_fd(server->socket), (struct sockaddr *)&storage, &size) < 0)
                 return;
         if (storage.ss_family == AF_INET6) {
                 const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&storage;
@@ -310,29 +247,36 @@ int http_server_new(struct event_base *base, const char *listen, const HttpCallb
                 return -ENOMEM;
         server->base = base;
         server->callbacks = *callbacks;
-        TAILQ_INIT(&server->clients);
+        server->shift = evtimer_new(base, on_shift, server);
+        if (!server->shift)
+                return -ENOMEM;
 
         errno = 0;
-        server->listener = evconnlistener_new_bind(
-                base, on_accept, server, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE, CLIENTS_MAX,
+        server->socket = evconnlistener_new_bind(base, NULL, NULL,
+                LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE, /* backlog= */ 2 * YOUNG_MAX,
                 (struct sockaddr *)&address, size);
-        if (!server->listener)
+        if (!server->socket)
                 return errno != 0 ? -errno : -ENOMEM;
         note_address(server);
+        r = start_young(server);
+        if (r < 0)
+                return r;
 
         *ret = TAKE_PTR(server);
         return 0;
 }
 
 HttpServer *http_server_free(HttpServer *server) {
-        Client *client;
-
         if (!server)
                 return NULL;
-        while ((client = TAILQ_FIRST(&server->clients)))
-                (void)client_free(client);
-        if (server->listener)
-                evconnlistener_free(server->listener);
+        if (server->young)
+                evhttp_free(server->young);
+        if (server->old)
+                evhttp_free(server->old);
+        if (server->socket)
+                evconnlistener_free(server->socket);
+        if (server->shift)
+                event_free(server->shift);
         free(server);
         return NULL;
 }

@@ -583,6 +583,11 @@ void nats_link_publish_outbox(NatsLink *link, Outbox *outbox, uint64_t *ret_refu
                 *ret_refused = n_refused;
 }
 
+void nats_link_flush(NatsLink *link) {
+        if (!link->write_pending)
+                link_write(link);
+}
+
 /* life */
 
 static void on_close_timer(evutil_socket_t fd, short what, void *userdata) {

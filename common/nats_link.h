@@ -89,6 +89,9 @@ int nats_link_publish(NatsLink *link, const OutMessage *message);
 /* Publishes what is in the outbox and clears it; `ret_refused` counts what was refused. */
 void nats_link_publish_outbox(NatsLink *link, Outbox *outbox, uint64_t *ret_refused);
 
+/* Writes what was published so far now, instead of at the end of the turn: what comes after it will not hold it up. */
+void nats_link_flush(NatsLink *link);
+
 bool nats_link_is_up(const NatsLink *link);
 bool nats_link_is_congested(const NatsLink *link);
 

@@ -721,8 +721,12 @@ static void on_done(Dispatcher *d, Execution *execution, const ExecutionReport *
                 return;
         execution->answered |= UINT32_C(1) << (report->ask - execution->ask_base);
         if (execution->answered + UINT32_C(1) != UINT32_C(2) << execution->n_followers) {
-                /* Another caller waits for the same execution, and its relay may have been lost: the runtime answers from memory. */
-                put_checks(d, execution, now);
+                /*
+                 * Another caller waits for the same execution, and its relay may have been lost: the runtime answers from memory. Asked
+                 * for after this turn, since the word about that caller is usually in the same report.
+                 */
+                execution->check_usec = now.usec;
+                arm(d, execution);
                 return;
         }
         execution->runtime->n_done++;

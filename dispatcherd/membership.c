@@ -290,7 +290,10 @@ void membership_unheard(Dispatcher *d, Runtime *runtime, Instant now) {
         deadline_arm(&d->deadlines, &runtime->deadline, now.usec);
 }
 
-/* Is this the answer of that epoch? A second process under the same id listens on the same subjects. */
+/*
+ * Is this the answer of that epoch? A second process under the same id listens on the same subjects, and whoever knows our inbox can have any
+ * runtime answer an error there.
+ */
 static bool is_answer_of(Dispatcher *d, const Runtime *runtime, Slice body) {
         static const ScanField fields[] = {
                 { .name = "epoch", .kind = SCAN_U64, .max = EPOCH_MAX },
@@ -298,13 +301,11 @@ static bool is_answer_of(Dispatcher *d, const Runtime *runtime, Slice body) {
         };
         Answer answer = {};
         WireError error;
-        uint64_t epoch = runtime->epoch; /* one that does not say is taken at its word */
+        uint64_t epoch = 0;
 
-        if (answer_decode(body, &answer, &d->arena, &error) != 0)
+        if (answer_decode(body, &answer, &d->arena, &error) != 0 || !answer.ok)
                 return false;
-        if (answer.ok && answer.result.size > 0 && scan_object(answer.result, fields, &epoch, &d->arena, &error) != 0)
-                return false;
-        return epoch == runtime->epoch;
+        return scan_object(answer.result, fields, &epoch, &d->arena, &error) == 0 && epoch == runtime->epoch;
 }
 
 void membership_on_probe_answer(Dispatcher *d, Slice runtime_id, const InMessage *message, Instant now) {

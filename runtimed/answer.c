@@ -86,6 +86,7 @@ static void publish_event(Runtime *runtime, const Execution *execution, Executio
                 .epoch = execution->epoch,
                 .attempt = execution->asker.attempt,
         };
+        Outbox *outbox = runtime->options.late_outbox ? runtime->options.late_outbox : runtime->outbox;
         Buffer *out;
         Id id;
 
@@ -99,15 +100,15 @@ static void publish_event(Runtime *runtime, const Execution *execution, Executio
         }
 
         id = rng_id(&runtime->rng);
-        out = outbox_begin(runtime->outbox);
+        out = outbox_begin(outbox);
         subject_build(out, runtime->prefix, event_subject(kind), id_slice(&execution->id), SLICE_NONE);
         if (execution->headers.size > 0) {
-                outbox_headers(runtime->outbox);
+                outbox_headers(outbox);
                 buffer_append_slice(out, execution->headers);
         }
-        outbox_body(runtime->outbox);
+        outbox_body(outbox);
         execution_event_encode(out, &event, id_slice(&id), SOURCE, now.real_usec);
-        outbox_end(runtime->outbox);
+        outbox_end(outbox);
 }
 
 void core_note_started(Runtime *runtime, Execution *execution, uint64_t started_usec, Instant now) {

@@ -246,6 +246,7 @@ static int refuse_verb(Request *request, Slice name) {
 static int run_verb(Runtime *runtime, Request *request, Slice name, Instant now) {
         const Verb *verb = find_verb(name);
         const size_t size = request->message->body.size;
+        int r;
 
         if (!verb)
                 return refuse_verb(request, name);
@@ -253,6 +254,15 @@ static int run_verb(Runtime *runtime, Request *request, Slice name, Instant now)
                 request->code = ERROR_INVALID_MESSAGE;
                 return wire_error(&request->error, "a message of %zu bytes is over limits.max_message_bytes of %llu", size,
                         (unsigned long long)runtime->options.max_message_bytes);
+        }
+        if (size > 0) {
+                static const ScanField nothing[] = { {} };
+
+                r = scan_object(request->message->body, nothing, &(struct { char unused; }){ 0 }, &runtime->arena, &request->error);
+                if (r != 0) {
+                        request->code = ERROR_INVALID_MESSAGE;
+                        return r;
+                }
         }
         return verb->run(runtime, request, now);
 }

@@ -58,7 +58,7 @@ typedef struct App {
         AgentsDir *agents_dir; /* NULL: none configured */
         Pool *pool;
         struct event *outcomes;
-        Outbox outbox;
+        Outbox outbox, events;
         uint64_t armed_usec;
         uint64_t settle_usec; /* when to be ready without a dispatcher; USEC_NEVER: not connected yet, or ready */
         bool is_ready, is_stopping, is_closing;
@@ -176,6 +176,14 @@ static void finish_turn(App *app, Instant now) {
         runtime_on_turn_end(app->core, now);
 
         nats_link_publish_outbox(app->link, &app->outbox, &n_refused);
+        if (outbox_size(&app->events) > 0) {
+                uint64_t n_events_refused = 0;
+
+                /* nats-server parses a whole read before it delivers: answers that share it with events would wait for them. */
+                nats_link_flush(app->link);
+                nats_link_publish_outbox(app->link, &app->events, &n_events_refused);
+                n_refused += n_events_refused;
+        }
         if (n_refused > 0)
                 diag_publish_refused(n_refused, &app->publish_limit, now.usec);
         look_at_congestion(app, now);
@@ -580,6 +588,7 @@ static void app_done(App *app) {
         app->core = runtime_free(app->core);
         app->daemon = daemon_free(app->daemon);
         outbox_done(&app->outbox);
+        outbox_done(&app->events);
         config_clear(&runtime_config, &app->settings);
 }
 
@@ -589,6 +598,8 @@ static int run(const DaemonArguments *arguments) {
         int r, status;
 
         outbox_init(&app.outbox);
+        outbox_init(&app.events);
+        app.options.late_outbox = &app.events;
         if (load_settings(&app, &app.settings, &error) != 0) {
                 (void)fprintf(stderr, "compozy-runtimed: %s\n", error.text);
                 return EXIT_FAILURE;

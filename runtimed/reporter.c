@@ -176,6 +176,7 @@ static void begin_body(const Reporters *reporters, Reporter *reporter, Instant n
 void reporter_add(Reporters *reporters, Reporter *reporter, const ExecutionReport *report, Instant now) {
         begin_body(reporters, reporter, now);
         report_encode_execution(&reporter->body, report);
+        reporters->has_outcomes = true;
         mark_dirty(reporters, reporter);
         note_size(reporters, reporter);
 }
@@ -243,7 +244,7 @@ void reporters_flush(Reporters *reporters, const RuntimeLoad *load, Instant now)
                 reporter->is_dirty = false;
                 flush_one(reporters, reporter, load, now);
         }
-        reporters->is_due_now = false;
+        reporters->is_due_now = reporters->has_outcomes = false;
 }
 
 void reporters_discard(Reporters *reporters) {
@@ -258,7 +259,7 @@ void reporters_discard(Reporters *reporters) {
                 buffer_clear(&reporter->body);
                 reporter->n_entries = 0;
         }
-        reporters->is_due_now = false;
+        reporters->is_due_now = reporters->has_outcomes = false;
 }
 
 size_t reporters_size(const Reporters *reporters) {

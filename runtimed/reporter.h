@@ -25,6 +25,7 @@ typedef struct Reporters {
         uint64_t epoch;
         size_t bytes_max; /* a report is sent at this size at the latest */
         bool is_due_now;  /* one is full */
+        bool has_outcomes; /* something is done or refused: to leave with the answers, in the same write */
         uint64_t n_reports, n_entries;
 } Reporters;
 

@@ -401,7 +401,8 @@ void runtime_on_turn_end(Runtime *runtime, Instant now) {
         settle_agents(runtime, now);
         core_publish_changes(runtime, now);
         core_arm_reports(runtime, now);
-        if (runtime->report_usec <= now.usec)
+        /* An answer without its report would be run again by whoever finds us dead; so the two leave together. */
+        if (runtime->report_usec <= now.usec || runtime->reporters.has_outcomes)
                 flush_reports(runtime, now);
         check_stop(runtime, now);
 }

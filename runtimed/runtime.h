@@ -38,6 +38,7 @@ typedef struct RuntimeOptions {
         uint64_t memory_executions, memory_bytes; /* finished executions whose answers are remembered */
         uint64_t report_delay_usec;               /* reports are gathered for at most so long */
         unsigned events;                          /* as EventsWanted in the dispatcher: 0 all, 1 verbose, 2 outcomes, 3 none */
+        Outbox *late_outbox;                      /* borrowed: execution events go here, to be written after the answers; NULL: in the same */
         bool allow_forbidden_topics;              /* results may go below the prefix */
 
         uint64_t max_in_flight_bytes;             /* held by executions that are not answered; 0: no limit */

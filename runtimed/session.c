@@ -223,13 +223,16 @@ unsigned session_on_taken(Session *session, const RegistrationTaken *taken, Inst
 }
 
 /* False when there is no room above. */
+#define EPOCH_SPREAD 1000
+
 static bool take_new_epoch(Session *session, uint64_t above, Instant now) {
         uint64_t floor = MAX_OF(above, session->epoch);
 
         if (floor >= EPOCH_MAX)
                 return false;
 
-        session->epoch = MIN_OF(MAX_OF(now.real_usec / 1000, floor + 1), EPOCH_MAX);
+        /* Two processes that were given the same id by mistake must not arrive at the same number. */
+        session->epoch = MIN_OF(MAX_OF(now.real_usec / 1000, floor + 1 + rng_below(session->rng, EPOCH_SPREAD)), EPOCH_MAX);
         session->is_doubtful = false;
         return true;
 }
