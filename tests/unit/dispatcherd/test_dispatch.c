@@ -821,6 +821,7 @@ static void each_caller_of_one_execution_is_answered(void **state) {
         assert_non_null(strstr(relay->body, "\"attempt\":1"));
         /* The first is answered; whether the other relay arrived is not known yet. */
         bench_report_one(b, "r1", "e1", 1, "done", DONE);
+        bench_pass(b, 0);
         bench_expect(b, RELAY("r1"), "\"reply_to\":\"two\"");
         assert_int_equal(dispatcher_n_in_flight(b->d), 1);
         bench_report_one(b, "r1", "e1", 1, "done", DONE ",\"ask\":1");
@@ -956,7 +957,7 @@ static void what_never_ran_may_be_asked_for_again(void **state) {
                 bench_beat(b, "r1", 1, 0, ",\"draining\":true");
                 bench_pass(b, SECOND);
         }
-        bench_expect(b, "one", "DEADLINE_EXCEEDED");
+        bench_expect(b, "one", "\"status\":\"FAILURE\"");
         bench_trigger(b, "a", "e1", "two", "");
         bench_expect(b, RELAY("r1"), "\"reply_to\":\"two\"");
         bench_runtime(b, "r2", "a");

@@ -311,7 +311,7 @@ static void any_sign_of_life_ends_the_doubt(void **state) {
                 const char *why, *subject, *body;
         } table[] = {
                 { "a heartbeat", "compozy.events.agent.definition.r1.heartbeat", "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1}}" },
-                { "an answered probe", INBOX ".p.r1", "{\"ok\":true,\"result\":{}}" },
+                { "an answered probe", INBOX ".p.r1", "{\"ok\":true,\"result\":{\"epoch\":1}}" },
                 { "a report", "compozy.dispatcher.d1.report", "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1},\"payload\":{}}" },
                 { "an update", "compozy.events.agent.definition.r1.updated",
                         "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1,\"revision\":0},\"payload\":{\"base_revision\":0}}" },

@@ -37,7 +37,7 @@ static Fixture *fixture_new(size_t n) {
         for (size_t i = 0; i < n; i++) {
                 RegistryTaken taken;
                 WireError error;
-                char id[16], labels[32];
+                char id[32], labels[64];
                 Registration registration = { .epoch = 1, .agent_definitions = SLICE("[{\"agent_id\":\"a\"}]"), .max_in_flight = 10,
                         .heartbeat_interval_ms = 1000, .part_count = 1 };
 
