@@ -205,6 +205,7 @@ static void relay(Dispatcher *d, Execution *execution, const Placement *placemen
         execution->attempt++;
         execution->n_tries++;
         execution->started = execution->heard = false;
+        execution->was_checked = execution->n_followers > 0;
         execution->give_up_usec = USEC_NEVER;
         execution->sent_usec = now.usec;
         execution->check_pause_usec = d->options.check_usec;
@@ -236,6 +237,7 @@ static void relay(Dispatcher *d, Execution *execution, const Placement *placemen
 
 /* Sent again, as a question, for each caller that is not known to be answered. */
 static void put_checks(Dispatcher *d, Execution *execution, Instant now) {
+        execution->was_checked = true;
         for (size_t ask = 0; ask <= execution->n_followers; ask++)
                 if (!is_answered(execution, ask)) {
                         put_relay(d, execution, ask, /* is_check= */ true, now);
@@ -472,7 +474,7 @@ static void repeat(Dispatcher *d, Execution *execution, Slice reply_to, Instant 
                 return;
         }
         if (execution->phase == PHASE_IN_FLIGHT)
-                put_relay(d, execution, execution->n_followers, /* is_check= */ true, now);
+                put_checks(d, execution, now);
 }
 
 /* An ended execution is asked for again. Its last runtime answers from memory, if it is still the same. */
@@ -704,8 +706,11 @@ void dispatch_relay_answer(Dispatcher *d, Slice token, bool was_check, const InM
 
         runtime = execution->runtime;
         membership_unheard(d, runtime, now);
-        /* A question that nobody heard says nothing about the relay before it: the verdict on the runtime will. */
-        if (was_check || execution->heard)
+        /*
+         * A question that nobody heard says nothing about the relay before it, and a relay that nobody heard says nothing once a question
+         * followed it: the one may have been heard when the other was not. The verdict on the runtime will tell.
+         */
+        if (was_check || execution->heard || execution->was_checked)
                 return;
         d->n.unheard++;
         end_attempt(d, execution, ATTEMPT_UNHEARD, ERROR_NO_RUNTIME, now);
