@@ -810,7 +810,7 @@ void registry_set_limits(Registry *registry, uint64_t max_runtimes, uint64_t max
 }
 
 const char *registry_check(const Registry *registry) {
-        size_t n_in_state[_RUNTIME_STATE_MAX] = {}, n_silent = 0, n_hostings = 0;
+        size_t n_in_state[_RUNTIME_STATE_MAX] = {}, n_silent = 0, n_hostings = 0, n_hosts = 0;
 
         for (const Runtime *runtime = registry->runtimes; runtime; runtime = runtime->hh.next) {
                 n_in_state[runtime->state]++;
@@ -821,13 +821,18 @@ const char *registry_check(const Registry *registry) {
                 if ((runtime->state == RUNTIME_LIVE && runtime->silent) || (runtime->state == RUNTIME_SUSPECT && !runtime->silent))
                         return "a runtime is live and silent, or suspect and not silent";
         }
+        for (const Agent *agent = registry->agents; agent; agent = agent->hh.next) {
+                n_hosts += agent->n_hosts;
+                if ((agent->n_hosts == 0) != (agent->deadline.usec != USEC_NEVER))
+                        return "an agent that nobody hosts is remembered for ever, or one that is hosted is about to be forgotten";
+        }
         for (size_t i = 0; i < _RUNTIME_STATE_MAX; i++)
                 if (n_in_state[i] != registry->n_in_state[i])
                         return "the count of runtimes in a state differs from the runtimes in it";
         if (n_silent != registry->n_silent)
                 return "the count of silent runtimes differs from the silent runtimes";
-        if (n_hostings != registry->n_hostings)
-                return "the count of hostings differs from the runtimes' hostings";
+        if (n_hostings != registry->n_hostings || n_hosts != registry->n_hostings)
+                return "the count of hostings differs from the runtimes' or the agents'";
         if (registry_n_runtimes(registry) > registry->options.max_runtimes)
                 return "more runtimes than limits.max_runtimes";
         return NULL;
