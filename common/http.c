@@ -7,12 +7,12 @@
  * at once, so the connections live in two of them: `young` accepts, `old` only finishes. At each shift old is freed
  * with whatever it still holds, young becomes old, and a new young takes over the listening socket.
  *
- * A shift comes SHIFT_SECONDS after the last one, and early when young has accepted YOUNG_MAX connections. So never
- * more than 2 * YOUNG_MAX connections are open, none is older than 2 * SHIFT_SECONDS, and whoever holds or opens
- * connections in number displaces the oldest ones and keeps no newcomer out. An early shift waits until the loop has
- * come round once: then between two of them a request that is already here is both read and answered, however many
- * others come. A shift runs from its own event, never from a callback of evhttp or of a listener, so it frees nothing
- * on the stack.
+ * A shift comes SHIFT_SECONDS after the last one, and early when young has accepted YOUNG_MAX connections, those that
+ * are gone again included. So never more than 2 * YOUNG_MAX connections are open, none is older than 2 * SHIFT_SECONDS,
+ * and whoever holds or opens connections in number displaces the oldest ones and keeps no newcomer out. An early shift
+ * waits until the loop has come round once: then between two of them a request that is already here is both read and
+ * answered, however many others come. A shift runs from its own event, never from a callback of evhttp or of a
+ * listener, so it frees nothing on the stack.
  *
  * Methods other than GET and HEAD are let through to on_request(), as evhttp's own answer to them is 501 without Allow.
  * What evhttp can't parse or finds too large it answers itself, 400 or 413 with a page of its own. When the client is

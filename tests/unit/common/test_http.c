@@ -21,10 +21,14 @@ typedef struct Fixture {
         struct event_base *base;
         HttpServer *server;
         bool is_good;
+        size_t n_padding; /* lines before the answer */
 } Fixture;
 
 static void metrics(Buffer *buffer, void *userdata) {
-        (void)userdata;
+        const Fixture *f = userdata;
+
+        for (size_t i = 0; i < f->n_padding; i++)
+                buffer_append_slice(buffer, SLICE("# padding padding padding padding padding padding padding\n"));
         buffer_append_slice(buffer, SLICE("answer 42\n"));
 }
 
@@ -41,9 +45,8 @@ static int set_up(void **state) {
         f->is_good = true;
         f->base = event_base_new();
         *state = f;
-        return http_server_new(
-                f->base, "127.0.0.1:0", &(HttpCallbacks){ .metrics = metrics, .health = health, .ready = health, .userdata = f },
-                &f->server);
+        return http_server_new(f->base, "127.0.0.1:0",
+                &(HttpCallbacks){ .metrics = metrics, .health = health, .ready = health, .userdata = f }, &f->server);
 }
 
 static int tear_down(void **state) {
@@ -55,16 +58,18 @@ static int tear_down(void **state) {
         return 0;
 }
 
-static int dial(const Fixture *f) {
+/* `flags`: 0, or SOCK_NONBLOCK not to wait for a place in the backlog */
+static int dial(const Fixture *f, int flags) {
         const struct sockaddr_in address = {
                 .sin_family = AF_INET,
                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                 .sin_port = htons((uint16_t)atoi(strchr(http_server_address(f->server), ':') + 1)),
         };
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 
         assert_true(fd >= 0);
-        assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+        if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+                assert_true(flags != 0 && errno == EINPROGRESS);
         return fd;
 }
 
@@ -103,21 +108,28 @@ static void a_request_gets_its_answer(void **state) {
                 { "GET /readyz HTTP/1.1\r\n\r\n", "HTTP/1.1 503 Service Unavailable\r\n", "no link to NATS\n" },
                 { "GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 404 Not Found\r\n", "not found\n" },
                 { "POST /metrics HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", "HTTP/1.1 405 ", "GET or HEAD\n" },
-                { "rubbish\r\n\r\n", "HTTP/1.1 400 ", "bad request\n" },
-                { "\r\n\r\n", "HTTP/1.1 400 ", "bad request\n" },
-                { "GET /metrics\r\n\r\n", "HTTP/1.1 400 ", "bad request\n" },
+                { "BREW /metrics HTTP/1.1\r\n\r\n", "\r\nAllow: GET, HEAD\r\n", "GET or HEAD\n" },
+                { "HEAD /nothing HTTP/1.1\r\n\r\n", "HTTP/1.1 404 Not Found\r\n", "\r\n\r\n" },
+                { "GET /metrics HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "Connection: close\r\n",
+                        "\r\n\r\nanswer 42\n" },
+                { "GET /healthz HTTP/1.1\r\n\r\nGET /metrics HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\n",
+                        "\r\n\r\nfine\n" },
+                { "rubbish\r\n\r\n", "HTTP/1.1 400 ", "" },
+                { "\r\n\r\n", "HTTP/1.1 400 ", "" },
+                { "GET /metrics\r\n\r\n", "HTTP/1.1 400 ", "" },
         };
         Fixture *f = *state;
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
                 char text[2048];
-                int fd = dial(f);
+                int fd = dial(f, 0);
 
                 f->is_good = !strstr(cases[i].body, "no link");
                 say(fd, cases[i].request);
                 hear(f, fd, text, sizeof(text));
-                if (!strstr(text, cases[i].head) || strlen(text) < strlen(cases[i].body) ||
-                    strcmp(text + strlen(text) - strlen(cases[i].body), cases[i].body) != 0)
+                if (!strstr(text, cases[i].head) || strstr(text, "keep-alive") ||
+                        strlen(text) < strlen(cases[i].body) ||
+                        strcmp(text + strlen(text) - strlen(cases[i].body), cases[i].body) != 0)
                         fail_msg("%s -> %s", cases[i].request, text);
         }
 }
@@ -125,7 +137,7 @@ static void a_request_gets_its_answer(void **state) {
 static void a_request_in_pieces_with_an_early_end_is_answered_too(void **state) {
         Fixture *f = *state;
         char text[2048];
-        int fd = dial(f);
+        int fd = dial(f, 0);
 
         say(fd, "GET /met");
         assert_true(event_base_loop(f->base, EVLOOP_ONCE) >= 0);
@@ -138,31 +150,80 @@ static void a_request_in_pieces_with_an_early_end_is_answered_too(void **state) 
 static void an_endless_head_is_refused(void **state) {
         Fixture *f = *state;
         char text[2048];
-        int fd = dial(f);
+        int fd = dial(f, 0);
 
         say(fd, "GET /metrics HTTP/1.1\r\n");
         for (size_t i = 0; i < 400; i++)
                 say(fd, "X-Padding: xxxxxxxxxxxxxxxxxxxx\r\n");
         hear(f, fd, text, sizeof(text));
-        assert_non_null(strstr(text, "HTTP/1.1 431 "));
+        assert_non_null(strstr(text, "HTTP/1.1 400 "));
+}
+
+static void a_large_answer_reaches_a_client_that_has_ended_its_side(void **state) {
+        const size_t size = 16 << 20;
+        Fixture *f = *state;
+        char *text = malloc(size);
+        int fd = dial(f, 0);
+
+        f->n_padding = 200000;
+        say(fd, "GET /metrics HTTP/1.1\r\n\r\n");
+        (void)shutdown(fd, SHUT_WR);
+        hear(f, fd, text, size);
+        assert_true(strlen(text) > 8 << 20);
+        assert_string_equal(text + strlen(text) - 10, "answer 42\n");
+        free(text);
 }
 
 static void clients_that_hold_connections_open_keep_nobody_out(void **state) {
         Fixture *f = *state;
         char text[2048];
         int idle[100], fd;
+        size_t n_open = 0;
 
         for (size_t i = 0; i < ELEMENTSOF(idle); i++) {
-                idle[i] = dial(f);
+                idle[i] = dial(f, 0);
                 say(idle[i], "GET /metrics HTTP/1.1\r\nX: ");
                 assert_true(event_base_loop(f->base, EVLOOP_NONBLOCK) >= 0);
         }
-        fd = dial(f);
+        fd = dial(f, 0);
         say(fd, "GET /metrics HTTP/1.1\r\n\r\n");
         hear(f, fd, text, sizeof(text));
         assert_non_null(strstr(text, "answer 42\n"));
-        for (size_t i = 0; i < ELEMENTSOF(idle); i++)
+        for (size_t i = 0; i < ELEMENTSOF(idle); i++) {
+                if (recv(idle[i], text, sizeof(text), MSG_DONTWAIT) < 0 && errno == EAGAIN)
+                        n_open++;
                 (void)close(idle[i]);
+        }
+        assert_in_range(n_open, 1, 32);
+}
+
+static void a_request_among_many_new_connections_is_answered(void **state) {
+        Fixture *f = *state;
+
+        for (size_t place = 0; place < 16; place++) {
+                char text[2048];
+                int idle[320], fd = -1;
+                size_t n = 0;
+
+                for (size_t i = 0; i < 16; i++)
+                        if (i == place) {
+                                fd = dial(f, 0);
+                                say(fd, "GET /metrics HTTP/1.1\r\n\r\n");
+                        } else
+                                idle[n++] = dial(f, 0);
+                for (size_t turn = 0; turn < 16; turn++) { /* more wait at each turn than are let in */
+                        for (size_t i = 0; i < 16; i++)
+                                idle[n++] = dial(f, SOCK_NONBLOCK);
+                        assert_true(event_base_loop(f->base, EVLOOP_NONBLOCK) >= 0);
+                }
+                hear(f, fd, text, sizeof(text));
+                if (!strstr(text, "answer 42\n"))
+                        fail_msg("not when it is number %zu", place);
+                while (n > 0)
+                        (void)close(idle[--n]);
+                for (size_t turn = 0; turn < 32; turn++)
+                        assert_true(event_base_loop(f->base, EVLOOP_NONBLOCK) >= 0);
+        }
 }
 
 static void an_address_in_use_or_nonsense_is_an_error(void **state) {
@@ -185,7 +246,9 @@ int main(void) {
                 HTTP_TEST(a_request_gets_its_answer),
                 HTTP_TEST(a_request_in_pieces_with_an_early_end_is_answered_too),
                 HTTP_TEST(an_endless_head_is_refused),
+                HTTP_TEST(a_large_answer_reaches_a_client_that_has_ended_its_side),
                 HTTP_TEST(clients_that_hold_connections_open_keep_nobody_out),
+                HTTP_TEST(a_request_among_many_new_connections_is_answered),
                 HTTP_TEST(an_address_in_use_or_nonsense_is_an_error),
         };
 
