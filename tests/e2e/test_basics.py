@@ -182,7 +182,7 @@ class OneOfEach(Case):
 
     def events_of(self, exec_id, last):
         events = self.client.subscribe(f"{INSTANCES}.{exec_id}.*")
-        return events, lambda: events.next_where(lambda message: message.subject.endswith(last), scaled(5))
+        return events, lambda: events.next_where(lambda message: message.subject.endswith("." + last), scaled(5))
 
     def test_an_execution_is_told_by_events(self):
         exec_id = uuid.uuid4().hex
@@ -206,7 +206,7 @@ class OneOfEach(Case):
         exec_id = uuid.uuid4().hex
         _, last = self.events_of(exec_id, "failed")
         self.trigger("sleeper", {"agent": {"id": "sleeper", "exec_id": exec_id},
-                                 "payload": {"deadline_ms": 300, "context": {"input": {"ms": 9000}}}})
+                                 "payload": {"deadline_ms": 1000, "context": {"input": {"ms": 9000}}}})
         event = last().json()
         self.assertEqual(event["metadata"]["type"], "AgentExecutionFailed")
         self.assertIn("DEADLINE_EXCEEDED", str(event))

@@ -4,7 +4,7 @@
 import signal
 import time
 
-from harness import DEFINITIONS, FAST_HEARTBEAT, INSTANCES, PREFIX, SHORT_WINDOWS, VERBS, Case, holds_for, scaled, wait_until
+from harness import DEFINITIONS, FAST_HEARTBEAT, INSTANCES, PREFIX, SHORT_WINDOWS, Case, holds_for, scaled, wait_until
 from load import Load
 
 TRIGGER = f"{PREFIX}.commands.agent.adhoc.trigger"
