@@ -163,6 +163,16 @@ static void arm(Dispatcher *d, Execution *execution) {
         deadline_arm(&d->deadlines, &execution->deadline, when);
 }
 
+static void append_number(Buffer *buffer, uint64_t number) {
+        char text[21], *c = text + sizeof(text);
+
+        do
+                *--c = (char)('0' + number % 10);
+        while ((number /= 10) > 0);
+        *--c = '.';
+        buffer_append(buffer, c, (size_t)(text + sizeof(text) - c));
+}
+
 /* `ask` 0 is for the first caller, 1 + i for followers[i]. */
 static void put_relay(Dispatcher *d, Execution *execution, size_t ask, bool is_check, Instant now) {
         const Runtime *runtime = execution->runtime;
@@ -185,9 +195,10 @@ static void put_relay(Dispatcher *d, Execution *execution, size_t ask, bool is_c
         buffer_append_slice(buffer, slice_of(runtime->trigger_subject));
         outbox_reply(d->outbox);
         buffer_append_slice(buffer, d->inbox);
-        buffer_append_slice(buffer, is_check ? SLICE(".c.") : SLICE(".r."));
+        buffer_append_slice(buffer, SLICE(".r."));
         buffer_append_slice(buffer, id_slice(&execution->exec_id));
-        buffer_printf(buffer, ".%" PRIu64, execution->attempt);
+        append_number(buffer, execution->attempt);
+        append_number(buffer, execution->n_sent++);
         if (execution->headers.size > 0) {
                 outbox_headers(d->outbox);
                 buffer_append_slice(buffer, execution->headers);
@@ -205,7 +216,7 @@ static void relay(Dispatcher *d, Execution *execution, const Placement *placemen
         execution->attempt++;
         execution->n_tries++;
         execution->started = execution->heard = false;
-        execution->was_checked = execution->n_followers > 0;
+        execution->n_sent = execution->unheard = 0;
         execution->give_up_usec = USEC_NEVER;
         execution->sent_usec = now.usec;
         execution->check_pause_usec = d->options.check_usec;
@@ -237,7 +248,6 @@ static void relay(Dispatcher *d, Execution *execution, const Placement *placemen
 
 /* Sent again, as a question, for each caller that is not known to be answered. */
 static void put_checks(Dispatcher *d, Execution *execution, Instant now) {
-        execution->was_checked = true;
         for (size_t ask = 0; ask <= execution->n_followers; ask++)
                 if (!is_answered(execution, ask)) {
                         put_relay(d, execution, ask, /* is_check= */ true, now);
@@ -685,12 +695,27 @@ void dispatch_trigger(Dispatcher *d, Slice workflow_id, Slice agent_id, const In
 
 /* what we hear of relays */
 
-/* The server says that nobody listens to the runtime's subject. */
-void dispatch_relay_answer(Dispatcher *d, Slice token, bool was_check, const InMessage *message, Instant now) {
-        const char *dot = token.size > 0 ? memchr(token.data, '.', token.size) : NULL;
-        uint64_t attempt = 0;
+/* ".NUMBER" at *cursor; -1 when there is none. */
+static int64_t read_number(Slice text, size_t *cursor) {
+        int64_t number = 0;
+        size_t start = ++*cursor;
+
+        while (*cursor < text.size && text.data[*cursor] >= '0' && text.data[*cursor] <= '9' && *cursor - start < 15)
+                number = number * 10 + (text.data[(*cursor)++] - '0');
+        return *cursor > start ? number : -1;
+}
+
+/* Each message sent for this attempt found nobody, so nobody has it. */
+static bool is_all_unheard(const Execution *execution) {
+        return execution->n_sent <= 32 && execution->unheard == (uint32_t)((UINT64_C(1) << execution->n_sent) - 1);
+}
+
+/* What comes to a relay's own reply subject, "<exec id>.<attempt>.<which message of it>": reports, or the server's word that nobody listens. */
+void dispatch_relay_answer(Dispatcher *d, Slice token, const InMessage *message, Instant now) {
+        const char *dot = memchr(token.data, '.', token.size);
         Execution *execution;
-        Runtime *runtime;
+        int64_t attempt, n;
+        size_t cursor;
 
         if (!message->no_responders) {
                 dispatch_report(d, message, now);
@@ -698,19 +723,18 @@ void dispatch_relay_answer(Dispatcher *d, Slice token, bool was_check, const InM
         }
         if (!dot)
                 return;
-        for (const char *c = dot + 1; c < token.data + token.size && *c >= '0' && *c <= '9'; c++)
-                attempt = attempt * 10 + (uint64_t)(*c - '0');
-        execution = execution_find(d->executions, (Slice){ token.data, (size_t)(dot - token.data) });
-        if (!execution || execution->phase != PHASE_IN_FLIGHT || execution->attempt != attempt)
+        cursor = (size_t)(dot - token.data);
+        execution = execution_find(d->executions, (Slice){ token.data, cursor });
+        attempt = read_number(token, &cursor);
+        n = read_number(token, &cursor);
+        if (!execution || execution->phase != PHASE_IN_FLIGHT || attempt < 0 || execution->attempt != (uint64_t)attempt || n < 0)
                 return;
 
-        runtime = execution->runtime;
-        membership_unheard(d, runtime, now);
-        /*
-         * A question that nobody heard says nothing about the relay before it, and a relay that nobody heard says nothing once a question
-         * followed it: the one may have been heard when the other was not. The verdict on the runtime will tell.
-         */
-        if (was_check || execution->heard || execution->was_checked)
+        membership_unheard(d, execution->runtime, now);
+        if (n < 32)
+                execution->unheard |= UINT32_C(1) << n;
+        /* Where one was not heard another may have been: then the verdict on the runtime will tell. */
+        if (execution->heard || !is_all_unheard(execution))
                 return;
         d->n.unheard++;
         end_attempt(d, execution, ATTEMPT_UNHEARD, ERROR_NO_RUNTIME, now);

@@ -104,9 +104,7 @@ static void on_inbox(Dispatcher *d, Slice rest, const InMessage *message, Instan
         Slice token = rest.size > 2 ? slice_after(rest, 2) : SLICE_NONE;
 
         if (slice_starts_with(rest, SLICE("r.")))
-                dispatch_relay_answer(d, token, /* was_check= */ false, message, now);
-        else if (slice_starts_with(rest, SLICE("c.")))
-                dispatch_relay_answer(d, token, /* was_check= */ true, message, now);
+                dispatch_relay_answer(d, token, message, now);
         else if (slice_starts_with(rest, SLICE("p.")))
                 membership_on_probe_answer(d, token, message, now);
         else if (slice_starts_with(rest, SLICE("k.")))

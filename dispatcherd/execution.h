@@ -93,7 +93,7 @@ struct Execution {
         uint64_t n_tries; /* relays that somebody may have received */
         bool started;     /* reported by the runtime of the current attempt */
         bool heard;       /* any report for the current attempt */
-        bool was_checked; /* the current attempt was sent more than once */
+        uint32_t n_sent, unheard; /* messages sent for the current attempt; which of the first 32 of them nobody listened to, a bit each */
         uint64_t sent_usec, check_usec, check_pause_usec;
         unsigned status;  /* ResultStatus, when ended */
         ErrorCode code;

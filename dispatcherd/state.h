@@ -105,7 +105,7 @@ void membership_load(Runtime *runtime, const RuntimeLoad *load);
 void dispatch_trigger(Dispatcher *d, Slice workflow_id, Slice agent_id, const InMessage *message, Instant now);
 void dispatch_refuse_subject(Dispatcher *d, const InMessage *message, const char *text, Instant now);
 void dispatch_report(Dispatcher *d, const InMessage *message, Instant now);
-void dispatch_relay_answer(Dispatcher *d, Slice token, bool was_check, const InMessage *message, Instant now);
+void dispatch_relay_answer(Dispatcher *d, Slice token, const InMessage *message, Instant now);
 void dispatch_runtime_lost(Dispatcher *d, Runtime *runtime, const char *why, Instant now);
 void dispatch_execution_due(Dispatcher *d, Execution *execution, Instant now);
 void dispatch_pump(Dispatcher *d, Instant now);
