@@ -806,6 +806,18 @@ static void a_repeat_of_the_same_caller_is_one_execution(void **state) {
         assert_int_equal(bench_metric(b, "compozy_dispatcher_duplicates_total"), 3);
 }
 
+/* The next relay to r1 for that caller; what is sent for others on the way is passed over. */
+static const Out *expect_relay_for(Bench *b, const char *reply_to) {
+        char part[64];
+        const Out *relay;
+
+        (void)snprintf(part, sizeof(part), "\"reply_to\":\"%s\"", reply_to);
+        do {
+                relay = bench_expect(b, RELAY("r1"), "\"attempt\":");
+        } while (relay && !strstr(relay->body, part));
+        return relay;
+}
+
 static void each_caller_of_one_execution_is_answered(void **state) {
         _cleanup_(bench_freep) Bench *b = bench();
         const Out *relay;
@@ -816,13 +828,13 @@ static void each_caller_of_one_execution_is_answered(void **state) {
         bench_trigger(b, "a", "e1", "one", "");
         bench_expect(b, RELAY("r1"), "\"reply_to\":\"one\"");
         bench_trigger(b, "a", "e1", "two", "");
-        relay = bench_expect(b, RELAY("r1"), "\"reply_to\":\"two\"");
+        relay = expect_relay_for(b, "two");
         assert_non_null(strstr(relay->body, "\"age_ms\":1,"));
         assert_non_null(strstr(relay->body, "\"attempt\":1"));
         /* The first is answered; whether the other relay arrived is not known yet. */
         bench_report_one(b, "r1", "e1", 1, "done", DONE);
         bench_pass(b, 0);
-        bench_expect(b, RELAY("r1"), "\"reply_to\":\"two\"");
+        expect_relay_for(b, "two");
         assert_int_equal(dispatcher_n_in_flight(b->d), 1);
         bench_report_one(b, "r1", "e1", 1, "done", DONE ",\"ask\":1");
         assert_int_equal(dispatcher_n_in_flight(b->d), 0);
