@@ -71,6 +71,19 @@ static void note_registration(Oracle *oracle, const Node *dispatcher, const Mess
         view->removal_told = false;
 }
 
+static void note_load(View *view, const Meaning *meaning) {
+        if (meaning->kind == MEANING_REPORT) {
+                view->reported_local = view->heard_local;
+                view->told_free = meaning->free_slots;
+                view->n_relayed_since_told = 0;
+        } else if (meaning->kind == MEANING_HEARTBEAT) {
+                if (view->heard_local < view->reported_local + view->interval_usec && meaning->free_slots > view->told_free)
+                        return;
+                view->told_free = meaning->free_slots;
+                view->n_relayed_since_told = 0;
+        }
+}
+
 /* In a dispatcher's inbox, and nothing else that runtimes send there. */
 static bool slice_is_probe_answer(Slice subject) {
         return memmem(subject.data, subject.size, ".p.", 3);
@@ -107,10 +120,7 @@ void liveness_on_delivery(Oracle *oracle, Node *dispatcher, const Message *messa
         view->probe_unheard = false;
         if (meaning->interval_ms > 0)
                 view->interval_usec = meaning->interval_ms * USEC_PER_MSEC;
-        if (meaning->kind == MEANING_REPORT || meaning->kind == MEANING_HEARTBEAT) {
-                view->told_free = meaning->free_slots;
-                view->n_relayed_since_told = 0;
-        }
+        note_load(view, meaning);
 }
 
 /* P3: how many that this dispatcher knows are silent by its own reckoning, the one in question included. */
@@ -240,7 +250,7 @@ bool view_could_take(const Oracle *oracle, const Node *dispatcher, const Node *r
         if (!view->known || (view->refused_usec > 0 && sim->now < view->refused_usec + USEC_PER_SEC))
                 return false;
         state = dispatcher_runtime_state(dispatcher->dispatcher.core, runtime->runtime.id, &epoch);
-        return state && strcmp(state, "live") == 0 && epoch == view->epoch && view->outstanding < view->max_in_flight &&
+        return state && strcmp(state, "live") == 0 && epoch == view->epoch && view->outstanding + view->n_unknown < view->max_in_flight &&
                view->told_free > view->n_relayed_since_told;
 }
 

@@ -162,8 +162,10 @@ void triggers_on_relay(Oracle *oracle, Node *dispatcher, const Message *message)
         if (meaning->age_ms > 0)
                 sim_count(oracle->sim, COUNT_REPEAT);
         if (!exec || meaning->runtime == INDEX_NONE) {
-                if (meaning->runtime != INDEX_NONE) /* made up by the dispatcher, and nobody wants its answer */
+                if (meaning->runtime != INDEX_NONE) { /* made up by the dispatcher, and nobody wants its answer */
                         oracle->views[dispatcher->index][meaning->runtime].n_relayed_since_told++;
+                        oracle->views[dispatcher->index][meaning->runtime].n_unknown++;
+                }
                 return;
         }
         relay = record_relay(exec, dispatcher, meaning->attempt);
@@ -171,6 +173,8 @@ void triggers_on_relay(Oracle *oracle, Node *dispatcher, const Message *message)
                 if (relay->runtime != meaning->runtime || relay->epoch != meaning->epoch)
                         sim_break(oracle->sim, "retry", "%s sent attempt %" PRIu64 " of %s to a second runtime", dispatcher->name,
                                   meaning->attempt, exec->id.text);
+                else if (!relay->holds_slot) /* asked for again after its end: it may count until the runtime repeats its answer */
+                        oracle->views[dispatcher->index][relay->runtime].n_unknown++;
                 return;
         }
         relay = add_relay(exec);
@@ -383,7 +387,7 @@ void oracle_on_work(Sim *sim, Node *node, const Mail *mail) {
                 others |= before->runtime != node->index || before->incarnation != node->incarnation;
                 /* under a new epoch, what the old one ran was withheld: `retry` allows it to be run again */
                 if (before->runtime == node->index && before->incarnation == node->incarnation &&
-                    (before->epoch == node->runtime.epoch || before->attempt == mail->message.attempt))
+                    (before->epoch == node->runtime.epoch || (before->attempt == mail->message.attempt && exec->n_reaches <= 1)))
                         sim_break(sim, "memory", "%s ran %s twice, as attempt %" PRIu64 " and %" PRIu64, node->name, exec->id.text,
                                   before->attempt, mail->message.attempt);
         }

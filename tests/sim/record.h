@@ -90,7 +90,9 @@ typedef struct View {
         bool probe_unheard;    /* "no responders" came for it */
         uint64_t lost_usec;    /* when a message between the two was last lost */
         uint64_t told_free, n_relayed_since_told, max_in_flight;
+        uint64_t reported_local; /* by the dispatcher's clock, the last report: a heartbeat soon after it may be older */
         uint64_t outstanding;  /* relays without an end */
+        uint64_t n_unknown;    /* relays of executions that the record can't tell apart: they may be open, too */
         uint64_t refused_usec; /* when it last refused something */
         uint64_t removed_epoch; /* the highest that it was told, or said itself, is over */
         bool removal_told;     /* a deregistration about it was published by or delivered to the dispatcher */
