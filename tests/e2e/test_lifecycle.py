@@ -4,7 +4,7 @@
 import signal
 import time
 
-from harness import DEFINITIONS, FAST_HEARTBEAT, INSTANCES, PREFIX, SHORT_WINDOWS, Case, holds_for, scaled, wait_until
+from harness import DEFINITIONS, FAST_HEARTBEAT, INSTANCES, PREFIX, SHORT_WINDOWS, VERBS, Case, holds_for, scaled, wait_until
 from load import Load
 
 TRIGGER = f"{PREFIX}.commands.agent.adhoc.trigger"
@@ -140,12 +140,21 @@ class Leaving(Case):
         self.wait_runtimes("r1", "r2")
 
     def test_a_deregistered_runtime_comes_back_when_it_is_resumed(self):
-        self.start("r1")
-        self.verb_ok("deregister_runtime", {"runtime_id": "r1"})
-        wait_until("it is out", lambda: not self.runtimes(), 5)
-        self.client.request(f"{PREFIX}.runtime.r1.control.resume", {}, scaled(5))
-        self.wait_runtimes("r1")
-        self.assert_success(self.trigger_input("greeter", 1), 1)
+        [r1] = self.start("r1")
+        for resume in (f"{PREFIX}.runtime.r1.control.resume", f"{VERBS}.resume_runtime"):
+            self.verb_ok("deregister_runtime", {"runtime_id": "r1"})
+            wait_until("it is out", lambda: not self.runtimes(), 5)
+            wait_until("it has heard of it", lambda: self.control("status")["state"] == "quiet", 5)
+            answer = self.client.request(resume, {"runtime_id": "r1"}, scaled(5)).json()
+            self.assertTrue(answer["ok"], answer)
+            self.wait_runtimes("r1")
+            self.assert_success(self.trigger_input("greeter", 1), 1)
+        self.assertTrue(r1.is_running())
+
+    def control(self, verb, body=None, runtime="r1"):
+        answer = self.client.request(f"{PREFIX}.runtime.{runtime}.control.{verb}", body or {}, scaled(5)).json()
+        self.assertTrue(answer["ok"], answer)
+        return answer["result"]
 
     def test_control_drain_of_a_runtime_drains_it(self):
         self.start("r1", "r2")
@@ -233,7 +242,7 @@ class Starting(Case):
         for daemon in (dispatcher, runtime):
             self.assertLess(daemon.rss_kib(), 10 * 1000, f"{daemon.name}: KiB")
             times = []
-            for _ in range(5):  # the best of them: the machine may be busy with other things
+            while len(times) < 20 and not (times and min(times) < 0.1):  # the machine may be busy with other things
                 daemon.terminate()
                 daemon.start()
                 times.append(time.monotonic() - daemon.started_at)
