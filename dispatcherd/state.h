@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * The struct behind Dispatcher, for the files that make up the core: dispatcher.c, membership.c, dispatch.c, verbs.c,
+ * The struct behind Dispatcher, for the files that make up the core: dispatcher.c, membership.c, intake.c, dispatch.c, reports.c, verbs.c,
  * observers.c, jetstream.c. Nobody else includes this.
  */
 
@@ -13,9 +13,11 @@
 #include "dispatcherd/execution.h"
 #include "dispatcherd/jetstream.h"
 #include "dispatcherd/liveness.h"
+#include "dispatcherd/placement.h"
 #include "dispatcherd/registry.h"
 #include "proto/event.h"
 #include "proto/message.h"
+#include "proto/result.h"
 #include "proto/subject.h"
 
 typedef enum DeadlineKind {
@@ -100,12 +102,30 @@ void membership_call_roll(Dispatcher *d, Instant now);
 void membership_on_echo(Dispatcher *d, Slice token);
 void membership_load(Runtime *runtime, const RuntimeLoad *load);
 
-/* dispatch.c */
+/* intake.c, reports.c */
 
 void dispatch_trigger(Dispatcher *d, Slice workflow_id, Slice agent_id, const InMessage *message, Instant now);
 void dispatch_refuse_subject(Dispatcher *d, const InMessage *message, const char *text, Instant now);
 void dispatch_report(Dispatcher *d, const InMessage *message, Instant now);
 void dispatch_relay_answer(Dispatcher *d, Slice token, const InMessage *message, Instant now);
+
+/* The longest pause between questions about one execution. */
+#define DISPATCH_CHECK_PAUSE_MAX (30 * USEC_PER_SEC)
+
+/* dispatch.c; an execution that is in no list and has not ended is handed over by place, place_again, wait or fail */
+
+void dispatch_put_result(Dispatcher *d, Slice reply_to, const Result *result, Slice headers, Instant now);
+void dispatch_fail(Dispatcher *d, Execution *execution, ErrorCode code, const char *text, Slice details, Instant now);
+void dispatch_fail_overloaded(Dispatcher *d, Execution *execution, const char *text, Instant now);
+void dispatch_arm(Dispatcher *d, Execution *execution);
+void dispatch_put_checks(Dispatcher *d, Execution *execution, Instant now);
+void dispatch_end_attempt(Dispatcher *d, Execution *execution, AttemptEnd end, ErrorCode code, Instant now);
+Placement dispatch_choose(Dispatcher *d, const Execution *execution, const Runtime *avoid, Instant now);
+void dispatch_place(Dispatcher *d, Execution *execution, Instant now);
+void dispatch_place_again(
+        Dispatcher *d, Execution *execution, bool provably_unrun, ErrorCode code, const char *why, Instant now);
+void dispatch_wait(Dispatcher *d, Execution *execution, Instant now);
+
 void dispatch_runtime_lost(Dispatcher *d, Runtime *runtime, const char *why, Instant now);
 void dispatch_execution_due(Dispatcher *d, Execution *execution, Instant now);
 void dispatch_pump(Dispatcher *d, Instant now);
