@@ -101,8 +101,11 @@ static const Handler handlers[_SUBJECT_KIND_MAX] = {
 
 /* "<inbox>.<kind>.<token>" */
 static void on_inbox(Dispatcher *d, Slice rest, const InMessage *message, Instant now) {
-        Slice token = rest.size > 2 ? slice_after(rest, 2) : SLICE_NONE;
+        Slice token;
 
+        if (rest.size <= 2)
+                return;
+        token = slice_after(rest, 2);
         if (slice_starts_with(rest, SLICE("r.")))
                 dispatch_relay_answer(d, token, message, now);
         else if (slice_starts_with(rest, SLICE("p.")))

@@ -28,7 +28,7 @@ static void a_trigger_is_relayed_with_all_that_its_runtime_needs(void **state) {
                 false);
         bench_turn_end(b);
         relay = bench_expect(b, RELAY("r1"), "\"workflow\":{\"id\":\"w\",\"exec_id\":\"e1\"}");
-        assert_string_equal(relay->reply, INBOX ".r.e1.1");
+        assert_true(strncmp(relay->reply, INBOX ".", strlen(INBOX ".")) == 0);
         assert_string_equal(relay->headers, "traceparent: 00-x-y-01\r\n");
         assert_non_null(strstr(relay->body, "\"request_id\":\"q\",\"correlation_id\":\"cé\""));
         assert_non_null(strstr(relay->body, "\"agent\":{\"id\":\"a\",\"exec_id\":\"e1\"}"));
@@ -497,7 +497,6 @@ static void a_question_that_nobody_hears_leaves_the_relay_before_it(void **state
 
 static void silence_about_a_relay_is_asked_about_ever_more_rarely(void **state) {
         _cleanup_(bench_freep) Bench *b = bench();
-        const Out *relay;
 
         (void)state;
 
@@ -505,9 +504,7 @@ static void silence_about_a_relay_is_asked_about_ever_more_rarely(void **state) 
         bench_trigger(b, "a", "e1", "caller", "\"deadline_ms\":60000");
         bench_expect(b, RELAY("r1"), "\"age_ms\":0");
         bench_live(b, "r1", 1);
-        relay = bench_expect(b, RELAY("r1"), "\"attempt\":1,");
-        assert_string_equal(relay->reply, INBOX ".c.e1.1");
-        assert_non_null(strstr(relay->body, "\"age_ms\":1001"));
+        bench_expect(b, RELAY("r1"), "\"attempt\":1,\"deadline_ms\":58950,\"age_ms\":1001");
         bench_live(b, "r1", 1);
         bench_expect_none(b, RELAY("r1"));
         bench_live(b, "r1", 1);
