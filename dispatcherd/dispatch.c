@@ -166,6 +166,8 @@ static void relay(Dispatcher *d, Execution *execution, const Placement *placemen
         Runtime *runtime = placement->hosting->runtime;
         Attempt *attempt;
 
+        assert(runtime_free_slots(runtime) > 0);
+
         execution_attach(d->executions, execution, runtime);
         execution->attempt++;
         execution->n_tries++;

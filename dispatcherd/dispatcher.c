@@ -446,8 +446,10 @@ const char *dispatcher_runtime_state(const Dispatcher *d, const char *runtime_id
 const char *dispatcher_check(const Dispatcher *d, Instant now) {
         const char *broken = registry_check(d->registry);
 
+        (void)now; /* what is overdue may be so because the simulator did not let us run */
+
         if (!broken)
-                broken = execution_table_check(d->executions, now.usec);
+                broken = execution_table_check(d->executions);
         if (broken)
                 return broken;
         for (const Runtime *runtime = registry_first(d->registry); runtime; runtime = registry_next(runtime)) {
@@ -458,8 +460,6 @@ const char *dispatcher_check(const Dispatcher *d, Instant now) {
                         n++;
                 if (n != runtime->own_in_flight)
                         return "a runtime's count of executions differs from its executions";
-                if (n > runtime->max_in_flight && runtime->n_relayed > 0)
-                        return "a runtime holds more of our executions than it has slots";
         }
         if (d->link_up && deadline_queue_next(&d->deadlines) == USEC_NEVER && registry_n_runtimes(d->registry) > 0)
                 return "runtimes are registered and nobody will look at them";

@@ -91,8 +91,8 @@ size_t dispatcher_n_in_flight(const Dispatcher *dispatcher);
 void dispatcher_metrics(const Dispatcher *dispatcher, Buffer *buffer);
 
 /*
- * For the simulator and tests: checks every internal invariant (counts match lists, nothing beyond its limit, no relay beyond free
- * slots, no deadline in the past that was not served). Returns NULL, or a sentence that says which one is broken.
+ * For the simulator and tests: checks every internal invariant that can be seen at rest (counts match lists, nothing beyond its limit,
+ * whatever has not ended has a deadline). Returns NULL, or a sentence that says which one is broken.
  */
 const char *dispatcher_check(const Dispatcher *dispatcher, Instant now);
 

@@ -375,11 +375,10 @@ ExecutionTable *execution_table_free(ExecutionTable *table) {
         return NULL;
 }
 
-const char *execution_table_check(const ExecutionTable *table, uint64_t now) {
+const char *execution_table_check(const ExecutionTable *table) {
         size_t n_waiting = 0, n_in_flight = 0, n_ended = 0;
         uint64_t bytes = 0;
 
-        /* A look at the newest is enough after each step; the history's bulk does not change. */
         for (const Execution *execution = table->by_id; execution; execution = execution->hh.next) {
                 bytes += execution->memory_size;
                 n_ended += execution->phase == PHASE_ENDED;
@@ -392,7 +391,6 @@ const char *execution_table_check(const ExecutionTable *table, uint64_t now) {
                 if (execution->phase == PHASE_ENDED && execution->memory)
                         return "an execution that ended still holds its body";
         }
-        (void)now;
         if (n_waiting != table->n_waiting || n_in_flight != table->n_in_flight || n_ended != table->n_history)
                 return "the counts of executions differ from the executions";
         if (bytes != table->bytes)

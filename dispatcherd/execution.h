@@ -184,4 +184,4 @@ uint64_t execution_table_bytes(const ExecutionTable *table); /* of all that has 
 void execution_table_visit(
         const ExecutionTable *table, void (*visitor)(const Execution *execution, void *userdata), void *userdata);
 
-const char *execution_table_check(const ExecutionTable *table, uint64_t now);
+const char *execution_table_check(const ExecutionTable *table);

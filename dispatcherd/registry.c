@@ -54,6 +54,7 @@ struct Registry {
         size_t n_in_state[_RUNTIME_STATE_MAX];
         size_t n_silent;
         size_t n_hostings;
+        size_t n_kept; /* runtimes that were there when the limit was lowered: it is for newcomers */
 };
 
 /* tombstones */
@@ -735,6 +736,7 @@ Registry *registry_free(Registry *registry) {
 void registry_set_limits(Registry *registry, uint64_t max_runtimes, uint64_t max_agents) {
         registry->options.max_runtimes = max_runtimes;
         registry->options.max_agents = max_agents;
+        registry->n_kept = registry_n_runtimes(registry);
 }
 
 const char *registry_check(const Registry *registry) {
@@ -761,7 +763,7 @@ const char *registry_check(const Registry *registry) {
                 return "the count of silent runtimes differs from the silent runtimes";
         if (n_hostings != registry->n_hostings || n_hosts != registry->n_hostings)
                 return "the count of hostings differs from the runtimes' or the agents'";
-        if (registry_n_runtimes(registry) > registry->options.max_runtimes)
+        if (registry_n_runtimes(registry) > MAX_OF(registry->options.max_runtimes, registry->n_kept))
                 return "more runtimes than limits.max_runtimes";
         return NULL;
 }

@@ -785,6 +785,23 @@ static void no_more_than_the_free_slots_it_stated(void **state) {
         assert_int_equal(bench_count(b, RELAY("r1")), 1);
 }
 
+static void a_capacity_that_shrinks_below_what_is_held_takes_nothing_more(void **state) {
+        _cleanup_(bench_freep) Bench *b = bench();
+
+        (void)state;
+
+        bench_register(b, &(Spec){ .id = "r1", .epoch = 1, .agents = "a", .slots = 2 });
+        bench_trigger(b, "a", "e1", "caller", "");
+        bench_trigger(b, "a", "e2", "caller", "");
+        bench_register(b, &(Spec){ .id = "r1", .epoch = 1, .revision = 1, .agents = "a", .slots = 1 });
+        bench_trigger(b, "a", "e3", "caller", "");
+        assert_int_equal(bench_count(b, RELAY("r1")), 2);
+        bench_report_one(b, "r1", "e1", 1, "done", DONE);
+        bench_expect_none(b, RELAY("r1"));
+        bench_report_one(b, "r1", "e2", 1, "done", DONE);
+        bench_expect(b, RELAY("r1"), "e3");
+}
+
 /* repeats */
 
 static void a_repeat_of_the_same_caller_is_one_execution(void **state) {
@@ -1136,6 +1153,7 @@ int main(void) {
                 cmocka_unit_test(one_bad_element_of_a_report_costs_only_itself),
                 cmocka_unit_test(slots_that_others_took_are_not_given_twice),
                 cmocka_unit_test(no_more_than_the_free_slots_it_stated),
+                cmocka_unit_test(a_capacity_that_shrinks_below_what_is_held_takes_nothing_more),
                 cmocka_unit_test(a_repeat_of_the_same_caller_is_one_execution),
                 cmocka_unit_test(each_caller_of_one_execution_is_answered),
                 cmocka_unit_test(a_failure_is_told_to_all_who_asked_and_were_not_answered),

@@ -30,7 +30,7 @@ static void fixture_init(Fixture *f) {
 }
 
 static void check(const Fixture *f) {
-        const char *broken = execution_table_check(f->table, 0);
+        const char *broken = execution_table_check(f->table);
 
         if (broken)
                 fail_msg("%s", broken);

@@ -766,6 +766,41 @@ static void an_answer_is_not_sent_where_it_would_be_a_command(void **state) {
         }
 }
 
+/* a reload */
+
+static void a_lowered_limit_is_for_newcomers(void **state) {
+        _cleanup_(bench_freep) Bench *b = NULL;
+        DispatcherOptions options = bench_options();
+
+        (void)state;
+
+        b = bench_new(&options);
+        bench_runtime(b, "r1", "a");
+        bench_runtime(b, "r2", "a");
+        b->options.max_runtimes = 1;
+        dispatcher_set_options(b->d, &b->options);
+        bench_check(b);
+        bench_register(b, &(Spec){ .id = "r3", .epoch = 1, .reply = "asker" });
+        bench_expect(b, "asker", "LIMIT_EXCEEDED");
+        bench_runtime(b, "r2", "a");
+}
+
+static void reloaded_windows_count_from_now_on(void **state) {
+        _cleanup_(bench_freep) Bench *b = NULL;
+        DispatcherOptions options = bench_options();
+
+        (void)state;
+
+        b = bench_new(&options);
+        bench_runtime(b, "r1", "a");
+        b->options.suspect_after = 4;
+        dispatcher_set_options(b->d, &b->options);
+        bench_pass(b, 3 * SECOND);
+        assert_string_equal(bench_state(b, "r1"), "live");
+        bench_pass(b, SECOND);
+        assert_string_equal(bench_state(b, "r1"), "suspect");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_registration_is_answered_and_told),
@@ -801,6 +836,8 @@ int main(void) {
                 cmocka_unit_test(a_roll_call_that_never_ends_is_settled_all_the_same),
                 cmocka_unit_test(broken_messages_change_nothing_and_are_counted),
                 cmocka_unit_test(an_answer_is_not_sent_where_it_would_be_a_command),
+                cmocka_unit_test(a_lowered_limit_is_for_newcomers),
+                cmocka_unit_test(reloaded_windows_count_from_now_on),
         };
 
         log_set_level(LOG_CRIT);
