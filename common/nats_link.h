@@ -21,6 +21,13 @@
 #include "common/outbox.h"
 #include "proto/cc.h"
 
+/*
+ * Both daemons use it, since it is a matter between them: after the server was away, a dispatcher must give runtimes the time that their next attempt
+ * may take.
+ */
+#define NATS_LINK_RECONNECT_MAX_USEC (2 * USEC_PER_SEC)
+#define NATS_LINK_RECONNECT_GRACE_USEC (NATS_LINK_RECONNECT_MAX_USEC * 3 / 2 + USEC_PER_SEC / 2) /* with jitter, and to register */
+
 enum {
         NATS_LINK_E_OK,
 

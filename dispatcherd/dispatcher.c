@@ -183,6 +183,8 @@ void dispatcher_on_link_up(Dispatcher *d, uint64_t max_payload, Instant now) {
         d->link_up = true;
         d->max_payload = max_payload;
         dispatcher_observe_from(d, now);
+        /* NATS may have been away for all of us, and we are just the first to be back. */
+        d->observing_usec = now.usec + d->options.reconnect_grace_usec;
         d->settled = false;
         d->patience_usec = now.usec + d->options.settle_usec;
         d->n_registered_seen = d->n.registrations;
@@ -398,6 +400,7 @@ void dispatcher_set_options(Dispatcher *d, const DispatcherOptions *options) {
         d->options.inbox_prefix = old.inbox_prefix;
         d->options.hostname = old.hostname;
         d->options.version = old.version;
+        d->options.reconnect_grace_usec = old.reconnect_grace_usec;
         d->options.history_max = old.history_max;
         d->options.jetstream = old.jetstream;
         registry_set_limits(d->registry, options->max_runtimes, options->max_agents);

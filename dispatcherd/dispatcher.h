@@ -38,6 +38,7 @@ typedef struct DispatcherOptions {
 
         double suspect_after, dead_after;    /* in heartbeat intervals */
         uint64_t probe_timeout_usec;
+        uint64_t reconnect_grace_usec;       /* how long runtimes may take to be back after NATS was away */
         uint64_t heartbeats_per_second_max;  /* asked of the whole fleet */
 
         uint64_t default_deadline_ms;

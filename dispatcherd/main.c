@@ -20,8 +20,6 @@
 #include "dispatcherd/dispatcher.h"
 #include "dispatcherd/settings.h"
 
-/* A runtime must be back well within its window of five seconds after NATS is: so must we, to hear it. */
-#define RECONNECT_MAX_USEC (2 * USEC_PER_SEC)
 #define PING_INTERVAL_USEC (700 * USEC_PER_MSEC) /* a dead link is noticed in 2.5 of these: /readyz is honest within 2 s */
 #define SUBSCRIPTION_BYTES_MAX (256 * 1024 * 1024)
 #define CLOSE_TIMEOUT_USEC (2 * USEC_PER_SEC)
@@ -268,6 +266,7 @@ static void make_names(App *app) {
         app->options.inbox_prefix = app->inbox;
         app->options.hostname = app->hostname;
         app->options.version = COMPOZY_VERSION;
+        app->options.reconnect_grace_usec = NATS_LINK_RECONNECT_GRACE_USEC;
 }
 
 static int start_http(App *app) {
@@ -295,7 +294,7 @@ static int start_link(App *app) {
                 .tls_key = settings->tls_key,
                 .pending_bytes_max = settings->pending_bytes_max,
                 .subscription_bytes_max = SUBSCRIPTION_BYTES_MAX,
-                .reconnect_max_usec = RECONNECT_MAX_USEC,
+                .reconnect_max_usec = NATS_LINK_RECONNECT_MAX_USEC,
                 .ping_interval_usec = PING_INTERVAL_USEC,
                 .on_up = on_up,
                 .on_down = on_down,

@@ -79,6 +79,11 @@ static void ask_to_announce(Dispatcher *d, Slice runtime_id, Runtime *runtime, I
         put_announce(d, runtime_id, &announce, now);
 }
 
+/* From when it was asked to beat more rarely, its silence is measured so; its next heartbeat says what it really does. */
+static void expect_interval(Runtime *runtime, uint64_t asked_ms) {
+        runtime->interval_usec = MAX_OF(runtime->interval_usec, asked_ms * USEC_PER_MSEC);
+}
+
 /*
  * In a large fleet each runtime beats more rarely, and when it shrinks, more often again. Asked for only when it is far off, so that a fleet
  * that grows steadily is not asked steadily; and faster only once, since a runtime's own configuration is its minimum.
@@ -101,6 +106,7 @@ static void ask_for_interval(Dispatcher *d, Runtime *runtime, Instant now) {
         announce.heartbeat_interval_ms = runtime->asked_interval_ms;
         announce.register_again = false;
         put_announce(d, id_slice(&runtime->id), &announce, now);
+        expect_interval(runtime, runtime->asked_interval_ms);
 }
 
 static void put_control(Dispatcher *d, const Runtime *runtime, const char *verb, const char *inbox_kind, Slice body) {
@@ -444,6 +450,7 @@ static void answer_taken(Dispatcher *d, const Registration *registration, const 
         d->n.registrations++;
         if (reply.size == 0)
                 return;
+        expect_interval(taken->runtime, interval_ms);
         buffer_clear(&d->scratch);
         registration_taken_encode(&d->scratch, &answer);
         verbs_answer(d, reply, buffer_slice(&d->scratch));

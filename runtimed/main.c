@@ -27,8 +27,6 @@
 #include "runtimed/runtime.h"
 #include "runtimed/settings.h"
 
-/* We must be back well within a dispatcher's window (5 s by default) after NATS is. */
-#define RECONNECT_MAX_USEC (2 * USEC_PER_SEC)
 #define PING_INTERVAL_USEC (2 * USEC_PER_SEC)
 #define SUBSCRIPTION_BYTES_MAX (256 * 1024 * 1024)
 #define CLOSE_TIMEOUT_USEC (2 * USEC_PER_SEC)
@@ -504,7 +502,7 @@ static int start_link(App *app) {
                 .tls_key = settings->tls_key,
                 .pending_bytes_max = settings->pending_bytes_max,
                 .subscription_bytes_max = SUBSCRIPTION_BYTES_MAX,
-                .reconnect_max_usec = RECONNECT_MAX_USEC,
+                .reconnect_max_usec = NATS_LINK_RECONNECT_MAX_USEC,
                 .ping_interval_usec = PING_INTERVAL_USEC,
                 .on_up = on_up,
                 .on_down = on_down,
