@@ -56,7 +56,7 @@ def scaled(seconds):
     return seconds * TIME_SCALE
 
 
-def wait_until(what, condition, timeout=10.0):
+def wait_until(what, condition, timeout=10.0, longest_pause=0.05):
     """Waits until condition() is true and returns what it returned. An exception of the NATS client counts as "not yet"."""
     started = time.monotonic()
     deadline = started + scaled(timeout)
@@ -71,7 +71,7 @@ def wait_until(what, condition, timeout=10.0):
         if time.monotonic() >= deadline:
             raise AssertionError(f"not within {scaled(timeout):.1f} s: {what} (last seen: {trouble or value!r:.2000})")
         time.sleep(pause)
-        pause = min(pause * 1.5, 0.05)
+        pause = min(pause * 1.5, longest_pause)
 
 
 def holds_for(what, condition, seconds):
@@ -272,7 +272,7 @@ class Daemon(Process):
                 raise AssertionError(f"{self.name} ended with {self.process.returncode} before it was ready")
             return self.is_ready()
 
-        wait_until(f"{self.name} is ready", ready, timeout)
+        wait_until(f"{self.name} is ready", ready, timeout, longest_pause=0.005)
         return self
 
     def metrics(self):
