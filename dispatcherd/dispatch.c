@@ -158,7 +158,7 @@ static void put_relay(Dispatcher *d, Execution *execution, size_t ask, bool is_c
                 buffer_append_slice(buffer, execution->headers);
         }
         outbox_body(d->outbox);
-        trigger_encode_relay(buffer, trigger, now.real_usec);
+        trigger_encode_relay(buffer, trigger);
         outbox_end(d->outbox);
 }
 

@@ -72,6 +72,16 @@ static const ScanField trigger_fields[] = {
         { 0 },
 };
 
+/* A relay leaves out the ids that are the execution's own; most triggers name none, and bytes are what a relay costs. */
+static void fill_in(Trigger *trigger) {
+        if (!trigger->workflow_exec_id.data)
+                trigger->workflow_exec_id = trigger->agent_exec_id;
+        if (!trigger->metadata.request_id.data)
+                trigger->metadata.request_id = trigger->agent_exec_id;
+        if (!trigger->metadata.correlation_id.data)
+                trigger->metadata.correlation_id = trigger->metadata.request_id;
+}
+
 /* What the runtime needs of a relay, beyond what the table says. */
 static int check_relay(const Trigger *trigger, WireError *ret_error) {
         if (!trigger->agent_id.data)
@@ -105,8 +115,10 @@ int trigger_decode(Slice body, Trigger *ret, Arena *arena, WireError *ret_error)
                 return r;
 
         ret->dispatch.present = ret->dispatch.dispatcher_id.data != NULL;
-        if (ret->dispatch.present)
+        if (ret->dispatch.present) {
+                fill_in(ret);
                 return check_relay(ret, ret_error);
+        }
 
         if (ret->dispatch.epoch == U64_UNSET)
                 ret->dispatch.epoch = 0;
@@ -141,13 +153,18 @@ void trigger_decode_sender(Slice body, Trigger *ret, Arena *arena) {
         }
 }
 
-static void emit_metadata(Buffer *buffer, const Metadata *metadata, uint64_t real_usec) {
+/* Nothing when it is what the receiver fills in. */
+static Slice unless_equal(Slice id, Slice other) {
+        return slice_equal(id, other) ? SLICE_NONE : id;
+}
+
+static void emit_metadata(Buffer *buffer, const Trigger *trigger) {
+        const Metadata *metadata = &trigger->metadata;
+
         emit_object(buffer, "metadata");
         emit_string(buffer, "type", "TriggerAgent");
-        emit_text(buffer, "request_id", metadata->request_id);
-        emit_text(buffer, "correlation_id", metadata->correlation_id);
-        emit_timestamp(buffer, "event_timestamp", real_usec);
-        emit_text(buffer, "source_component", metadata->source_component);
+        emit_text(buffer, "request_id", unless_equal(metadata->request_id, trigger->agent_exec_id));
+        emit_text(buffer, "correlation_id", unless_equal(metadata->correlation_id, metadata->request_id));
         emit_text(buffer, "created_by", metadata->created_by);
         emit_object_end(buffer);
 }
@@ -169,7 +186,8 @@ static void emit_dispatch(Buffer *buffer, const Trigger *trigger) {
         emit_text(buffer, "dispatcher_id", trigger->dispatch.dispatcher_id);
         emit_u64(buffer, "attempt", trigger->dispatch.attempt);
         emit_u64(buffer, "deadline_ms", trigger->dispatch.deadline_ms);
-        emit_u64(buffer, "age_ms", trigger->dispatch.age_ms);
+        if (trigger->dispatch.age_ms > 0)
+                emit_u64(buffer, "age_ms", trigger->dispatch.age_ms);
         emit_text(buffer, "reply_to", trigger->dispatch.reply_to);
         emit_text(buffer, "report_to", trigger->dispatch.report_to);
         if (trigger->dispatch.ask > 0)
@@ -177,10 +195,10 @@ static void emit_dispatch(Buffer *buffer, const Trigger *trigger) {
         emit_object_end(buffer);
 }
 
-void trigger_encode_relay(Buffer *buffer, const Trigger *trigger, uint64_t real_usec) {
+void trigger_encode_relay(Buffer *buffer, const Trigger *trigger) {
         emit_object(buffer, NULL);
-        emit_metadata(buffer, &trigger->metadata, real_usec);
-        emit_ids(buffer, "workflow", trigger->workflow_id, trigger->workflow_exec_id);
+        emit_metadata(buffer, trigger);
+        emit_ids(buffer, "workflow", trigger->workflow_id, unless_equal(trigger->workflow_exec_id, trigger->agent_exec_id));
         emit_raw(buffer, "task", trigger->task);
         emit_ids(buffer, "agent", trigger->agent_id, trigger->agent_exec_id);
         emit_dispatch(buffer, trigger);

@@ -51,5 +51,8 @@ int trigger_decode(Slice body, Trigger *ret, Arena *arena, WireError *ret_error)
  */
 void trigger_decode_sender(Slice body, Trigger *ret, Arena *arena);
 
-/* Writes the relayed form: every section, `task` and `payload` as they came. All slices but optional ones must be there. */
-void trigger_encode_relay(Buffer *buffer, const Trigger *trigger, uint64_t real_usec);
+/*
+ * Writes the relayed form: every section, `task` and `payload` as they came. All slices but optional ones must be there. Ids that are the same as
+ * agent.exec_id are left out (correlation_id: the same as request_id), and trigger_decode() fills them in.
+ */
+void trigger_encode_relay(Buffer *buffer, const Trigger *trigger);

@@ -73,7 +73,7 @@ static void encode_relay(Buffer *buffer) {
                 encode_trigger(&whole);
                 memcpy(text, whole.data + strlen("{\"payload\":"), payload.size);
         }
-        trigger_encode_relay(buffer, &trigger, REAL_USEC);
+        trigger_encode_relay(buffer, &trigger);
 }
 
 static void encode_result(Buffer *buffer) {

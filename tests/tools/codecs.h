@@ -39,7 +39,7 @@ static int codec_trigger(Slice body, Arena *arena, WireError *error, Buffer *aga
         t.dispatch.runtime_id = codec_default(t.dispatch.runtime_id, SLICE("r"));
         t.dispatch.dispatcher_id = codec_default(t.dispatch.dispatcher_id, SLICE("d"));
         t.dispatch.attempt = MAX_OF(t.dispatch.attempt, UINT64_C(1));
-        trigger_encode_relay(again, &t, CODEC_NOW);
+        trigger_encode_relay(again, &t);
         return 0;
 }
 

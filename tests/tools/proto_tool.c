@@ -33,7 +33,7 @@ static void sample_triggers(Buffer *b) {
                         .attempt = 1 },
         };
 
-        trigger_encode_relay(b, &t, CODEC_NOW);
+        trigger_encode_relay(b, &t);
         print_sample("TriggerAgent", b);
 
         t.metadata = (Metadata){ .request_id = SLICE("r\"1"),
@@ -48,7 +48,7 @@ static void sample_triggers(Buffer *b) {
         t.dispatch.age_ms = 5;
         t.dispatch.reply_to = SLICE("_INBOX.a.1");
         t.dispatch.report_to = SLICE("_INBOX.d.report");
-        trigger_encode_relay(b, &t, CODEC_NOW);
+        trigger_encode_relay(b, &t);
         print_sample("TriggerAgent", b);
 }
 
