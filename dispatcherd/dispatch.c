@@ -162,6 +162,17 @@ static void put_relay(Dispatcher *d, Execution *execution, size_t ask, bool is_c
         outbox_end(d->outbox);
 }
 
+/* One for each caller that an earlier attempt has not answered; all but the first are repeats of the first. */
+static void put_relays(Dispatcher *d, Execution *execution, Instant now) {
+        bool is_repeat = false;
+
+        for (size_t ask = 0; ask <= execution->n_followers; ask++)
+                if (!is_answered(execution, ask)) {
+                        put_relay(d, execution, ask, is_repeat, now);
+                        is_repeat = true;
+                }
+}
+
 static void relay(Dispatcher *d, Execution *execution, const Placement *placement, Instant now) {
         Runtime *runtime = placement->hosting->runtime;
         Attempt *attempt;
@@ -191,9 +202,7 @@ static void relay(Dispatcher *d, Execution *execution, const Placement *placemen
         else
                 d->n.placed_again++;
 
-        put_relay(d, execution, 0, /* is_check= */ false, now);
-        for (size_t i = 0; i < execution->n_followers; i++)
-                put_relay(d, execution, 1 + i, /* is_check= */ true, now);
+        put_relays(d, execution, now);
         runtime->n_relayed++;
         d->n.relayed++;
         dispatch_arm(d, execution);

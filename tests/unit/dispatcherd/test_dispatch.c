@@ -856,6 +856,22 @@ static void each_caller_of_one_execution_is_answered(void **state) {
         bench_expect_none(b, "two");
 }
 
+static void who_was_answered_is_not_answered_again_by_another_attempt(void **state) {
+        _cleanup_(bench_freep) Bench *b = bench();
+
+        (void)state;
+
+        bench_runtime(b, "r1", "a");
+        bench_trigger(b, "a", "e1", "one", "\"retry\":\"always\"");
+        bench_trigger(b, "a", "e1", "two", "");
+        bench_report_one(b, "r1", "e1", 1, "done", DONE);
+        bench_pass(b, 0);
+        bench_forget(b);
+        bench_register(b, &(Spec){ .id = "r1", .epoch = 2, .agents = "a" });
+        assert_non_null(strstr(bench_expect(b, RELAY("r1"), "\"attempt\":2")->body, "\"reply_to\":\"two\""));
+        bench_expect_none(b, RELAY("r1"));
+}
+
 static void a_failure_is_told_to_all_who_asked_and_were_not_answered(void **state) {
         _cleanup_(bench_freep) Bench *b = bench();
 
@@ -1156,6 +1172,7 @@ int main(void) {
                 cmocka_unit_test(a_capacity_that_shrinks_below_what_is_held_takes_nothing_more),
                 cmocka_unit_test(a_repeat_of_the_same_caller_is_one_execution),
                 cmocka_unit_test(each_caller_of_one_execution_is_answered),
+                cmocka_unit_test(who_was_answered_is_not_answered_again_by_another_attempt),
                 cmocka_unit_test(a_failure_is_told_to_all_who_asked_and_were_not_answered),
                 cmocka_unit_test(a_repeat_that_waits_is_answered_with_the_first),
                 cmocka_unit_test(callers_of_one_execution_are_limited),
