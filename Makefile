@@ -110,7 +110,7 @@ lint: ## layers, configuration, file sizes, shell scripts
 	@tests/lint/check-config.sh $(bin)
 
 unit: $(units) ## unit tests
-	@set -e; for t in $(units); do echo "== $$t"; timeout 300 $$t; done
+	@tests/run-programs.sh $(units)
 
 corpus: $(fuzzers) ## replay the fuzzers' corpora, and a few thousand inputs made from them
 	@set -e; for f in $(fuzzers); do $$f --seeds $(or $(FUZZ_RUNS),2000) tests/fuzz/corpus/$$(basename $$f); done
