@@ -528,7 +528,7 @@ static void a_new_epoch_is_higher_even_when_the_clock_was_set_back(void **state)
         before = runtime_epoch(w.runtime);
         w.now.real_usec = 1;
         refuse_registration(&w, before, "heartbeat_timeout", before + 5);
-        assert_int_equal(runtime_epoch(w.runtime), before + 6);
+        assert_in_range(runtime_epoch(w.runtime), before + 6, before + 5 + 1000);
         end_world(&w);
 }
 
@@ -541,7 +541,7 @@ static void a_newcomer_goes_above_the_epoch_it_finds_and_an_old_one_leaves(void 
         build(&w, &options);
         link_up(&w);
         refuse_registration(&w, EPOCH, "replaced", EPOCH + 7000000000000);
-        assert_int_equal(runtime_epoch(w.runtime), EPOCH + 7000000000001);
+        assert_in_range(runtime_epoch(w.runtime), EPOCH + 7000000000001, EPOCH + 7000000001000);
         assert_false(runtime_was_replaced(w.runtime));
         take_registration(&w, 5000);
         relay(&w, .exec = "e1");
