@@ -230,6 +230,23 @@ class DispatcherPaused(Fleet):
         holds_for("nobody is declared dead", lambda: len(self.verdicts) == 0, 2.0)
 
 
+    def test_a_dispatcher_paused_while_the_server_was_restarted_declares_nobody_dead_when_it_wakes(self):
+        before = self.epochs()
+        self.d1.pause()
+        self.world.nats.kill()
+        self.world.nats.start()
+        self.client = self.world.client()
+        for name in ("r1", "r2"):
+            wait_until(f"{name} is connected again", lambda name=name: self.client.request(f"{PREFIX}.runtime.{name}.control.status", {}), 10)
+        holds_for("the runtimes run", lambda: self.r1.is_running() and self.r2.is_running(), 2.0)
+        self.verdicts = self.client.subscribe(f"{DEFINITIONS}.*.deregistered")
+        self.client.flush()
+        self.d1.resume()
+        wait_until("triggers work", lambda: self.trigger_input("greeter", 1)["payload"]["status"] == "SUCCESS", 8)
+        holds_for("nobody is declared dead", lambda: len(self.verdicts) == 0, 2.0)
+        self.assertEqual(self.epochs(), before)
+
+
 class ServerRestarted(Fleet):
     """The server's clients are cut off together; nobody may conclude from it that anybody died."""
 
