@@ -22,7 +22,7 @@ typedef enum MeaningKind {
         MEANING_HEARTBEAT,
         MEANING_DEREGISTERED,
         MEANING_PROBE,        /* dispatcher to runtime: control.status */
-        MEANING_VERB,         /* operator to dispatcher */
+        MEANING_PROBE_ANSWER, /* runtime to dispatcher */
 } MeaningKind;
 
 /* What the oracle read from a message when it was published: read once, used at each delivery. */
@@ -41,7 +41,7 @@ struct Message {
         uint32_t n_refs;
         uint32_t from;             /* node index; INDEX_NONE: the server itself */
         uint32_t from_incarnation; /* which process of that node */
-        bool no_responders;
+        bool no_responders, unheard_told; /* the latter: of a relay, its sender knows */
         Message *cause;            /* of a "no responders": what nobody listened to */
         uint64_t published_usec;
         Meaning meaning;

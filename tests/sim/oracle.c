@@ -267,6 +267,10 @@ static void read_report(Message *message, Arena *arena) {
         message->meaning.free_slots = report.load.free_slots;
 }
 
+static bool is_probe_answer(const Message *message) {
+        return memmem(message->subject.data, message->subject.size, ".p.", 3) && slice_starts_with(message->body, SLICE("{\"ok\":true"));
+}
+
 static void read_meaning(Oracle *oracle, const Node *node, Message *message) {
         const SubjectMatch match = subject_parse(PREFIX, message->subject);
         _cleanup_(arena_clear) Arena arena = {};
@@ -280,7 +284,9 @@ static void read_meaning(Oracle *oracle, const Node *node, Message *message) {
                 }
                 return;
         }
-        if (match.kind == SUBJECT_RUNTIME_TRIGGER) {
+        if (node->kind == NODE_RUNTIME && is_probe_answer(message)) {
+                message->meaning.kind = MEANING_PROBE_ANSWER;
+        } else if (match.kind == SUBJECT_RUNTIME_TRIGGER) {
                 read_relay(oracle, message, match.first, &arena);
         } else if (ask_of_subject(oracle, message->subject) != INDEX_NONE) {
                 read_result(oracle, message, &arena);

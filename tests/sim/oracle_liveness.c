@@ -27,6 +27,15 @@ static uint64_t window_usec(const Scenario *s, const View *view, double interval
         return (uint64_t)(intervals * (double)interval);
 }
 
+/* After how much silence it is suspect at the latest: in a large fleet a dispatcher asks for longer intervals, and waits for them. */
+static uint64_t suspect_usec(const Sim *sim, const View *view) {
+        const Scenario *s = &sim->scenario;
+        uint64_t n_runtimes = sim->n_nodes - sim->n_dispatchers - sim->n_callers;
+        uint64_t asked = n_runtimes * USEC_PER_SEC / s->heartbeats_per_second_max;
+
+        return MAX_OF(window_usec(s, view, s->suspect_after), (uint64_t)(s->suspect_after * (double)asked)) + PROMPT_USEC;
+}
+
 static bool is_namesake(const Node *a, const Node *b) {
         return a->kind == NODE_RUNTIME && b->kind == NODE_RUNTIME && strcmp(a->runtime.id, b->runtime.id) == 0;
 }
@@ -84,11 +93,6 @@ static void note_load(View *view, const Meaning *meaning) {
         }
 }
 
-/* In a dispatcher's inbox, and nothing else that runtimes send there. */
-static bool slice_is_probe_answer(Slice subject) {
-        return memmem(subject.data, subject.size, ".p.", 3);
-}
-
 /* Anything from a runtime is a sign of life; a new epoch is a new runtime. */
 void liveness_on_delivery(Oracle *oracle, Node *dispatcher, const Message *message) {
         const Sim *sim = oracle->sim;
@@ -108,11 +112,12 @@ void liveness_on_delivery(Oracle *oracle, Node *dispatcher, const Message *messa
                 return;
 
         view = view_of(oracle, dispatcher, message->from);
-        if (view->probe_local > 0 && slice_is_probe_answer(message->subject))
+        if (meaning->kind == MEANING_PROBE_ANSWER && view->probe_local > 0)
                 sim_count(oracle->sim, COUNT_PROBE_ANSWERED);
         if (meaning->kind == MEANING_REGISTERED)
                 note_registration(oracle, dispatcher, message);
-        if (meaning->epoch != 0 ? meaning->epoch != view->epoch : message->from_incarnation != view->incarnation)
+        if (meaning->kind == MEANING_PROBE_ANSWER ? message->from_incarnation != view->incarnation
+                                                  : meaning->epoch == 0 || meaning->epoch != view->epoch)
                 return;
         view->heard_usec = oracle->sim->now;
         view->heard_local = node_instant(oracle->sim, dispatcher).usec;
@@ -135,7 +140,7 @@ static bool is_mass_silence(Oracle *oracle, const Node *dispatcher, const View *
                 if (!view->known || (view->removal_told && view != subject))
                         continue;
                 n_known++;
-                n_silent += now > since + window_usec(&sim->scenario, view, sim->scenario.suspect_after) + PROMPT_USEC;
+                n_silent += now > since + suspect_usec(sim, view);
         }
         return n_silent >= 3 && n_silent * 3 > n_known;
 }
@@ -264,7 +269,7 @@ void liveness_on_relay(Oracle *oracle, Node *dispatcher, const Exec *exec, const
         if (runtime->state != NODE_DOWN || message->meaning.age_ms > 0)
                 return;
         since = MAX_OF(MAX_OF(runtime->crashed_usec, view->heard_usec), dispatcher->disturbed_until);
-        if (sim->now < since + window_usec(&sim->scenario, view, sim->scenario.suspect_after) + PROMPT_USEC)
+        if (sim->now < since + suspect_usec(sim, view))
                 return;
         /* One whose own link is slow or loses messages doubts itself before it doubts others. */
         if (!node_is_sound_since(dispatcher, since))

@@ -170,7 +170,8 @@ void triggers_on_relay(Oracle *oracle, Node *dispatcher, const Message *message)
         }
         relay = record_relay(exec, dispatcher, meaning->attempt);
         if (relay && (meaning->age_ms > 0 || (reach && relay->life == reach->life))) {
-                if (relay->runtime != meaning->runtime || relay->epoch != meaning->epoch)
+                relay->n_sent++;
+                if (relay->epoch != meaning->epoch)
                         sim_break(oracle->sim, "retry", "%s sent attempt %" PRIu64 " of %s to a second runtime", dispatcher->name,
                                   meaning->attempt, exec->id.text);
                 else if (!relay->holds_slot) /* asked for again after its end: it may count until the runtime repeats its answer */
@@ -187,6 +188,7 @@ void triggers_on_relay(Oracle *oracle, Node *dispatcher, const Message *message)
                 .epoch = meaning->epoch,
                 .attempt = meaning->attempt,
                 .usec = oracle->sim->now,
+                .n_sent = 1,
         };
         check_retry(oracle, dispatcher, exec, relay);
         liveness_on_relay(oracle, dispatcher, exec, message);
@@ -221,12 +223,14 @@ static void on_again_due(Sim *sim, Event *event) {
                                   "take it", dispatcher->name, (double)AGAIN_USEC / 1e6, exec->id.text, sim->nodes[i]->name);
 }
 
-void triggers_on_unheard(Oracle *oracle, Node *dispatcher, const Message *cause) {
+void triggers_on_unheard(Oracle *oracle, Node *dispatcher, Message *cause) {
         Exec *exec = cause->meaning.exec == INDEX_NONE ? NULL : oracle->execs[cause->meaning.exec];
         Relay *relay = record_relay(exec, dispatcher, cause->meaning.attempt);
 
-        /* A repeat that nobody heard says nothing about what was sent first. */
-        if (!relay || cause->meaning.age_ms > 0 || relay->word != WORD_NONE)
+        if (!relay || cause->unheard_told)
+                return;
+        cause->unheard_told = true;
+        if (++relay->n_unheard < relay->n_sent || relay->word != WORD_NONE)
                 return;
         relay->word = WORD_UNHEARD;
         record_close(oracle, relay);

@@ -31,6 +31,7 @@ typedef struct Relay {
         uint64_t epoch, attempt, usec;
         Word word;
         bool holds_slot; /* counts in View.outstanding */
+        uint32_t n_sent, n_unheard; /* with its repeats: only when all were unheard did provably nobody get it */
         bool delivered;  /* to the runtime */
         bool settled;    /* the runtime has published its result, or its refusal */
 } Relay;
@@ -137,7 +138,7 @@ void liveness_after_turn(Oracle *oracle, Node *dispatcher);
 
 void triggers_on_reach(Oracle *oracle, Node *dispatcher, const Message *message);
 void triggers_on_relay(Oracle *oracle, Node *dispatcher, const Message *message);
-void triggers_on_unheard(Oracle *oracle, Node *dispatcher, const Message *cause);
+void triggers_on_unheard(Oracle *oracle, Node *dispatcher, Message *cause);
 void triggers_on_report(Oracle *oracle, Node *dispatcher, const Message *message);
 void triggers_on_report_published(Oracle *oracle, const Node *runtime, const Message *message);
 void triggers_on_relay_delivered(Oracle *oracle, const Node *runtime, const Message *message);
