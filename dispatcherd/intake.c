@@ -130,17 +130,26 @@ static bool ask_again(Dispatcher *d, Execution *execution, Instant now) {
         return true;
 }
 
+/* Did its last attempt run, as far as its retry policy minds? What nobody heard, or a runtime refused, ran nowhere. */
+static bool may_have_run(Execution *execution) {
+        const Attempt *attempt = execution_attempt(execution);
+
+        if (execution->attempt == 0 || attempt->end == ATTEMPT_UNHEARD)
+                return false;
+        if (attempt->end == ATTEMPT_REFUSED && attempt->code != ERROR_RUNTIME_LOST)
+                return false;
+        return attempt->end == ATTEMPT_ANSWERED || execution->retry == RETRY_NEVER ||
+               (execution->retry == RETRY_UNSTARTED && attempt->started);
+}
+
 /* New work, or an id that ended and is asked for again. In phase WAITING, in no queue. */
 static void admit(Dispatcher *d, Execution *execution, bool was_known, Instant now) {
         Id id = execution->exec_id;
-        bool did_run = execution->attempt > 0 &&
-                       (execution_attempt(execution)->end == ATTEMPT_ANSWERED || execution->retry == RETRY_NEVER ||
-                               (execution->retry == RETRY_UNSTARTED && execution_attempt(execution)->started));
         char text[160];
 
         if (was_known && ask_again(d, execution, now))
                 return;
-        if (was_known && did_run && execution->retry != RETRY_ALWAYS) {
+        if (was_known && may_have_run(execution) && execution->retry != RETRY_ALWAYS) {
                 dispatch_fail(d, execution, ERROR_RUNTIME_LOST,
                         "that agent.exec_id was run before, and the runtime that could repeat its answer is gone", SLICE_NONE, now);
                 return;

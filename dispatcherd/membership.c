@@ -524,9 +524,13 @@ void membership_on_registered(Dispatcher *d, Slice runtime_id, const InMessage *
                 refuse_stale(d, &registration, message->reply, &refused, now);
                 return;
         }
-        if (runtime && registration.epoch > runtime->epoch)
-                supersede(d, runtime, now);
-        r = registry_register(d->registry, &registration, now, &taken, &error);
+        if (runtime && registration.epoch > runtime->epoch) {
+                r = registry_vet(&registration, &error);
+                if (r == 0)
+                        supersede(d, runtime, now);
+        }
+        if (r == 0)
+                r = registry_register(d->registry, &registration, now, &taken, &error);
         if (r != 0) {
                 refuse(d, &registration, message->reply,
                         r == REGISTRY_E_FULL ? ERROR_LIMIT_EXCEEDED : r < 0 ? ERROR_INTERNAL : ERROR_INVALID_MESSAGE,

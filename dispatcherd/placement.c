@@ -49,7 +49,7 @@ Fitness placement_fitness(const Hosting *hosting, const Labels *labels, uint64_t
         if (labels && !labels_match(labels, &runtime->labels))
                 return FITNESS_LABELS;
         if (runtime_free_slots(runtime) == 0)
-                return FITNESS_FULL;
+                return runtime->state == RUNTIME_SUSPECT ? FITNESS_SUSPECT_FULL : FITNESS_FULL;
         if (now < hosting->full_until_usec)
                 return FITNESS_MAILBOX;
         return runtime->state == RUNTIME_SUSPECT ? FITNESS_SUSPECT : FITNESS_LIVE;
@@ -126,7 +126,10 @@ static Placement choose_of_all(const PlacementRequest *request, Rng *rng, uint64
                 placement.best = best;
                 return placement;
         }
-        return (Placement){ .outcome = best == FITNESS_FULL ? PLACEMENT_WAIT : PLACEMENT_NOBODY, .best = best };
+        return (Placement){
+                .outcome = best == FITNESS_FULL || best == FITNESS_SUSPECT_FULL ? PLACEMENT_WAIT : PLACEMENT_NOBODY,
+                .best = best,
+        };
 }
 
 Placement placement_choose(const PlacementRequest *request, Rng *rng, uint64_t now) {

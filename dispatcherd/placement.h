@@ -18,6 +18,7 @@
         X(UNREACHABLE, "nobody listens on its subjects")                               \
         X(REFUSED, "it said that the agent does not run there")                        \
         X(LABELS, "its labels do not match")                                           \
+        X(SUSPECT_FULL, "it is suspect and has no free slot")                          \
         X(MAILBOX, "the agent's mailbox there was full a moment ago")                  \
         X(SUSPECT, "it is suspect: gets work only when nobody else can")               \
         X(FULL, "it has no free slot")                                                 \

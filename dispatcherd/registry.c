@@ -464,6 +464,12 @@ static int check_raw(const char *field, Slice raw, WireError *ret_error) {
         return REGISTRY_E_INVALID;
 }
 
+static int check_raws(const Registration *registration, WireError *ret_error) {
+        int r = check_raw("agent_runtime.labels", registration->labels, ret_error);
+
+        return r == 0 ? check_raw("agent_runtime.agent_types", registration->agent_types, ret_error) : r;
+}
+
 static int set_labels(Runtime *runtime, Slice raw, bool *changed, WireError *ret_error) {
         Arena arena = {};
         Labels labels = {};
@@ -532,9 +538,7 @@ static int set_head(
         };
         int r;
 
-        r = check_raw("agent_runtime.labels", registration->labels, ret_error);
-        if (r == 0)
-                r = check_raw("agent_runtime.agent_types", registration->agent_types, ret_error);
+        r = check_raws(registration, ret_error);
         if (r != 0)
                 return r;
         for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
@@ -627,6 +631,23 @@ static int runtime_take(
         ret->runtime = runtime;
         ret->changed = runtime->parts.changed && ret->complete;
         return 0;
+}
+
+int registry_vet(const Registration *registration, WireError *ret_error) {
+        Arena arena = {};
+        size_t cursor = 0, index = 0;
+        Slice element;
+        int r = check_raws(registration, ret_error);
+
+        while (r == 0 && scan_next(registration->agent_definitions, &cursor, &element)) {
+                AgentSummary summary;
+
+                r = agent_summary_decode(element, index++, &summary, &arena, ret_error);
+                if (r == WIRE_E_INVALID)
+                        r = REGISTRY_E_INVALID;
+        }
+        arena_clear(&arena);
+        return r;
 }
 
 int registry_register(

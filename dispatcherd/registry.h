@@ -172,6 +172,9 @@ size_t registry_n_hostings(const Registry *registry);
 /* Would this registration be taken? STALE as below; changes nothing. */
 int registry_admits(const Registry *registry, Slice runtime_id, uint64_t epoch, RegistrationRefused *ret_refused);
 
+/* Is its content in grammar? Before a new epoch ends the one before it. REGISTRY_E_INVALID, -ENOMEM. */
+int registry_vet(const Registration *registration, WireError *ret_error);
+
 typedef struct RegistryTaken {
         Runtime *runtime;
         bool is_new;   /* runtime or epoch was not known */

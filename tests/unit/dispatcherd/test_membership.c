@@ -144,6 +144,26 @@ static void a_new_epoch_replaces_the_old_one(void **state) {
         bench_ask(b, "get_runtime", "{\"runtime_id\":\"r1\"}", "\"agent_definitions\":[{\"agent_id\":\"b\"");
 }
 
+static void a_new_epoch_that_can_not_be_read_leaves_the_old_one_in_peace(void **state) {
+        _cleanup_(bench_freep) Bench *b = NULL;
+        DispatcherOptions options = bench_options();
+        uint64_t epoch = 0;
+
+        (void)state;
+
+        b = bench_new(&options);
+        bench_register(b, &(Spec){ .id = "r1", .epoch = 5, .agents = "a" });
+        bench_trigger(b, "a", "e1", "caller", "");
+        bench_forget(b);
+        bench_send(b, "compozy.events.agent.definition.r1.registered", "asker",
+                "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":6,\"agent_definitions\":[{\"agent_id\":\"a\"},{\"agent_id\":7}]}}");
+        bench_expect(b, "asker", "agent definition 1");
+        bench_expect_none(b, ">");
+        assert_string_equal(dispatcher_runtime_state(b->d, "r1", &epoch), "live");
+        assert_int_equal(epoch, 5);
+        assert_int_equal(dispatcher_n_in_flight(b->d), 1);
+}
+
 /* staying */
 
 static void whoever_is_not_known_is_asked_to_announce_itself(void **state) {
@@ -808,6 +828,7 @@ int main(void) {
                 cmocka_unit_test(what_can_not_be_taken_is_refused_with_its_reason),
                 cmocka_unit_test(an_epoch_that_is_over_is_told_so),
                 cmocka_unit_test(a_new_epoch_replaces_the_old_one),
+                cmocka_unit_test(a_new_epoch_that_can_not_be_read_leaves_the_old_one_in_peace),
                 cmocka_unit_test(whoever_is_not_known_is_asked_to_announce_itself),
                 cmocka_unit_test(a_heartbeat_of_nobody_known_asks_for_a_registration),
                 cmocka_unit_test(a_heartbeat_that_states_no_interval_leaves_it_as_registered),

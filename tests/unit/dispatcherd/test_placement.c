@@ -79,6 +79,10 @@ static void afflict(Fixture *f, size_t i, char with) {
                 runtime_set_silent(f->registry, runtime, true);
                 (void)runtime_set_state(f->registry, runtime, RUNTIME_EV_SILENCE);
                 break;
+        case 'B': /* both */
+                afflict(f, i, 'S');
+                afflict(f, i, 'F');
+                break;
         case 'D':
                 (void)runtime_set_state(f->registry, runtime, RUNTIME_EV_DRAIN);
                 break;
@@ -124,6 +128,9 @@ static const struct {
         { "full: wait", "F", PLACEMENT_WAIT, "", FITNESS_FULL },
         { "one of two is full", "FL", PLACEMENT_CHOSEN, "1", FITNESS_LIVE },
         { "wait for the full one rather than trust the suspect", "FS", PLACEMENT_WAIT, "", FITNESS_FULL },
+        { "a suspect without slots holds up nothing", "BS", PLACEMENT_CHOSEN, "1", FITNESS_SUSPECT },
+        { "nor does it before a full mailbox", "BM", PLACEMENT_CHOSEN, "1", FITNESS_MAILBOX },
+        { "alone, it is waited for: its verdict is near", "B", PLACEMENT_WAIT, "", FITNESS_SUSPECT_FULL },
         { "another mailbox has room", "ML", PLACEMENT_CHOSEN, "1", FITNESS_LIVE },
         { "a full mailbox is better than no answer", "MD", PLACEMENT_CHOSEN, "0", FITNESS_MAILBOX },
 };
