@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "bench_core.h"
+
+#include "common/log.h"
+
+#define RELAY(id) "compozy.runtime." id ".trigger"
+#define FAILED "compozy.events.agent.instance.*.dispatch_failed"
+
+static Bench *bench(void) {
+        DispatcherOptions options = bench_options();
+
+        return bench_new(&options);
+}
+
+/* refusals */
+
+static const struct {
+        const char *code;
+        bool elsewhere; /* with another runtime that can take it: placed there; else answered at once */
+        const char *alone; /* the answer when there is nobody else; NULL: waits */
+} refusals[] = {
+        { "RUNTIME_DRAINING", true, NULL },
+        { "OVERLOADED", true, NULL },
+        { "RUNTIME_LOST", true, NULL },
+        { "MAILBOX_FULL", true, "MAILBOX_FULL" },
+        { "AGENT_NOT_FOUND", true, "AGENT_NOT_FOUND" },
+        { "AGENT_STOPPED", true, "AGENT_STOPPED" },
+        { "AGENT_FAILED", true, "AGENT_FAILED" },
+        { "TOPIC_FORBIDDEN", false, "TOPIC_FORBIDDEN" },
+        { "INVALID_MESSAGE", false, "INVALID_MESSAGE" },
+};
+
+static void a_refusal_is_placed_elsewhere_or_is_the_answer(void **state) {
+        (void)state;
+
+        for (size_t i = 0; i < ELEMENTSOF(refusals) * 2; i++) {
+                _cleanup_(bench_freep) Bench *b = bench();
+                const char *code = refusals[i / 2].code;
+                bool alone = i % 2;
+                char rest[64];
+                const Out *out;
+
+                bench_register(b, &(Spec){ .id = "r1", .epoch = 1, .agents = "a", .slots = 1 });
+                bench_trigger(b, "a", "e1", "caller", "\"retry\":\"never\"");
+                bench_expect(b, RELAY("r1"), "e1");
+                if (!alone)
+                        bench_runtime(b, "r2", "a");
+                (void)snprintf(rest, sizeof(rest), ",\"code\":\"%s\"", code);
+                bench_deliver(b, "compozy.dispatcher.d1.report", NULL, NULL, SLICE_NONE, false);
+                bench_sendf(b, "compozy.dispatcher.d1.report", NULL,
+                        "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1},\"payload\":{\"executions\":[{\"exec_id\":\"e1\",\"attempt\":1,"
+                        "\"state\":\"refused\"%s}],\"load\":{\"in_flight\":1}}}",
+                        rest);
+                if (alone ? !refusals[i / 2].alone : refusals[i / 2].elsewhere) {
+                        out = bench_take(b, "caller");
+                        if (out)
+                                fail_msg("%s: answered %s", code, out->body);
+                        if ((bench_take(b, RELAY("r2")) != NULL) == alone)
+                                fail_msg("%s: not placed elsewhere", code);
+                        continue;
+                }
+                out = bench_take(b, "caller");
+                if (!out || !strstr(out->body, code) || !strstr(out->body, "runtime r1 refused it"))
+                        fail_msg("%s: %s", code, out ? out->body : "no answer");
+        }
+}
+
+static void a_runtime_that_refused_for_draining_is_draining(void **state) {
+        _cleanup_(bench_freep) Bench *b = bench();
+
+        (void)state;
+
+        bench_runtime(b, "r1", "a");
+        bench_trigger(b, "a", "e1", "caller", "");
+        bench_report_one(b, "r1", "e1", 1, "refused", REFUSED("RUNTIME_DRAINING"));
+        assert_string_equal(bench_state(b, "r1"), "draining");
+}
+
+static void an_agent_that_does_not_run_there_is_tried_again_after_a_registration(void **state) {
+        _cleanup_(bench_freep) Bench *b = bench();
+
+        (void)state;
+
+        bench_runtime(b, "r1", "a");
+        bench_trigger(b, "a", "e1", "caller", "");
+        bench_expect(b, RELAY("r1"), "e1");
+        bench_report_one(b, "r1", "e1", 1, "refused", REFUSED("AGENT_STOPPED"));
+        bench_expect(b, "caller", "AGENT_STOPPED");
+        bench_trigger(b, "a", "e2", "caller", "");
+        bench_expect(b, "caller", "it said that the agent does not run there");
+        bench_register(b, &(Spec){ .id = "r1", .epoch = 1, .revision = 1, .agents = "a" });
+        bench_trigger(b, "a", "e3", "caller", "");
+        bench_expect(b, RELAY("r1"), "e3");
+}
+
+static void endless_refusals_come_to_an_end(void **state) {
+        _cleanup_(bench_freep) Bench *b = bench();
+        uint64_t attempt = 0;
+
+        (void)state;
+
+        bench_runtime(b, "r1", "a");
+        bench_trigger(b, "a", "e1", "caller", "\"retry\":\"always\"");
+        while (bench_take(b, RELAY("r1")) && ++attempt < 1000)
+                bench_report_one(b, "r1", "e1", attempt, "refused", REFUSED("OVERLOADED"));
+        assert_int_equal(attempt, 3 * 16);
+        bench_expect(b, "caller", "\"code\":\"OVERLOADED\"");
+}
+
+/* reports */
+
+static void the_word_of_a_superseded_attempt_is_refused_and_counted(void **state) {
+        _cleanup_(bench_freep) Bench *b = bench();
+
+        (void)state;
+
+        bench_runtime(b, "r1", "a");
+        bench_trigger(b, "a", "e1", "caller", "");
+        bench_expect(b, RELAY("r1"), "\"attempt\":1");
+        bench_register(b, &(Spec){ .id = "r1", .epoch = 2, .agents = "a" });
+        bench_expect(b, RELAY("r1"), "\"attempt\":2");
+        bench_report(b, "r1", 1, "{\"exec_id\":\"e1\",\"attempt\":1,\"state\":\"done\",\"status\":\"SUCCESS\"}", "");
+        bench_report(b, "r1", 2, "{\"exec_id\":\"e1\",\"attempt\":1,\"state\":\"done\",\"status\":\"SUCCESS\"}", "");
+        bench_report(b, "r9", 1, "{\"exec_id\":\"e1\",\"attempt\":2,\"state\":\"done\",\"status\":\"SUCCESS\"}", "");
+        assert_int_equal(dispatcher_n_in_flight(b->d), 1);
+        assert_int_equal(bench_metric(b, "compozy_dispatcher_stale_reports_total"), 3);
+        bench_report(b, "r1", 2, "{\"exec_id\":\"e1\",\"attempt\":2,\"state\":\"done\",\"status\":\"SUCCESS\"}", "");
+        assert_int_equal(dispatcher_n_in_flight(b->d), 0);
+}
+
+static void a_report_of_another_runtime_is_not_believed(void **state) {
+        _cleanup_(bench_freep) Bench *b = bench();
+
+        (void)state;
+
+        bench_runtime(b, "r1", "a");
+        bench_trigger(b, "a", "e1", "caller", "");
+        bench_runtime(b, "r2", "a");
+        bench_report_one(b, "r2", "e1", 1, "done", DONE);
+        bench_report_one(b, "r2", "e1", 1, "refused", REFUSED("OVERLOADED"));
+        assert_int_equal(dispatcher_n_in_flight(b->d), 1);
+}
+
+static void one_bad_element_of_a_report_costs_only_itself(void **state) {
+        _cleanup_(bench_freep) Bench *b = bench();
+
+        (void)state;
+
+        bench_runtime(b, "r1", "a");
+        bench_trigger(b, "a", "e1", "caller", "");
+        bench_trigger(b, "a", "e2", "caller", "");
+        bench_trigger(b, "a", "e3", "caller", "");
+        bench_report(b, "r1", 1,
+                "{\"exec_id\":\"e1\",\"attempt\":1,\"state\":\"done\",\"status\":\"SUCCESS\"},{\"exec_id\":\"e2\",\"attempt\":1,\"state\":\"thrilled\"},"
+                "{\"exec_id\":\"e3\",\"attempt\":1,\"state\":\"done\",\"status\":\"AGENT_ERROR\",\"code\":\"INTERNAL\"}",
+                "");
+        assert_int_equal(dispatcher_n_in_flight(b->d), 1);
+        assert_int_equal(bench_metric(b, "compozy_dispatcher_invalid_messages_total"), 1);
+        bench_ask(b, "explain", "{\"agent_exec_id\":\"e3\"}", "\"status\":\"AGENT_ERROR\",\"code\":\"INTERNAL\"");
+}
+
+static void slots_that_others_took_are_not_given_twice(void **state) {
+        _cleanup_(bench_freep) Bench *b = bench();
+
+        (void)state;
+
+        bench_register(b, &(Spec){ .id = "r1", .epoch = 1, .agents = "a", .slots = 4 });
+        bench_report(b, "r1", 1, "", ",\"load\":{\"in_flight\":3}");
+        bench_trigger(b, "a", "e1", "caller", "");
+        bench_trigger(b, "a", "e2", "caller", "");
+        assert_int_equal(bench_count(b, RELAY("r1")), 1);
+        bench_report(b, "r1", 1, "{\"exec_id\":\"e1\",\"attempt\":1,\"state\":\"started\"}", ",\"load\":{\"in_flight\":3}");
+        bench_expect(b, RELAY("r1"), "e2");
+}
+
+/* A runtime may have fewer slots than its capacity says: what it states counts. */
+static void no_more_than_the_free_slots_it_stated(void **state) {
+        _cleanup_(bench_freep) Bench *b = bench();
+
+        (void)state;
+
+        bench_register(b, &(Spec){ .id = "r1", .epoch = 1, .agents = "a", .slots = 4 });
+        bench_report(b, "r1", 1, "", ",\"load\":{\"in_flight\":0,\"free_slots\":1}");
+        bench_trigger(b, "a", "e1", "caller", "");
+        bench_trigger(b, "a", "e2", "caller", "");
+        assert_int_equal(bench_count(b, RELAY("r1")), 1);
+}
+
+static void a_capacity_that_shrinks_below_what_is_held_takes_nothing_more(void **state) {
+        _cleanup_(bench_freep) Bench *b = bench();
+
+        (void)state;
+
+        bench_register(b, &(Spec){ .id = "r1", .epoch = 1, .agents = "a", .slots = 2 });
+        bench_trigger(b, "a", "e1", "caller", "");
+        bench_trigger(b, "a", "e2", "caller", "");
+        bench_register(b, &(Spec){ .id = "r1", .epoch = 1, .revision = 1, .agents = "a", .slots = 1 });
+        bench_trigger(b, "a", "e3", "caller", "");
+        assert_int_equal(bench_count(b, RELAY("r1")), 2);
+        bench_report_one(b, "r1", "e1", 1, "done", DONE);
+        bench_expect_none(b, RELAY("r1"));
+        bench_report_one(b, "r1", "e2", 1, "done", DONE);
+        bench_expect(b, RELAY("r1"), "e3");
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_refusal_is_placed_elsewhere_or_is_the_answer),
+                cmocka_unit_test(a_runtime_that_refused_for_draining_is_draining),
+                cmocka_unit_test(an_agent_that_does_not_run_there_is_tried_again_after_a_registration),
+                cmocka_unit_test(endless_refusals_come_to_an_end),
+                cmocka_unit_test(the_word_of_a_superseded_attempt_is_refused_and_counted),
+                cmocka_unit_test(a_report_of_another_runtime_is_not_believed),
+                cmocka_unit_test(one_bad_element_of_a_report_costs_only_itself),
+                cmocka_unit_test(slots_that_others_took_are_not_given_twice),
+                cmocka_unit_test(no_more_than_the_free_slots_it_stated),
+                cmocka_unit_test(a_capacity_that_shrinks_below_what_is_held_takes_nothing_more),
+        };
+
+        log_set_level(LOG_CRIT);
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
