@@ -50,6 +50,16 @@ static void create_agents(Sim *sim, Node *node, Instant now) {
         }
 }
 
+/* The wall clock in milliseconds, as the edge does; two machines' clocks that agree to the millisecond are not tried (README.md). */
+static uint64_t start_epoch(const Sim *sim, const Node *node, Instant now) {
+        uint64_t epoch = now.real_usec / 1000;
+
+        for (uint32_t i = 0; i < sim->n_nodes; i++)
+                if (sim->nodes[i] != node && sim->nodes[i]->kind == NODE_RUNTIME && sim->nodes[i]->runtime.epoch == epoch)
+                        return epoch + 1;
+        return epoch;
+}
+
 static void runtime_start(Sim *sim, Node *node, Instant now) {
         const Scenario *s = &sim->scenario;
         const ScenarioRuntime *spec = &s->runtimes[node->runtime.spec];
@@ -62,7 +72,7 @@ static void runtime_start(Sim *sim, Node *node, Instant now) {
                 .version = "sim",
                 .labels = spec->labels,
                 .pid = node->incarnation,
-                .epoch = now.real_usec / 1000,
+                .epoch = start_epoch(sim, node, now),
                 .random_seed = rng_next(&sim->rng_nodes),
                 .heartbeat_interval_ms = s->heartbeat_interval_ms,
                 .max_in_flight = spec->max_in_flight,

@@ -346,13 +346,24 @@ void triggers_on_report_lost(Oracle *oracle, const Message *message) {
 
 /* work */
 
-/* Has another process taken its id over? Then what it was given counts as lost. */
+/* Has another process taken its id over? Then what it was given counts as lost. With the same epoch nobody can tell the two apart. */
 static bool is_superseded(const Sim *sim, const Node *runtime) {
         for (uint32_t i = 0; i < sim->n_nodes; i++) {
                 const Node *node = sim->nodes[i];
 
                 if (node != runtime && node->kind == NODE_RUNTIME && strcmp(node->runtime.id, runtime->runtime.id) == 0 &&
-                    node->runtime.epoch > runtime->runtime.epoch)
+                    node->runtime.epoch >= runtime->runtime.epoch)
+                        return true;
+        }
+        return false;
+}
+
+static bool has_twins(const Sim *sim, const Node *runtime) {
+        for (uint32_t i = 0; i < sim->n_nodes; i++) {
+                const Node *node = sim->nodes[i];
+
+                if (node != runtime && node->kind == NODE_RUNTIME && node->runtime.epoch == runtime->runtime.epoch &&
+                    strcmp(node->runtime.id, runtime->runtime.id) == 0)
                         return true;
         }
         return false;
@@ -396,7 +407,7 @@ void oracle_on_work(Sim *sim, Node *node, const Mail *mail) {
                                   before->attempt, mail->message.attempt);
         }
         /* One dispatcher process, one life: no fault excuses it. */
-        if (others && exec->options.retry == RETRY_NEVER && exec->n_reaches <= 1 && (exec->n_reaches == 0 || exec->reaches[0].life == 0))
+        if (others && exec->options.retry == RETRY_NEVER && !has_twins(sim, node) && exec->n_reaches <= 1 && (exec->n_reaches == 0 || exec->reaches[0].life == 0))
                 sim_break(sim, "retry", "%s (never) is run by a second runtime: %s", exec->id.text, node->name);
         else if (others && exec->options.retry != RETRY_ALWAYS && !has_excuse(oracle, exec))
                 sim_break(sim, "retry", "%s is run by a second runtime, %s, though nothing was lost", exec->id.text, node->name);
