@@ -108,12 +108,46 @@ static void bytes_never_mix_and_limits_always_hold(void **state) {
         assert_true(n_found > 100000);
 }
 
+/* The same few ids over and over: the index loses and gains entries in every order. What is found is what the last puts were. */
+static void ids_that_come_again_are_found_as_they_were_put_last(void **state) {
+        _cleanup_(memory_freep) Memory *memory = NULL;
+        enum { N_IDS = 60, N_ENTRIES = 32 };
+        int latest[N_IDS] = {}; /* the number of its latest put, from 1 */
+        char id[80], body[16];
+        Rng rng;
+
+        (void)state;
+
+        rng_seed(&rng, 8);
+        assert_int_equal(memory_new(N_ENTRIES, 100000, &memory), 0);
+        for (int i = 1; i <= 20000; i++) {
+                const int k = (int)rng_below(&rng, N_IDS);
+                size_t n_there = 0;
+
+                (void)snprintf(id, sizeof(id), "%.*s%d", k, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", k);
+                (void)snprintf(body, sizeof(body), "%d", i);
+                put(memory, id, body, (uint64_t)i);
+                latest[k] = i;
+
+                for (int j = 0; j < N_IDS; j++) {
+                        const bool is_there = latest[j] > 0 && latest[j] > i - N_ENTRIES;
+
+                        (void)snprintf(id, sizeof(id), "%.*s%d", j, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", j);
+                        (void)snprintf(body, sizeof(body), "%d", latest[j]);
+                        assert_int_equal(has(memory, id, body), is_there);
+                        n_there += is_there;
+                }
+                assert_int_equal(memory_size(memory), n_there);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_oldest_is_forgotten_first_and_that_is_known),
                 cmocka_unit_test(the_same_id_is_remembered_once),
                 cmocka_unit_test(an_answer_too_large_is_remembered_without_its_bytes),
                 cmocka_unit_test(bytes_never_mix_and_limits_always_hold),
+                cmocka_unit_test(ids_that_come_again_are_found_as_they_were_put_last),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
