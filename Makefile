@@ -6,6 +6,7 @@ B       := build/$(VARIANT)
 PREFIX  ?= /usr/local
 DESTDIR ?=
 SEEDS   ?= 10000
+JOBS    ?= $(shell nproc 2>/dev/null || echo 1)
 
 PACKAGES := gcc make pkg-config libnats-dev libevent-dev libssl-dev libjansson-dev libsystemd-dev libcmocka-dev \
             libbsd-dev uthash-dev nats-server python3 python3-jsonschema shellcheck
@@ -22,6 +23,10 @@ CFLAGS   += -std=c17 -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissin
             -fstack-protector-strong -fPIE -pthread $(flags.$(VARIANT)) $(shell pkg-config --cflags $(LIBS) 2>/dev/null)
 LDFLAGS  += -pie -pthread $(filter-out -fanalyzer,$(flags.$(VARIANT))) -Wl,--as-needed -Wl,-z,relro,-z,now
 LDLIBS   += $(shell pkg-config --libs $(LIBS) 2>/dev/null) -lm
+
+# V=1 shows the commands
+Q   := $(if $(V),,@)
+say  = $(if $(V),,@echo "  $(1)  $@")
 
 export TSAN_OPTIONS ?= suppressions=$(CURDIR)/tests/tsan.supp halt_on_error=1 second_deadlock_stack=1
 export ASAN_OPTIONS ?= detect_stack_use_after_return=1
@@ -48,7 +53,7 @@ daemons := $(bin)/compozy-dispatcherd $(bin)/compozy-runtimed
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help deps demo check check-all lint unit corpus schemas sim e2e fuzz asan tsan tidy analyze bench format install clean
+.PHONY: all programs help deps demo check check-all lint unit corpus schemas sim e2e fuzz asan tsan tidy analyze bench format install clean
 
 all: $(daemons) ## build both daemons into build/bin/
 
@@ -61,45 +66,54 @@ deps: ## install the Debian packages that are missing
 
 # The goals a newcomer types install what is missing first; the rest runs in a second make, which then finds it.
 demo: deps ## build, start everything privately, run work through it, kill things, show what happened (KEEP=1 leaves it running)
-	@$(MAKE) --no-print-directory -s all
+	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@KEEP=$(KEEP) tests/demo/demo.py
 
 check: deps ## build and run every test
-	@$(MAKE) --no-print-directory -s -j2 all
+	@$(MAKE) --no-print-directory -j$(JOBS) programs
 	@$(MAKE) --no-print-directory check-all
+
+programs: all $(units) $(fuzzers) $(sim) $(tool)
 
 check-all: lint unit corpus schemas sim e2e
 
 $(B)/%.o: %.c
+	$(call say,CC)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 define layer_rules
 $(call archive,$(1)): $$(call objects,$(1))
 	@rm -f $$@
-	$$(AR) rcs $$@ $$^
+	$$(Q)$$(AR) rcs $$@ $$^
 $$(B)/tests/unit/$(1)/%: $$(B)/tests/unit/$(1)/%.o $$(with.$(1))
-	$$(CC) $$(LDFLAGS) -o $$@ $$^ -lcmocka -ljansson $$(LDLIBS)
+	$$(call say,LD)
+	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$^ -lcmocka -ljansson $$(LDLIBS)
 $$(bin)/compozy-$(1): $$(B)/$(1)/main.o $$(with.$(1))
+	$$(call say,LD)
 	@mkdir -p $$(@D)
-	$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LDLIBS)
+	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LDLIBS)
 endef
 $(foreach l,$(layers),$(eval $(call layer_rules,$(l))))
 
 # Both cores in one program: each keeps only the names of its public header.
 $(B)/tests/sim/core-%.o: $(B)/lib%d.a
 	@mkdir -p $(@D)
-	ld -r --whole-archive -o $@ $<
-	objcopy --wildcard --keep-global-symbol='$*_*' --keep-global-symbol=run_step $@
+	$(Q)ld -r --whole-archive -o $@ $<
+	$(Q)objcopy --wildcard --keep-global-symbol='$*_*' --keep-global-symbol=run_step $@
 $(sim): $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c)) $(B)/tests/sim/core-dispatcher.o $(B)/tests/sim/core-runtime.o $(with.common)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(tool): $(B)/tests/tools/proto_tool.o $(with.proto)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(B)/tests/bench/%: $(B)/tests/bench/%.o $(B)/tests/bench/peer.o $(with.common)
-	$(CC) $(LDFLAGS) -o $@ $^ -ljansson $(LDLIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -ljansson $(LDLIBS)
 # With clang's libFuzzer the driver's main() stays out: make fuzz VARIANT=fuzz CC=clang
 $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(if $(filter fuzz,$(VARIANT)),,$(B)/tests/fuzz/driver.o) $(with.common)
-	$(CC) $(LDFLAGS) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer) -o $@ $^ -ljansson $(LDLIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer) -o $@ $^ -ljansson $(LDLIBS)
 
 lint: ## layers, configuration, file sizes, shell scripts
 	@tests/lint/check-layers.sh
@@ -128,18 +142,17 @@ e2e: $(daemons) ## the daemons against a real nats-server
 	@COMPOZY_BIN=$(bin) python3 tests/e2e/run.py $(E2E_ARGS)
 
 asan tsan: ## every test with AddressSanitizer and UBSan, or ThreadSanitizer
-	@$(MAKE) --no-print-directory -s -j2 VARIANT=$@ all
-	@$(MAKE) --no-print-directory VARIANT=$@ SEEDS=1000 FUZZ_RUNS=500 TIME_SCALE=4 unit corpus sim
-	@TIME_SCALE=4 $(MAKE) --no-print-directory VARIANT=$@ e2e
+	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=$@ programs
+	@TIME_SCALE=4 $(MAKE) --no-print-directory VARIANT=$@ SEEDS=1000 FUZZ_RUNS=500 unit corpus sim e2e
 
 tidy: ## clang-tidy
 	@clang-tidy --quiet $$(git ls-files 'proto/*.c' 'common/*.c' 'dispatcherd/*.c' 'runtimed/*.c') -- $(CPPFLAGS) -std=c17
 
 analyze: ## gcc's static analyzer
-	@$(MAKE) --no-print-directory -s VARIANT=analyze all
+	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=analyze all
 
 bench: deps ## throughput and latency against bare NATS, memory, start-up, a large registry
-	@$(MAKE) --no-print-directory -s all $(call programs,tests/bench/bench_*.c)
+	@$(MAKE) --no-print-directory -j$(JOBS) all $(call programs,tests/bench/bench_*.c)
 	@tests/bench/run $(BENCH_ARGS)
 
 format: ## clang-format on what git tracks
