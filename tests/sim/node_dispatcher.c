@@ -26,6 +26,7 @@ static void dispatcher_start(Sim *sim, Node *node, Instant now) {
                 .suspect_after = s->suspect_after,
                 .dead_after = s->dead_after,
                 .probe_timeout_usec = s->probe_timeout_usec,
+                .reconnect_grace_usec = s->reconnect_grace_usec,
                 .heartbeats_per_second_max = s->heartbeats_per_second_max,
                 .default_deadline_ms = s->default_deadline_ms,
                 .max_attempts = s->max_attempts,

@@ -135,7 +135,7 @@ static bool is_mass_silence(Oracle *oracle, const Node *dispatcher, const View *
 
         for (uint32_t i = 0; i < sim->n_nodes; i++) {
                 const View *view = view_of(oracle, dispatcher, i);
-                uint64_t since = MAX_OF(view->heard_local, dispatcher->aware_local);
+                uint64_t since = MAX_OF(view->heard_local, dispatcher->aware_local + sim->scenario.reconnect_grace_usec);
 
                 if (!view->known || (view->removal_told && view != subject))
                         continue;
@@ -268,7 +268,7 @@ void liveness_on_relay(Oracle *oracle, Node *dispatcher, const Exec *exec, const
 
         if (runtime->state != NODE_DOWN || message->meaning.age_ms > 0)
                 return;
-        since = MAX_OF(MAX_OF(runtime->crashed_usec, view->heard_usec), dispatcher->disturbed_until);
+        since = MAX_OF(MAX_OF(runtime->crashed_usec, view->heard_usec), dispatcher->disturbed_until + sim->scenario.reconnect_grace_usec);
         if (sim->now < since + suspect_usec(sim, view))
                 return;
         /* One whose own link is slow or loses messages doubts itself before it doubts others. */

@@ -60,6 +60,7 @@ static void draw_windows(Scenario *s, Rng *rng) {
         s->settle_usec = rng_between(rng, 300, 800) * 1000;
         s->max_attempts = rng_between(rng, 2, 6);
         s->default_deadline_ms = rng_between(rng, 2000, 5000);
+        s->reconnect_grace_usec = rng_below(rng, 500) * 1000; /* the virtual clients take up to 400 ms */
         s->heartbeats_per_second_max = rng_chance(rng, 50) ? rng_between(rng, 4, 12) : 1000;
 }
 

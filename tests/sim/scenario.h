@@ -59,7 +59,7 @@ typedef struct Scenario {
         /* dispatchers */
         uint64_t queue_limit, queue_bytes_limit, max_message_bytes, max_attempts;
         uint64_t default_deadline_ms, check_usec, rehost_wait_usec, settle_usec, probe_timeout_usec, history_max;
-        uint64_t heartbeats_per_second_max;
+        uint64_t heartbeats_per_second_max, reconnect_grace_usec;
         double suspect_after, dead_after;
 
         /* the network */
