@@ -342,7 +342,10 @@ void dispatch_place_again(Dispatcher *d, Execution *execution, bool provably_unr
         }
         (void)snprintf(text, sizeof(text), "%s (attempt %" PRIu64 ", %s, retry %s)", why, execution->attempt,
                 execution->started ? "started" : "not reported started", retry_policy_names[execution->retry]);
-        dispatch_fail(d, execution, code, text, SLICE_NONE, now);
+        if (code == ERROR_OVERLOADED)
+                dispatch_fail_overloaded(d, execution, text, now);
+        else
+                dispatch_fail(d, execution, code, text, SLICE_NONE, now);
 }
 
 void dispatch_runtime_lost(Dispatcher *d, Runtime *runtime, const char *why, Instant now) {

@@ -145,6 +145,7 @@ static bool may_have_run(Execution *execution) {
 /* New work, or an id that ended and is asked for again. In phase WAITING, in no queue. */
 static void admit(Dispatcher *d, Execution *execution, bool was_known, Instant now) {
         Id id = execution->exec_id;
+        bool may_pump = d->pump_wanted; /* else all that waits was tried before, in vain */
         char text[160];
 
         if (was_known && ask_again(d, execution, now))
@@ -171,7 +172,8 @@ static void admit(Dispatcher *d, Execution *execution, bool was_known, Instant n
         }
         if (execution->phase == PHASE_WAITING && execution->demand &&
                 execution_table_n_waiting(d->executions) > d->options.queue_limit) {
-                dispatch_pump(d, now);
+                if (may_pump)
+                        dispatch_pump(d, now);
                 /* The pump may have ended it, and so many others that the history has forgotten it. */
                 execution = execution_find(d->executions, id_slice(&id));
                 if (!execution || !execution->demand)

@@ -63,6 +63,7 @@ static const struct {
 };
 
 #define SWEEP_TOKEN "sweep"
+#define PURGE_TOKEN "purge" /* nothing follows from its answer */
 
 /* requests */
 
@@ -201,6 +202,16 @@ static void ask_sweep(JetStream *js) {
         outbox_end(js->options.outbox);
 }
 
+/* The marker of a deletion goes too, once those who watch have had it: a bucket of ids that are made up for each container would grow for ever. */
+static void purge(JetStream *js, Slice key) {
+        Buffer *buffer = begin_request(js, "PURGE", whats[WHAT_RUNTIMES].stream, PURGE_TOKEN);
+
+        emit_object(buffer, NULL);
+        emit_text(buffer, "filter", key);
+        emit_object_end(buffer);
+        outbox_end(js->options.outbox);
+}
+
 /* Runtimes that vanished while no dispatcher was looking. */
 static void sweep(JetStream *js, Slice subjects, Instant now) {
         const Slice prefix = SLICE("$KV." JETSTREAM_RUNTIMES ".");
@@ -214,8 +225,10 @@ static void sweep(JetStream *js, Slice subjects, Instant now) {
                 if (!slice_starts_with(key, prefix))
                         continue;
                 id = slice_after(key, prefix.size);
-                if (id_is_valid(id) && !registry_find(js->options.registry, id))
-                        jetstream_delete_runtime(js, id, now);
+                if (!id_is_valid(id) || registry_find(js->options.registry, id))
+                        continue;
+                jetstream_delete_runtime(js, id, now);
+                purge(js, key);
         }
         arena_clear(&arena);
 }

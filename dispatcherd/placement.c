@@ -48,7 +48,7 @@ Fitness placement_fitness(const Hosting *hosting, const Labels *labels, uint64_t
                 return FITNESS_REFUSED;
         if (labels && !labels_match(labels, &runtime->labels))
                 return FITNESS_LABELS;
-        if (runtime_free_slots(runtime) == 0)
+        if (runtime_free_slots(runtime) == 0 || now < runtime->full_until_usec)
                 return runtime->state == RUNTIME_SUSPECT ? FITNESS_SUSPECT_FULL : FITNESS_FULL;
         if (now < hosting->full_until_usec)
                 return FITNESS_MAILBOX;

@@ -144,7 +144,16 @@ void registry_forget_agent(Registry *registry, Agent *agent) {
         free(agent);
 }
 
-static Hosting *hosting_find(const Agent *agent, const Runtime *runtime) {
+/* Through the shorter of the two lists: a thousand runtimes may host one agent, and one runtime a thousand agents. */
+Hosting *registry_find_hosting(const Agent *agent, const Runtime *runtime) {
+        Hosting *hosting;
+
+        if (agent->n_hosts > runtime->n_agents) {
+                LIST_FOREACH(hosting, &runtime->hostings, in_runtime)
+                        if (hosting->agent == agent)
+                                return hosting;
+                return NULL;
+        }
         for (size_t i = 0; i < agent->n_hosts; i++)
                 if (agent->hosts[i]->runtime == runtime)
                         return agent->hosts[i];
@@ -204,7 +213,7 @@ static void hosting_free(Registry *registry, Hosting *hosting, uint64_t now) {
 
 static int host_agent(Registry *registry, Runtime *runtime, const AgentSummary *summary, WireError *ret_error) {
         Agent *agent = registry_find_agent(registry, summary->agent_id);
-        Hosting *hosting = agent ? hosting_find(agent, runtime) : NULL;
+        Hosting *hosting = agent ? registry_find_hosting(agent, runtime) : NULL;
 
         if (!hosting) {
                 if (registry->n_hostings >= registry->options.max_agents) {
@@ -698,7 +707,7 @@ static void unhost_agents(Registry *registry, Runtime *runtime, Slice array, uin
 
                 if (scan_text(element, &arena, &agent_id) == 0)
                         agent = registry_find_agent(registry, agent_id);
-                hosting = agent ? hosting_find(agent, runtime) : NULL;
+                hosting = agent ? registry_find_hosting(agent, runtime) : NULL;
                 if (hosting)
                         hosting_free(registry, hosting, now);
         }

@@ -112,6 +112,7 @@ struct Runtime {
         uint64_t heard_usec;     /* last sign of life */
         uint64_t probe_usec;     /* when the probe that is out was sent; 0: none is */
         uint64_t failed_usec;    /* when the last probe that found nobody was sent; 0: none since it was heard */
+        uint64_t full_until_usec; /* it refused with OVERLOADED a moment ago, whatever its load says */
         bool unreachable;        /* nobody listens on its subjects: gets nothing until it is heard again */
         uint64_t leaving_usec;   /* it said goodbye: removed then, or when its last reports are in; 0: it did not */
         Deadline deadline;       /* next look at it */
@@ -158,6 +159,7 @@ void registry_set_limits(Registry *registry, uint64_t max_runtimes, uint64_t max
 /* NULL when there is none. Borrowed until it is removed. */
 Runtime *registry_find(const Registry *registry, Slice runtime_id);
 Agent *registry_find_agent(const Registry *registry, Slice agent_id);
+Hosting *registry_find_hosting(const Agent *agent, const Runtime *runtime);
 Runtime *registry_first(const Registry *registry);
 Runtime *registry_next(const Runtime *runtime);
 Agent *registry_first_agent(const Registry *registry);

@@ -20,6 +20,9 @@
 /* After "mailbox full", other hosts of the agent are preferred for so long. */
 #define MAILBOX_PAUSE_USEC (50 * USEC_PER_MSEC)
 
+/* After "overloaded", nothing for so long: its load as we know it was wrong, and asking again at once would only be refused again. */
+#define OVERLOAD_PAUSE_USEC (10 * USEC_PER_MSEC)
+
 static void count_done(Dispatcher *d, Instant now) {
         uint64_t elapsed = now.usec - d->rate_start_usec;
 
@@ -109,16 +112,15 @@ static void on_done(Dispatcher *d, Execution *execution, const ExecutionReport *
 /* A runtime that refuses says so for a reason, which tells where not to try next. */
 static void learn_from_refusal(Dispatcher *d, const Execution *execution, ErrorCode code, Instant now) {
         Runtime *runtime = execution->runtime;
-        Agent *agent = registry_find_agent(d->registry, id_slice(&execution->agent_id));
-        Hosting *hosting = NULL;
-
-        for (size_t i = 0; agent && i < agent->n_hosts; i++)
-                if (agent->hosts[i]->runtime == runtime)
-                        hosting = agent->hosts[i];
+        const Agent *agent = registry_find_agent(d->registry, id_slice(&execution->agent_id));
+        Hosting *hosting = agent ? registry_find_hosting(agent, runtime) : NULL;
 
         switch (code) {
         case ERROR_RUNTIME_DRAINING:
                 membership_draining(d, runtime, now);
+                break;
+        case ERROR_OVERLOADED:
+                runtime->full_until_usec = now.usec + OVERLOAD_PAUSE_USEC;
                 break;
         case ERROR_MAILBOX_FULL:
                 if (hosting)

@@ -106,6 +106,7 @@ static int run_announce(Runtime *runtime, Request *request, Instant now) {
 
 static void write_drain(Runtime *runtime, Request *request) {
         emit_object(&request->result, NULL);
+        emit_u64(&request->result, "epoch", runtime->session.epoch);
         emit_bool(&request->result, "draining", runtime->is_draining);
         emit_u64(&request->result, "in_flight", runtime->executions.n);
         emit_object_end(&request->result);

@@ -204,11 +204,28 @@ static void a_capacity_that_shrinks_below_what_is_held_takes_nothing_more(void *
         bench_expect(b, RELAY("r1"), "e3");
 }
 
+/* Its load said that a slot was free, and its refusal that none was: asked again at once, the two would go on talking at each other. */
+static void a_runtime_that_refuses_as_overloaded_is_left_alone_for_a_moment(void **state) {
+        _cleanup_(bench_freep) Bench *b = bench();
+
+        (void)state;
+
+        bench_register(b, &(Spec){ .id = "r1", .epoch = 1, .agents = "a", .slots = 5 });
+        bench_trigger(b, "a", "e1", "caller", "");
+        bench_expect(b, RELAY("r1"), "\"attempt\":1");
+        bench_report_one(b, "r1", "e1", 1, "refused", REFUSED("OVERLOADED"));
+        bench_expect_none(b, RELAY("r1"));
+        bench_pass(b, 20 * USEC_PER_MSEC);
+        bench_report(b, "r1", 1, "", "");
+        bench_expect(b, RELAY("r1"), "\"attempt\":2");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_refusal_is_placed_elsewhere_or_is_the_answer),
                 cmocka_unit_test(a_runtime_that_refused_for_draining_is_draining),
                 cmocka_unit_test(an_agent_that_does_not_run_there_is_tried_again_after_a_registration),
+                cmocka_unit_test(a_runtime_that_refuses_as_overloaded_is_left_alone_for_a_moment),
                 cmocka_unit_test(endless_refusals_come_to_an_end),
                 cmocka_unit_test(the_word_of_a_superseded_attempt_is_refused_and_counted),
                 cmocka_unit_test(a_report_of_another_runtime_is_not_believed),

@@ -295,8 +295,11 @@ static void only_the_last_attempts_are_told(void **state) {
 
         bench_register(b, &(Spec){ .id = "r1", .epoch = 1, .agents = "a", .slots = 1 });
         bench_trigger(b, "a", "e1", "caller", "");
-        for (uint64_t attempt = 1; attempt <= 9; attempt++)
+        for (uint64_t attempt = 1; attempt <= 9; attempt++) {
                 bench_report_one(b, "r1", "e1", attempt, "refused", REFUSED("OVERLOADED"));
+                bench_pass(b, 20 * USEC_PER_MSEC); /* it is left alone for a moment */
+                bench_report(b, "r1", 1, "", "");
+        }
         out = bench_ask(b, "explain", "{\"agent_exec_id\":\"e1\"}", "{\"attempt\":10,");
         assert_null(strstr(out->body, "{\"attempt\":6,"));
         assert_non_null(strstr(out->body, "{\"attempt\":7,"));

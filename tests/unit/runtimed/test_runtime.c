@@ -546,7 +546,7 @@ static void a_newcomer_goes_above_the_epoch_it_finds_and_an_old_one_leaves(void 
         take_registration(&w, 5000);
         relay(&w, .exec = "e1");
 
-        refuse_registration(&w, runtime_epoch(w.runtime), "replaced", EPOCH + 7000000000002);
+        refuse_registration(&w, runtime_epoch(w.runtime), "replaced", runtime_epoch(w.runtime) + 1);
         assert_true(runtime_was_replaced(w.runtime));
         w.plays_worker = true;
         runtime_stop(w.runtime, w.now.usec + USEC_PER_SEC, w.now);
