@@ -77,7 +77,7 @@ programs: all $(units) $(fuzzers) $(sim) $(tool)
 
 check-all: lint unit corpus schemas sim e2e
 
-$(B)/%.o: %.c
+$(B)/%.o: %.c Makefile
 	$(call say,CC)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<

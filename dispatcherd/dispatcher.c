@@ -182,9 +182,8 @@ void dispatcher_on_turn_end(Dispatcher *d, Instant now) {
 void dispatcher_on_link_up(Dispatcher *d, uint64_t max_payload, Instant now) {
         d->link_up = true;
         d->max_payload = max_payload;
+        d->link_up_usec = now.usec;
         dispatcher_observe_from(d, now);
-        /* NATS may have been away for all of us, and we are just the first to be back. */
-        d->observing_usec = now.usec + d->options.reconnect_grace_usec;
         d->settled = false;
         d->patience_usec = now.usec + d->options.settle_usec;
         d->n_registered_seen = d->n.registrations;

@@ -51,9 +51,16 @@ static LivenessVerdict act(LivenessAction action) {
         return (LivenessVerdict){ .action = action };
 }
 
+/* NATS may have been away for all of us, and we are just the first to be back: who was not heard since gets the time of his next attempt. */
+static uint64_t listening_since(const LivenessFleet *fleet, const LivenessSubject *subject) {
+        uint64_t since = MAX_OF(subject->heard_usec, fleet->observing_usec);
+
+        return subject->heard_usec < fleet->link_up_usec ? MAX_OF(since, fleet->link_up_usec + fleet->grace_usec) : since;
+}
+
 LivenessVerdict liveness_judge(
         const LivenessRules *rules, const LivenessFleet *fleet, const LivenessSubject *subject, uint64_t now) {
-        uint64_t since = MAX_OF(subject->heard_usec, fleet->observing_usec);
+        uint64_t since = listening_since(fleet, subject);
         uint64_t suspect_at = since + (uint64_t)(rules->suspect_after * (double)subject->interval_usec);
         uint64_t window = liveness_window_usec(rules, subject->interval_usec);
         bool mass = liveness_is_mass_silence(fleet);

@@ -19,6 +19,8 @@ typedef struct LivenessRules {
 typedef struct LivenessFleet {
         bool link_up;
         uint64_t observing_usec; /* since when nothing could have been missed: link up, loop not stalled */
+        uint64_t link_up_usec;   /* since when the link is up */
+        uint64_t grace_usec;     /* how long after that runtimes may take to be back themselves */
         uint64_t echo_usec;      /* when the last message to ourselves that came back was sent */
         size_t n_runtimes, n_silent;
         uint64_t verdict_usec;   /* the last verdict; 0: none yet */

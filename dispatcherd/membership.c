@@ -127,6 +127,8 @@ static LivenessFleet fleet_of(const Dispatcher *d) {
         return (LivenessFleet){
                 .link_up = d->link_up,
                 .observing_usec = d->observing_usec,
+                .link_up_usec = d->link_up_usec,
+                .grace_usec = d->options.reconnect_grace_usec,
                 .echo_usec = d->echo_usec,
                 .n_runtimes = registry_n_runtimes(d->registry),
                 .n_silent = registry_n_silent(d->registry),

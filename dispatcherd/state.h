@@ -63,6 +63,7 @@ struct Dispatcher {
 
         bool link_up;
         uint64_t max_payload;
+        uint64_t link_up_usec;
         uint64_t observing_usec; /* since when we could have heard everything */
         uint64_t echo_sent_usec, echo_usec; /* the last echo to ourselves; the last one that came back, by when it was sent */
         uint64_t verdict_usec;

@@ -20,7 +20,7 @@ static const LivenessRules rules = { .suspect_after = 2, .dead_after = 5, .probe
 /* An interval of one second, times in seconds; the fleet is alone with this runtime unless said otherwise. */
 typedef struct Case {
         const char *why;
-        uint64_t heard, observing, probe, failed, echo, now;
+        uint64_t heard, observing, link_up, grace, probe, failed, echo, now;
         bool silent, link_down;
         size_t n_runtimes, n_silent;
         uint64_t verdict;
@@ -50,6 +50,10 @@ static const Case cases[] = {
         { .why = "silence counts from when we began to listen", .heard = 100, .observing = 999, .now = 1000, .again = 1001 },
         { .why = "a full window from then, not only until suspicion", .heard = 100, .observing = 1000, .now = 1004, .silent = true,
                 .failed = 1003, .again = 1005 },
+        { .why = "after NATS was away, whoever was not heard since gets the time of his next attempt", .heard = 100, .observing = 1000,
+                .link_up = 1000, .grace = 4, .now = 1005, .again = 1006 },
+        { .why = "whoever was heard since is measured from then", .heard = 1001, .observing = 1000, .link_up = 1000, .grace = 4, .now = 1003,
+                .action = LIVENESS_SUSPECT },
         { .why = "three of nine are silent: that is each one's own matter", .heard = 100, .now = 106, .silent = true, .failed = 105,
                 .n_runtimes = 9, .n_silent = 3, .action = LIVENESS_DEAD },
         { .why = "two of two are weather", .heard = 100, .now = 106, .silent = true, .failed = 105, .n_runtimes = 2, .n_silent = 2,
@@ -79,6 +83,8 @@ static void a_verdict_needs_its_window_and_its_probe(void **state) {
                 const Case *c = &cases[i];
                 const LivenessFleet fleet = {
                         .link_up = !c->link_down,
+                        .link_up_usec = seconds(c->link_up),
+                        .grace_usec = seconds(c->grace),
                         .observing_usec = seconds(c->observing),
                         .echo_usec = seconds(c->echo),
                         .n_runtimes = c->n_runtimes ? c->n_runtimes : 1,
