@@ -33,8 +33,13 @@ int buffer_reserve(Buffer *buffer, size_t more);
 void buffer_append_slow(Buffer *buffer, const void *data, size_t size);
 void buffer_printf(Buffer *buffer, const char *format, ...) _printf_(2, 3);
 
+/* Does buffer_reserve() have nothing to do? */
+static inline bool buffer_has_room(const Buffer *buffer, size_t more) {
+        return !buffer->failed && buffer->capacity - buffer->size >= more;
+}
+
 static inline void buffer_append(Buffer *buffer, const void *data, size_t size) {
-        if (buffer->failed || buffer->capacity - buffer->size < size) {
+        if (!buffer_has_room(buffer, size)) {
                 buffer_append_slow(buffer, data, size);
                 return;
         }

@@ -6,23 +6,34 @@
  * With `key` NULL the value is an array element or the outermost value; before the outermost value there is never a
  * comma, whatever the buffer holds already.
  *
- * Keys are literals: what depends on them is worked out by the compiler, which is why it stands in this header.
+ * Keys are literals: what depends on them is worked out by the compiler, which is why it stands in this header. Encoders of what
+ * is written a hundred thousand times a second put down constant runs with buffer_append_slice() instead, brackets and all; emit_...() with a
+ * key may follow, but elements of an array need the emit_array() around them.
  */
 
 #include "proto/buffer.h"
 #include "proto/cc.h"
 #include "proto/slice.h"
 
+/* Is a comma due? A member has at least its object's bracket before it; of any other value that is not certain. */
+static inline bool emit_wants_comma(const Buffer *buffer, const char *key) {
+        const char *end = buffer->data + buffer->size;
+
+        if (key)
+                return end[-1] != '{';
+        return buffer->nesting > 0 && end[-1] != '[' && end[-1] != ':';
+}
+
 /* The comma and the key before a value. `key` is copied as it is: plain ASCII, nothing to escape. */
 static inline void emit_key(Buffer *buffer, const char *key) {
         const size_t size = key ? strlen(key) : 0;
         char *p;
 
-        if (buffer->capacity - buffer->size < size + 4 && buffer_reserve(buffer, size + 4) != 0)
+        if (!buffer_has_room(buffer, size + 4) && buffer_reserve(buffer, size + 4) != 0)
                 return;
 
         p = buffer->data + buffer->size;
-        if (buffer->nesting > 0 && buffer->size > 0 && p[-1] != '{' && p[-1] != '[' && p[-1] != ':')
+        if (buffer->size > 0 && emit_wants_comma(buffer, key))
                 *p++ = ',';
         if (key) {
                 *p++ = '"';
@@ -72,6 +83,14 @@ static inline void emit_text(Buffer *buffer, const char *key, Slice text) {
                 return;
         emit_key(buffer, key);
         emit_text_value(buffer, text);
+}
+
+/* One of our own names: nothing in it is to be escaped. */
+static inline void emit_name(Buffer *buffer, const char *key, const char *name) {
+        emit_key(buffer, key);
+        buffer_append_char(buffer, '"');
+        buffer_append(buffer, name, strlen(name));
+        buffer_append_char(buffer, '"');
 }
 
 static inline void emit_string(Buffer *buffer, const char *key, const char *text) {

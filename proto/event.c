@@ -111,26 +111,16 @@ static bool kind_has_outcome(ExecutionEventKind kind) {
 }
 
 static void emit_payload(Buffer *buffer, const ExecutionEvent *event) {
-        emit_object(buffer, "payload");
-        emit_u64(buffer, "attempt", event->attempt);
+        buffer_append_slice(buffer, SLICE(",\"payload\":{\"attempt\":"));
+        emit_u64_value(buffer, event->attempt);
         if (kind_has_outcome(event->kind)) {
                 if (event->status != STATUS_NONE)
-                        emit_string(buffer, "status", result_status_names[event->status]);
+                        emit_name(buffer, "status", result_status_names[event->status]);
                 emit_real(buffer, "duration_ms", event->duration_ms);
         }
         if (kind_has_error(event->kind))
                 error_reply_emit(buffer, "error", &event->error);
-        emit_object_end(buffer);
-}
-
-static void emit_ids(Buffer *buffer, const char *key, Slice id, Slice exec_id) {
-        if (!id.data && !exec_id.data)
-                return;
-
-        emit_object(buffer, key);
-        emit_text(buffer, "id", id);
-        emit_text(buffer, "exec_id", exec_id);
-        emit_object_end(buffer);
+        buffer_append_char(buffer, '}');
 }
 
 void execution_event_encode(
@@ -140,14 +130,9 @@ void execution_event_encode(
         emit_object(buffer, NULL);
         metadata_emit(buffer, execution_event_type(event->kind), METADATA_EVENT_ID, event_id,
                 event->metadata.correlation_id, real_usec, source);
-        emit_ids(buffer, "workflow", event->workflow_id, event->workflow_exec_id);
-        emit_ids(buffer, "agent", event->agent_id, event->agent_exec_id);
-        if (event->runtime_id.data) {
-                emit_object(buffer, "agent_runtime");
-                emit_text(buffer, "runtime_id", event->runtime_id);
-                emit_u64(buffer, "epoch", event->epoch);
-                emit_object_end(buffer);
-        }
+        ids_emit(buffer, SLICE(",\"workflow\":{"), event->workflow_id, event->workflow_exec_id);
+        ids_emit(buffer, SLICE(",\"agent\":{"), event->agent_id, event->agent_exec_id);
+        runtime_ids_emit(buffer, event->runtime_id, event->epoch);
         emit_payload(buffer, event);
         emit_object_end(buffer);
 }

@@ -34,21 +34,48 @@ const char *const result_status_names[_RESULT_STATUS_MAX + 1] = {
 
 void metadata_emit(Buffer *buffer, const char *type, MetadataIdKind kind, Slice id, Slice correlation_id,
         uint64_t real_usec, Slice source) {
-        static const char *const id_keys[] = {
-                [METADATA_EVENT_ID] = "event_id",
-                [METADATA_REQUEST_ID] = "request_id",
-                [METADATA_RESULT_ID] = "result_id",
+        static const Slice id_keys[] = {
+                [METADATA_EVENT_ID] = { ",\"event_id\":", 12 },
+                [METADATA_REQUEST_ID] = { ",\"request_id\":", 14 },
+                [METADATA_RESULT_ID] = { ",\"result_id\":", 13 },
         };
 
         assert(kind < ELEMENTSOF(id_keys));
 
-        emit_object(buffer, "metadata");
-        emit_string(buffer, "type", type);
-        emit_text(buffer, id_keys[kind], id);
+        emit_key(buffer, "metadata");
+        buffer_append_slice(buffer, SLICE("{\"type\":\""));
+        buffer_append(buffer, type, strlen(type));
+        buffer_append_char(buffer, '"');
+        if (id.data) {
+                buffer_append_slice(buffer, id_keys[kind]);
+                emit_text_value(buffer, id);
+        }
         emit_text(buffer, "correlation_id", correlation_id);
-        emit_timestamp(buffer, "event_timestamp", real_usec);
+        buffer_append_slice(buffer, SLICE(",\"event_timestamp\":"));
+        emit_timestamp_value(buffer, real_usec);
         emit_text(buffer, "source_component", source);
-        emit_object_end(buffer);
+        buffer_append_char(buffer, '}');
+}
+
+void ids_emit(Buffer *buffer, Slice opening, Slice id, Slice exec_id) {
+        if (!id.data && !exec_id.data)
+                return;
+
+        buffer_append_slice(buffer, opening);
+        emit_text(buffer, "id", id);
+        emit_text(buffer, "exec_id", exec_id);
+        buffer_append_char(buffer, '}');
+}
+
+void runtime_ids_emit(Buffer *buffer, Slice runtime_id, uint64_t epoch) {
+        if (!runtime_id.data)
+                return;
+
+        buffer_append_slice(buffer, SLICE(",\"agent_runtime\":{\"runtime_id\":"));
+        emit_text_value(buffer, runtime_id);
+        buffer_append_slice(buffer, SLICE(",\"epoch\":"));
+        emit_u64_value(buffer, epoch);
+        buffer_append_char(buffer, '}');
 }
 
 /* labels */

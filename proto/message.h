@@ -45,9 +45,15 @@ typedef enum MetadataIdKind {
         METADATA_RESULT_ID,
 } MetadataIdKind;
 
-/* Emits the section; `id` goes where `kind` says. Absent slices are left out. */
+/* Emits the section; `type` is one of our own names, `id` goes where `kind` says. Absent slices are left out. */
 void metadata_emit(
         Buffer *buffer, const char *type, MetadataIdKind kind, Slice id, Slice correlation_id, uint64_t real_usec, Slice source);
+
+/* Emits one of the sections `workflow` and `agent`, with the comma before it; nothing when both are absent. `opening` is e.g. SLICE(",\"agent\":{"). */
+void ids_emit(Buffer *buffer, Slice opening, Slice id, Slice exec_id);
+
+/* Emits the section `agent_runtime`, with the comma before it; nothing when `runtime_id` is absent. */
+void runtime_ids_emit(Buffer *buffer, Slice runtime_id, uint64_t epoch);
 
 typedef struct Label {
         Slice name, value;

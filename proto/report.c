@@ -105,13 +105,15 @@ void report_encode_execution(Buffer *buffer, const ExecutionReport *execution) {
         assert(execution->status < _RESULT_STATUS_MAX && execution->code < _ERROR_CODE_MAX);
 
         emit_object(buffer, NULL);
-        emit_text(buffer, "exec_id", execution->exec_id);
-        emit_u64(buffer, "attempt", execution->attempt);
-        emit_string(buffer, "state", execution_state_names[execution->state]);
+        buffer_append_slice(buffer, SLICE("\"exec_id\":"));
+        emit_text_value(buffer, execution->exec_id);
+        buffer_append_slice(buffer, SLICE(",\"attempt\":"));
+        emit_u64_value(buffer, execution->attempt);
+        emit_name(buffer, "state", execution_state_names[execution->state]);
         if (execution->status != STATUS_NONE)
-                emit_string(buffer, "status", result_status_names[execution->status]);
+                emit_name(buffer, "status", result_status_names[execution->status]);
         if (execution->code != ERROR_NONE)
-                emit_string(buffer, "code", error_code_names[execution->code]);
+                emit_name(buffer, "code", error_code_names[execution->code]);
         if (execution->ask > 0)
                 emit_u64(buffer, "ask", execution->ask);
         emit_object_end(buffer);

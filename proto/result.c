@@ -70,28 +70,19 @@ int result_decode(Slice body, Result *ret, Arena *arena, WireError *ret_error) {
         return 0;
 }
 
-static void emit_ids(Buffer *buffer, const char *key, Slice id, Slice exec_id) {
-        if (!id.data && !exec_id.data)
-                return;
-
-        emit_object(buffer, key);
-        emit_text(buffer, "id", id);
-        emit_text(buffer, "exec_id", exec_id);
-        emit_object_end(buffer);
-}
-
 static void emit_payload(Buffer *buffer, const Result *result) {
-        emit_object(buffer, "payload");
-        emit_string(buffer, "status", result_status_names[result->status]);
-        emit_object(buffer, "result");
+        buffer_append_slice(buffer, SLICE(",\"payload\":{\"status\":\""));
+        buffer_append_slice(buffer, slice_of(result_status_names[result->status]));
+        buffer_append_slice(buffer, SLICE("\",\"result\":{"));
         if (result->status == STATUS_SUCCESS)
                 emit_raw(buffer, "output", result->output);
         else
                 error_reply_emit(buffer, "error", &result->error);
-        emit_object_end(buffer);
-        emit_real(buffer, "duration_ms", result->duration_ms);
-        emit_u64(buffer, "attempt", result->attempt);
-        emit_object_end(buffer);
+        buffer_append_slice(buffer, SLICE("},\"duration_ms\":"));
+        emit_real_value(buffer, result->duration_ms);
+        buffer_append_slice(buffer, SLICE(",\"attempt\":"));
+        emit_u64_value(buffer, result->attempt);
+        buffer_append_char(buffer, '}');
 }
 
 void result_encode(Buffer *buffer, const Result *result, uint64_t real_usec) {
@@ -102,14 +93,9 @@ void result_encode(Buffer *buffer, const Result *result, uint64_t real_usec) {
         emit_object(buffer, NULL);
         metadata_emit(buffer, "AgentExecutionResult", METADATA_RESULT_ID, metadata->result_id, metadata->correlation_id,
                 real_usec, metadata->source_component);
-        emit_ids(buffer, "workflow", result->workflow_id, result->workflow_exec_id);
-        emit_ids(buffer, "agent", result->agent_id, result->agent_exec_id);
-        if (result->runtime_id.data) {
-                emit_object(buffer, "agent_runtime");
-                emit_text(buffer, "runtime_id", result->runtime_id);
-                emit_u64(buffer, "epoch", result->epoch);
-                emit_object_end(buffer);
-        }
+        ids_emit(buffer, SLICE(",\"workflow\":{"), result->workflow_id, result->workflow_exec_id);
+        ids_emit(buffer, SLICE(",\"agent\":{"), result->agent_id, result->agent_exec_id);
+        runtime_ids_emit(buffer, result->runtime_id, result->epoch);
         emit_payload(buffer, result);
         emit_object_end(buffer);
 }

@@ -86,11 +86,16 @@ void subject_build(Buffer *buffer, Slice prefix, SubjectKind kind, Slice first, 
 
         buffer_append_slice(buffer, prefix);
         buffer_append_char(buffer, '.');
-        for (const char *p = patterns[kind]; *p; p++)
-                if (*p == '%')
-                        buffer_append_slice(buffer, *++p == '1' ? first : second);
-                else
-                        buffer_append_char(buffer, *p);
+        for (const char *p = patterns[kind]; *p;) {
+                const size_t run = strcspn(p, "%");
+
+                buffer_append(buffer, p, run);
+                p += run;
+                if (*p == '%') {
+                        buffer_append_slice(buffer, p[1] == '1' ? first : second);
+                        p += 2;
+                }
+        }
 }
 
 /* Does all of `rest` fit the pattern? Then the ids are in `match`. */
@@ -124,7 +129,7 @@ SubjectMatch subject_parse(Slice prefix, Slice subject) {
         for (unsigned kind = SUBJECT_NONE + 1; kind < _SUBJECT_KIND_MAX; kind++) {
                 SubjectMatch match = { .kind = (SubjectKind)kind };
 
-                if (fits(patterns[kind], subject, &match))
+                if (*patterns[kind] == *subject.data && fits(patterns[kind], subject, &match))
                         return match;
         }
         return (SubjectMatch){ 0 };

@@ -161,46 +161,36 @@ static Slice unless_equal(Slice id, Slice other) {
 static void emit_metadata(Buffer *buffer, const Trigger *trigger) {
         const Metadata *metadata = &trigger->metadata;
 
-        emit_object(buffer, "metadata");
-        emit_string(buffer, "type", "TriggerAgent");
+        buffer_append_slice(buffer, SLICE("\"metadata\":{\"type\":\"TriggerAgent\""));
         emit_text(buffer, "request_id", unless_equal(metadata->request_id, trigger->agent_exec_id));
         emit_text(buffer, "correlation_id", unless_equal(metadata->correlation_id, metadata->request_id));
         emit_text(buffer, "created_by", metadata->created_by);
-        emit_object_end(buffer);
-}
-
-static void emit_ids(Buffer *buffer, const char *key, Slice id, Slice exec_id) {
-        emit_object(buffer, key);
-        emit_text(buffer, "id", id);
-        emit_text(buffer, "exec_id", exec_id);
-        emit_object_end(buffer);
+        buffer_append_char(buffer, '}');
 }
 
 static void emit_dispatch(Buffer *buffer, const Trigger *trigger) {
-        emit_object(buffer, "agent_runtime");
-        emit_text(buffer, "runtime_id", trigger->dispatch.runtime_id);
-        emit_u64(buffer, "epoch", trigger->dispatch.epoch);
-        emit_object_end(buffer);
-
-        emit_object(buffer, "dispatch");
-        emit_text(buffer, "dispatcher_id", trigger->dispatch.dispatcher_id);
-        emit_u64(buffer, "attempt", trigger->dispatch.attempt);
-        emit_u64(buffer, "deadline_ms", trigger->dispatch.deadline_ms);
+        buffer_append_slice(buffer, SLICE(",\"dispatch\":{\"dispatcher_id\":"));
+        emit_text_value(buffer, trigger->dispatch.dispatcher_id);
+        buffer_append_slice(buffer, SLICE(",\"attempt\":"));
+        emit_u64_value(buffer, trigger->dispatch.attempt);
+        buffer_append_slice(buffer, SLICE(",\"deadline_ms\":"));
+        emit_u64_value(buffer, trigger->dispatch.deadline_ms);
         if (trigger->dispatch.age_ms > 0)
                 emit_u64(buffer, "age_ms", trigger->dispatch.age_ms);
         emit_text(buffer, "reply_to", trigger->dispatch.reply_to);
         emit_text(buffer, "report_to", trigger->dispatch.report_to);
         if (trigger->dispatch.ask > 0)
                 emit_u64(buffer, "ask", trigger->dispatch.ask);
-        emit_object_end(buffer);
+        buffer_append_char(buffer, '}');
 }
 
 void trigger_encode_relay(Buffer *buffer, const Trigger *trigger) {
         emit_object(buffer, NULL);
         emit_metadata(buffer, trigger);
-        emit_ids(buffer, "workflow", trigger->workflow_id, unless_equal(trigger->workflow_exec_id, trigger->agent_exec_id));
+        ids_emit(buffer, SLICE(",\"workflow\":{"), trigger->workflow_id, unless_equal(trigger->workflow_exec_id, trigger->agent_exec_id));
         emit_raw(buffer, "task", trigger->task);
-        emit_ids(buffer, "agent", trigger->agent_id, trigger->agent_exec_id);
+        ids_emit(buffer, SLICE(",\"agent\":{"), trigger->agent_id, trigger->agent_exec_id);
+        runtime_ids_emit(buffer, trigger->dispatch.runtime_id, trigger->dispatch.epoch);
         emit_dispatch(buffer, trigger);
         emit_raw(buffer, "payload", trigger->payload);
         emit_object_end(buffer);
