@@ -58,13 +58,14 @@ static bool is_answered(const Execution *execution, size_t ask) {
 /* The dispatcher's own answer: the execution ends with a named error. */
 void dispatch_fail(Dispatcher *d, Execution *execution, ErrorCode code, const char *text, Slice details, Instant now) {
         const Attempt *attempt = execution->attempt > 0 ? execution_attempt(execution) : NULL;
+        const Parcel *parcel = execution->parcel;
         Id id = rng_id(&d->rng);
         Result result = {
                 .metadata = { .result_id = id_slice(&id),
-                              .correlation_id = execution->trigger.metadata.correlation_id,
+                              .correlation_id = parcel->trigger.metadata.correlation_id,
                               .source_component = SOURCE },
                 .workflow_id = id_slice(&execution->workflow_id),
-                .workflow_exec_id = execution->trigger.workflow_exec_id,
+                .workflow_exec_id = parcel->trigger.workflow_exec_id,
                 .agent_id = id_slice(&execution->agent_id),
                 .agent_exec_id = id_slice(&execution->exec_id),
                 .runtime_id = attempt ? id_slice(&attempt->runtime_id) : SLICE_NONE,
@@ -78,10 +79,10 @@ void dispatch_fail(Dispatcher *d, Execution *execution, ErrorCode code, const ch
         assert(execution->phase == PHASE_WAITING && !execution->demand);
 
         if (!is_answered(execution, 0))
-                dispatch_put_result(d, execution->reply_to, &result, execution->headers, now);
+                dispatch_put_result(d, parcel->reply_to, &result, parcel->headers, now);
         for (size_t i = 0; i < execution->n_followers; i++)
                 if (!is_answered(execution, 1 + i))
-                        dispatch_put_result(d, execution->followers[i], &result, execution->headers, now);
+                        dispatch_put_result(d, parcel->followers[i], &result, parcel->headers, now);
         observers_execution(d, EXECUTION_EVENT_DISPATCH_FAILED, execution, &result.error, now);
         diag_execution_failed(result.agent_exec_id, result.agent_id, result.metadata.correlation_id, code, text, now.usec);
         d->n.by_status[STATUS_FAILURE]++;
@@ -130,7 +131,8 @@ static void append_number(Buffer *buffer, uint64_t number) {
 /* `ask` 0 is for the first caller, 1 + i for followers[i]. */
 static void put_relay(Dispatcher *d, Execution *execution, size_t ask, bool is_check, Instant now) {
         const Runtime *runtime = execution->runtime;
-        Trigger *trigger = &execution->trigger;
+        Parcel *parcel = execution->parcel;
+        Trigger *trigger = &parcel->trigger;
         uint64_t left = execution->deadline_usec > now.usec ? execution->deadline_usec - now.usec : 0;
         Buffer *buffer = outbox_begin(d->outbox);
 
@@ -142,7 +144,7 @@ static void put_relay(Dispatcher *d, Execution *execution, size_t ask, bool is_c
         trigger->dispatch.attempt = execution->attempt;
         trigger->dispatch.deadline_ms = MAX_OF(left / USEC_PER_MSEC, UINT64_C(1));
         trigger->dispatch.age_ms = is_check ? (now.usec - execution->sent_usec) / USEC_PER_MSEC + 1 : 0;
-        trigger->dispatch.reply_to = ask == 0 ? execution->reply_to : execution->followers[ask - 1];
+        trigger->dispatch.reply_to = ask == 0 ? parcel->reply_to : parcel->followers[ask - 1];
         trigger->dispatch.ask = execution->ask_base + ask;
         trigger->dispatch.report_to = slice_of(d->report_subject);
 
@@ -153,9 +155,9 @@ static void put_relay(Dispatcher *d, Execution *execution, size_t ask, bool is_c
         buffer_append_slice(buffer, id_slice(&execution->exec_id));
         append_number(buffer, execution->attempt);
         append_number(buffer, execution->n_sent++);
-        if (execution->headers.size > 0) {
+        if (parcel->headers.size > 0) {
                 outbox_headers(d->outbox);
-                buffer_append_slice(buffer, execution->headers);
+                buffer_append_slice(buffer, parcel->headers);
         }
         outbox_body(d->outbox);
         trigger_encode_relay(buffer, trigger);
@@ -237,7 +239,7 @@ void dispatch_end_attempt(Dispatcher *d, Execution *execution, AttemptEnd end, E
 Placement dispatch_choose(Dispatcher *d, const Execution *execution, const Runtime *avoid, Instant now) {
         const PlacementRequest request = {
                 .agent = registry_find_agent(d->registry, id_slice(&execution->agent_id)),
-                .labels = execution->labels,
+                .labels = execution->parcel->labels,
                 .avoid = avoid,
         };
 

@@ -338,7 +338,7 @@ static int make_parts(Dispatcher *d) {
         r = registry_new(&registry, &d->registry);
         if (r < 0)
                 return r;
-        r = execution_table_new(&d->deadlines, DEADLINE_EXECUTION, d->options.history_max, &d->executions);
+        r = execution_table_new(&d->deadlines, DEADLINE_EXECUTION, d->options.history_max, d->options.random_seed, &d->executions);
         if (r < 0)
                 return r;
         jetstream.registry = d->registry;

@@ -3,10 +3,11 @@
 /*
  * Executions
  *
- * One hash table by agent_exec_id holds the waiting, the ones in flight and the history, so that a report, a repeat and `explain` find
- * an execution with one look-up. What a trigger brought along (body, reply address, headers) is one piece of memory, freed when
- * it ends; the small rest stays as history until the ring is full, and is then recycled for the next trigger, so a
- * steady load allocates one piece of memory per trigger.
+ * One index by agent_exec_id holds the waiting, the ones in flight and the history, so that a report, a repeat and `explain` find
+ * an execution with one look-up. An Execution is what is remembered; what the trigger brought along is its Parcel, given up when it ends.
+ *
+ * Both are used again. A spare parcel is the one given up last, so that a steady load goes on working in memory which the caches hold; an Execution
+ * that fell out of the history has been cold for long, which is why everything bulky is in the parcel.
  *
  * The queue is two levels of ordered trees: demands (agent and labels) by their first execution, and in each demand its executions.
  * When a slot frees up, each demand is tried once, however many executions wait behind it.
@@ -17,22 +18,28 @@
 
 #include <string.h>
 
+#include "common/id_index.h"
 #include "dispatcherd/execution.h"
+
+/* Of what one report ends, as much is kept as the next turn's triggers may need; half a megabyte at most. */
+#define SPARE_MAX 256
+#define PARCEL_BYTES 1024 /* what most triggers fit in; a larger parcel is allocated as large as it is, and freed */
 
 struct ExecutionTable {
         DeadlineQueue *deadlines; /* borrowed */
         int deadline_kind;
         uint64_t history_max;
 
-        Execution *by_id;
+        IdIndex by_id;
         Demand *demands;
         RB_HEAD(DemandTree, Demand) by_order;
         TAILQ_HEAD(History, Execution) history; /* oldest first */
-        size_t n_history;
+        struct History spare;                   /* fell out of the history */
+        Parcel *spare_parcels;
+        size_t n_history, n_spare, n_spare_parcels;
         size_t n_waiting, n_in_flight;
         uint64_t bytes;
         uint64_t sequence;
-        Execution *spare; /* one that fell out of the history */
 };
 
 static const char *const end_meanings[_ATTEMPT_END_MAX] = {
@@ -71,47 +78,84 @@ uint64_t execution_order(uint64_t received_usec, uint64_t priority) {
         return received_usec + (PRIORITY_MAX - priority) * PRIORITY_STEP_USEC;
 }
 
-/* memory */
+/* parcels */
 
-char *execution_memory(Slice body, Slice reply, Slice headers, size_t *ret_size) {
-        size_t size = body.size + reply.size + headers.size;
-        char *memory = malloc(size + 1);
+static Parcel *parcel_alloc(ExecutionTable *table, size_t size) {
+        Parcel *parcel = table->spare_parcels;
+        size_t capacity = MAX_OF(size, (size_t)PARCEL_BYTES);
 
-        if (!memory)
+        if (size <= PARCEL_BYTES && parcel) {
+                table->spare_parcels = parcel->next;
+                table->n_spare_parcels--;
+        } else {
+                parcel = malloc(sizeof(*parcel) + capacity);
+                if (!parcel)
+                        return NULL;
+                parcel->capacity = capacity;
+        }
+        return parcel;
+}
+
+static Slice copy_part(Parcel *parcel, Slice part) {
+        char *place = parcel->bytes + parcel->size;
+
+        if (part.size == 0)
+                return SLICE_NONE;
+        memcpy(place, part.data, part.size);
+        parcel->size += part.size;
+        return (Slice){ place, part.size };
+}
+
+Parcel *parcel_new(ExecutionTable *table, Slice body, Slice reply, Slice headers) {
+        Parcel *parcel = parcel_alloc(table, body.size + reply.size + headers.size);
+
+        if (!parcel)
                 return NULL;
-        if (body.size > 0)
-                memcpy(memory, body.data, body.size);
-        if (reply.size > 0)
-                memcpy(memory + body.size, reply.data, reply.size);
-        if (headers.size > 0)
-                memcpy(memory + body.size + reply.size, headers.data, headers.size);
-        *ret_size = size;
-        return memory;
+        parcel->size = 0;
+        parcel->body = copy_part(parcel, body);
+        parcel->reply = copy_part(parcel, reply);
+        parcel->headers = copy_part(parcel, headers);
+        parcel->reply_to = SLICE_NONE;
+        parcel->arena = (Arena){};
+        parcel->labels = NULL;
+        return parcel;
 }
 
-void execution_own(ExecutionTable *table, Execution *execution, char *memory, size_t memory_size) {
-        assert(!execution->memory);
-        execution->memory = memory;
-        execution->memory_size = memory_size;
-        table->bytes += memory_size;
+Parcel *parcel_free(ExecutionTable *table, Parcel *parcel) {
+        if (!parcel)
+                return NULL;
+
+        arena_clear(&parcel->arena);
+        if (parcel->capacity > PARCEL_BYTES || table->n_spare_parcels >= SPARE_MAX) {
+                free(parcel);
+        } else {
+                parcel->next = table->spare_parcels;
+                table->spare_parcels = parcel;
+                table->n_spare_parcels++;
+        }
+        return NULL;
 }
 
-static void release_memory(ExecutionTable *table, Execution *execution) {
-        table->bytes -= execution->memory_size;
-        free(execution->memory);
-        execution->memory = NULL;
-        execution->memory_size = 0;
-        arena_clear(&execution->arena);
+void execution_own(ExecutionTable *table, Execution *execution, Parcel *parcel) {
+        assert(!execution->parcel);
+        execution->parcel = parcel;
+        table->bytes += parcel->size;
+}
+
+static void give_up_parcel(ExecutionTable *table, Execution *execution) {
+        Parcel *parcel = TAKE_PTR(execution->parcel);
+
         /* A late word about the callers of this life must not be taken for one about those of the next. */
-        execution->ask_base += 1 + (uint32_t)execution->n_followers;
+        execution->ask_base += 1 + execution->n_followers;
         if (execution->ask_base + FOLLOWERS_MAX > ASK_MAX)
                 execution->ask_base = 0;
-        for (size_t i = 0; i < execution->n_followers; i++)
-                free((char *)execution->followers[i].data);
-        execution->n_followers = 0;
-        execution->answered = 0;
-        execution->labels = NULL;
-        execution->reply_to = execution->headers = SLICE_NONE;
+        if (parcel) {
+                table->bytes -= parcel->size;
+                for (size_t i = 0; i < execution->n_followers; i++)
+                        free((char *)parcel->followers[i].data);
+        }
+        execution->n_followers = execution->answered = 0;
+        (void)parcel_free(table, parcel);
 }
 
 int execution_follow(Execution *execution, Slice reply_to) {
@@ -122,19 +166,30 @@ int execution_follow(Execution *execution, Slice reply_to) {
         copy = slice_dup(reply_to);
         if (!copy)
                 return -ENOMEM;
-        execution->followers[execution->n_followers++] = (Slice){ copy, reply_to.size };
+        execution->parcel->followers[execution->n_followers++] = (Slice){ copy, reply_to.size };
         return 0;
 }
 
 /* the table */
 
 static Execution *execution_alloc(ExecutionTable *table) {
-        Execution *execution = TAKE_PTR(table->spare);
+        Execution *execution = TAILQ_FIRST(&table->spare);
 
         if (!execution)
                 return calloc(1, sizeof(*execution));
-        memset(execution, 0, offsetof(Execution, attempts));
+        TAILQ_REMOVE(&table->spare, execution, in_history);
+        table->n_spare--;
+        memset(execution, 0, offsetof(Execution, exec_id));
         return execution;
+}
+
+static void execution_dealloc(ExecutionTable *table, Execution *execution) {
+        if (table->n_spare >= SPARE_MAX) {
+                free(execution);
+                return;
+        }
+        TAILQ_INSERT_HEAD(&table->spare, execution, in_history);
+        table->n_spare++;
 }
 
 int execution_add(ExecutionTable *table, Slice exec_id, Execution **ret) {
@@ -142,24 +197,24 @@ int execution_add(ExecutionTable *table, Slice exec_id, Execution **ret) {
 
         if (!execution)
                 return -ENOMEM;
-        execution->exec_id = id_of(exec_id);
+        id_set(&execution->exec_id, exec_id);
         execution->sequence = ++table->sequence;
         execution->give_up_usec = USEC_NEVER;
         deadline_init(&execution->deadline, table->deadline_kind);
-        HASH_ADD_KEYPTR(hh, table->by_id, execution->exec_id.text, execution->exec_id.size, execution);
-        if (!execution->hh.tbl) {
-                free(execution);
+        if (id_index_add(&table->by_id, &execution->exec_id) < 0) {
+                execution_dealloc(table, execution);
                 return -ENOMEM;
         }
         *ret = execution;
         return 0;
 }
 
-Execution *execution_find(const ExecutionTable *table, Slice exec_id) {
-        Execution *execution = NULL;
+static Execution *execution_of(const Id *id) {
+        return id ? CONTAINER_OF(id, Execution, exec_id) : NULL;
+}
 
-        HASH_FIND(hh, table->by_id, exec_id.data, exec_id.size, execution);
-        return execution;
+Execution *execution_find(const ExecutionTable *table, Slice exec_id) {
+        return execution_of(id_index_find(&table->by_id, exec_id));
 }
 
 void execution_drop(ExecutionTable *table, Execution *execution) {
@@ -170,19 +225,16 @@ void execution_drop(ExecutionTable *table, Execution *execution) {
                 table->n_history--;
         }
         deadline_disarm(table->deadlines, &execution->deadline);
-        release_memory(table, execution);
-        HASH_DEL(table->by_id, execution);
-        if (table->spare)
-                free(execution);
-        else
-                table->spare = execution;
+        give_up_parcel(table, execution);
+        id_index_remove(&table->by_id, &execution->exec_id);
+        execution_dealloc(table, execution);
 }
 
 void execution_end(ExecutionTable *table, Execution *execution, unsigned status, ErrorCode code, uint64_t now) {
         assert(execution->phase != PHASE_ENDED && !execution->demand && !execution->runtime);
 
         deadline_disarm(table->deadlines, &execution->deadline);
-        release_memory(table, execution);
+        give_up_parcel(table, execution);
         execution->phase = PHASE_ENDED;
         execution->status = status;
         execution->code = code;
@@ -207,7 +259,9 @@ void execution_revive(ExecutionTable *table, Execution *execution) {
 /* the queue */
 
 static Slice labels_key(const Execution *execution) {
-        return execution->trigger.labels.data ? execution->trigger.labels : SLICE("");
+        Slice labels = execution->parcel->trigger.labels;
+
+        return labels.data ? labels : SLICE("");
 }
 
 /* "<agent id> <labels as they came>": two spellings of the same labels are two demands, which costs nothing but a second look. */
@@ -337,14 +391,17 @@ uint64_t execution_table_bytes(const ExecutionTable *table) {
 
 void execution_table_visit(
         const ExecutionTable *table, void (*visitor)(const Execution *execution, void *userdata), void *userdata) {
-        for (const Execution *execution = table->by_id; execution; execution = execution->hh.next)
+        const Execution *execution;
+        size_t cursor = 0;
+
+        while ((execution = execution_of(id_index_next(&table->by_id, &cursor))))
                 if (execution->phase != PHASE_ENDED)
                         visitor(execution, userdata);
 }
 
 /* construction */
 
-int execution_table_new(DeadlineQueue *deadlines, int deadline_kind, uint64_t history_max, ExecutionTable **ret) {
+int execution_table_new(DeadlineQueue *deadlines, int deadline_kind, uint64_t history_max, uint64_t seed, ExecutionTable **ret) {
         ExecutionTable *table = calloc(1, sizeof(*table));
 
         if (!table)
@@ -354,23 +411,45 @@ int execution_table_new(DeadlineQueue *deadlines, int deadline_kind, uint64_t hi
         table->history_max = history_max;
         RB_INIT(&table->by_order);
         TAILQ_INIT(&table->history);
+        TAILQ_INIT(&table->spare);
+        id_index_init(&table->by_id, seed);
         *ret = table;
         return 0;
 }
 
+static void done_spare(ExecutionTable *table) {
+        Execution *execution;
+
+        while ((execution = TAILQ_FIRST(&table->spare))) {
+                TAILQ_REMOVE(&table->spare, execution, in_history);
+                free(execution);
+        }
+        while (table->spare_parcels) {
+                Parcel *parcel = table->spare_parcels;
+
+                table->spare_parcels = parcel->next;
+                free(parcel);
+        }
+}
+
 ExecutionTable *execution_table_free(ExecutionTable *table) {
+        Execution *execution;
+        size_t cursor = 0;
+
         if (!table)
                 return NULL;
 
-        for (Execution *execution = table->by_id, *following; execution; execution = following) {
-                following = execution->hh.next;
+        while ((execution = execution_of(id_index_next(&table->by_id, &cursor)))) {
                 if (execution->demand)
                         execution_unwait(table, execution);
                 if (execution->runtime)
                         execution_detach(table, execution);
-                execution_drop(table, execution);
+                deadline_disarm(table->deadlines, &execution->deadline);
+                give_up_parcel(table, execution);
+                free(execution);
         }
-        free(table->spare);
+        id_index_done(&table->by_id);
+        done_spare(table);
         free(table);
         return NULL;
 }
@@ -378,9 +457,11 @@ ExecutionTable *execution_table_free(ExecutionTable *table) {
 const char *execution_table_check(const ExecutionTable *table) {
         size_t n_waiting = 0, n_in_flight = 0, n_ended = 0;
         uint64_t bytes = 0;
+        const Execution *execution;
+        size_t cursor = 0;
 
-        for (const Execution *execution = table->by_id; execution; execution = execution->hh.next) {
-                bytes += execution->memory_size;
+        while ((execution = execution_of(id_index_next(&table->by_id, &cursor)))) {
+                bytes += execution->parcel ? execution->parcel->size : 0;
                 n_ended += execution->phase == PHASE_ENDED;
                 n_in_flight += execution->phase == PHASE_IN_FLIGHT;
                 n_waiting += execution->demand != NULL;
@@ -388,8 +469,8 @@ const char *execution_table_check(const ExecutionTable *table) {
                         return "an execution is in flight without a runtime, or with one and not in flight";
                 if (execution->phase != PHASE_ENDED && execution->deadline.usec == USEC_NEVER)
                         return "an execution that has not ended has no deadline armed";
-                if (execution->phase == PHASE_ENDED && execution->memory)
-                        return "an execution that ended still holds its body";
+                if ((execution->phase == PHASE_ENDED) != (execution->parcel == NULL))
+                        return "an execution that ended still holds its body, or one that has not has none";
         }
         if (n_waiting != table->n_waiting || n_in_flight != table->n_in_flight || n_ended != table->n_history)
                 return "the counts of executions differ from the executions";

@@ -10,7 +10,7 @@
 
 #include <bsd/sys/tree.h>
 #include <sys/queue.h>
-#include <uthash.h>
+#include <uthash.h> /* of demands */
 
 #include "common/deadline.h"
 #include "common/instant.h"
@@ -60,52 +60,54 @@ typedef struct Demand Demand;
 #define FOLLOWERS_MAX 4 /* further callers that asked for the same execution */
 _Static_assert(FOLLOWERS_MAX <= ASK_MAX, "each follower has a number of its own in relays and reports");
 
-struct Execution {
-        Id exec_id;
-        ExecutionPhase phase;
-
-        char *memory; /* body, reply and headers in one piece; NULL once ended */
-        size_t memory_size;
-        Arena arena;
-        Trigger trigger; /* into memory, arena and exec_id; valid until ended */
-        const Labels *labels; /* in the arena */
-        Slice headers;
+/* What a trigger brought along, and what else is needed only until its execution ends. Made from a message, then owned by the Execution. */
+typedef struct Parcel {
+        struct Parcel *next; /* among the spare ones */
+        Slice body, reply, headers; /* of the message; copies */
         Slice reply_to; /* where the answer goes; absent: nowhere */
-
-        Id agent_id, workflow_id; /* also for the history */
-        RetryPolicy retry;
-        uint64_t priority;
-
+        Arena arena;
+        Trigger trigger; /* into this parcel and its execution */
+        const Labels *labels; /* in the arena; NULL: none */
         Slice followers[FOLLOWERS_MAX]; /* further reply addresses, each owned */
-        size_t n_followers;
-        uint32_t answered; /* bit 0: reply_to, bit 1 + i: followers[i]; the runtime reported that it answered them */
-        uint32_t ask_base; /* the number of reply_to in relays and reports; goes on counting when the execution is asked for again */
+        size_t size;
+        size_t capacity;
+        char bytes[];
+} Parcel;
 
-        uint64_t received_usec, deadline_usec;
-        uint64_t give_up_usec; /* while nobody can take it; USEC_NEVER: waits for a slot until its deadline */
-        uint64_t order;        /* place in the queue: see execution_order() */
-        uint64_t sequence;
-        Deadline deadline;
+struct Execution {
+        ExecutionPhase phase;
+        bool started; /* reported by the runtime of the current attempt */
+        bool heard;   /* any report for the current attempt */
+        Parcel *parcel; /* NULL once ended */
 
         Runtime *runtime; /* while in flight */
         LIST_ENTRY(Execution) in_runtime;
         uint64_t attempt; /* the number of the last one; 0: none yet */
         uint64_t n_tries; /* relays that somebody may have received */
-        bool started;     /* reported by the runtime of the current attempt */
-        bool heard;       /* any report for the current attempt */
         uint32_t n_sent, unheard; /* messages sent for the current attempt; which of the first 32 of them nobody listened to, a bit each */
+        uint32_t n_followers;
+        uint32_t answered; /* bit 0: reply_to, bit 1 + i: followers[i]; the runtime reported that it answered them */
+        uint32_t ask_base; /* the number of reply_to in relays and reports; goes on counting when the execution is asked for again */
+        RetryPolicy retry;
+        uint64_t priority;
+
+        uint64_t received_usec, deadline_usec;
+        uint64_t give_up_usec; /* while nobody can take it; USEC_NEVER: waits for a slot until its deadline */
+        uint64_t order;        /* place in the queue: see execution_order() */
+        uint64_t sequence;
         uint64_t sent_usec, check_usec, check_pause_usec;
-        unsigned status;  /* ResultStatus, when ended */
+        Deadline deadline;
+        unsigned status; /* ResultStatus, when ended */
         ErrorCode code;
         uint64_t ended_usec;
 
         Demand *demand;
         RB_ENTRY(Execution) in_demand;
-        TAILQ_ENTRY(Execution) in_history;
-        UT_hash_handle hh;
+        TAILQ_ENTRY(Execution) in_history; /* or among the spare ones */
 
-        /* Attempt number n is at n % ATTEMPTS_KEPT. Last, and not cleared when the memory is used again: only what `attempt` counts is valid. */
-        Attempt attempts[ATTEMPTS_KEPT];
+        /* From here on nothing is cleared when the memory is used again: ids are always set, and only the attempts that `attempt` counts are valid. */
+        Id exec_id, agent_id, workflow_id;
+        Attempt attempts[ATTEMPTS_KEPT]; /* number n is at n % ATTEMPTS_KEPT */
 };
 
 RB_HEAD(WaitingTree, Execution);
@@ -124,13 +126,14 @@ struct Demand {
 
 typedef struct ExecutionTable ExecutionTable;
 
-int execution_table_new(DeadlineQueue *deadlines, int deadline_kind, uint64_t history_max, ExecutionTable **ret) _must_check_;
+int execution_table_new(DeadlineQueue *deadlines, int deadline_kind, uint64_t history_max, uint64_t seed, ExecutionTable **ret) _must_check_;
 ExecutionTable *execution_table_free(ExecutionTable *table);
 
 DEFINE_CLEANUP(ExecutionTable *, execution_table_free);
 
-/* Body, reply and headers of a message as one piece of memory that an Execution can own; NULL when memory is out. */
-char *execution_memory(Slice body, Slice reply, Slice headers, size_t *ret_size);
+/* With copies of body, reply and headers; the trigger is for the caller to decode. NULL when memory is out. */
+Parcel *parcel_new(ExecutionTable *table, Slice body, Slice reply, Slice headers) _must_check_;
+Parcel *parcel_free(ExecutionTable *table, Parcel *parcel);
 
 /* In phase WAITING, in no queue yet. -ENOMEM. The id must not be in the table. */
 int execution_add(ExecutionTable *table, Slice exec_id, Execution **ret);
@@ -141,8 +144,8 @@ void execution_drop(ExecutionTable *table, Execution *execution);
 /* NULL when it is not known (any more). */
 Execution *execution_find(const ExecutionTable *table, Slice exec_id);
 
-/* Its memory: what a trigger holds until it ends. `memory` is taken. */
-void execution_own(ExecutionTable *table, Execution *execution, char *memory, size_t memory_size);
+/* Takes the parcel. */
+void execution_own(ExecutionTable *table, Execution *execution, Parcel *parcel);
 
 /* Waits in the queue of its demand. -ENOMEM. */
 int execution_wait(ExecutionTable *table, Execution *execution);

@@ -3,7 +3,7 @@
 /*
  * Intake: from the bytes of a TriggerAgent to an execution, or to an answer that says why not.
  *
- * The bytes are copied once, and decoded from the copy, which the execution then owns: so what was decoded needs no second copy. Whoever sent
+ * The bytes are copied once, into a parcel, and decoded there; the execution then owns it: so what was decoded needs no second copy. Whoever sent
  * something that can't be taken is told all the same, where it wanted to be told if that can be made out.
  */
 
@@ -44,11 +44,11 @@ static void refuse_message(Dispatcher *d, Slice workflow_id, Slice agent_id, con
 }
 
 static void fill_in(Execution *execution, Slice workflow_id, Slice agent_id) {
-        Trigger *trigger = &execution->trigger;
+        Trigger *trigger = &execution->parcel->trigger;
         Slice id = id_slice(&execution->exec_id);
 
-        execution->workflow_id = id_of(workflow_id);
-        execution->agent_id = id_of(agent_id);
+        id_set(&execution->workflow_id, workflow_id);
+        id_set(&execution->agent_id, agent_id);
         trigger->workflow_id = id_slice(&execution->workflow_id);
         trigger->agent_id = id_slice(&execution->agent_id);
         trigger->agent_exec_id = id;
@@ -92,16 +92,17 @@ static ErrorCode check_trigger(const Dispatcher *d, Slice workflow_id, Slice age
 
 /* The id is known: a repeat by the network, a caller that asks again, or one that asks for something long done. */
 static void repeat(Dispatcher *d, Execution *execution, Slice reply_to, Instant now) {
-        bool known = reply_to.size == 0 || slice_equal(reply_to, execution->reply_to);
+        const Parcel *parcel = execution->parcel;
+        bool known = reply_to.size == 0 || slice_equal(reply_to, parcel->reply_to);
 
         d->n.duplicates++;
         for (size_t i = 0; i < execution->n_followers; i++)
-                known = known || slice_equal(reply_to, execution->followers[i]);
+                known = known || slice_equal(reply_to, parcel->followers[i]);
         if (known)
                 return;
 
         if (execution_follow(execution, reply_to) < 0) {
-                refuse_message(d, id_slice(&execution->workflow_id), id_slice(&execution->agent_id), &execution->trigger, reply_to,
+                refuse_message(d, id_slice(&execution->workflow_id), id_slice(&execution->agent_id), &parcel->trigger, reply_to,
                         ERROR_LIMIT_EXCEEDED, "too many callers wait for that agent.exec_id", now);
                 return;
         }
@@ -144,7 +145,6 @@ static bool may_have_run(Execution *execution) {
 
 /* New work, or an id that ended and is asked for again. In phase WAITING, in no queue. */
 static void admit(Dispatcher *d, Execution *execution, bool was_known, Instant now) {
-        Id id = execution->exec_id;
         bool may_pump = d->pump_wanted; /* else all that waits was tried before, in vain */
         char text[160];
 
@@ -172,6 +172,8 @@ static void admit(Dispatcher *d, Execution *execution, bool was_known, Instant n
         }
         if (execution->phase == PHASE_WAITING && execution->demand &&
                 execution_table_n_waiting(d->executions) > d->options.queue_limit) {
+                Id id = execution->exec_id;
+
                 if (may_pump)
                         dispatch_pump(d, now);
                 /* The pump may have ended it, and so many others that the history has forgotten it. */
@@ -193,22 +195,12 @@ static Slice reply_target(const Trigger *trigger, Slice reply) {
 typedef struct Arrival {
         Slice workflow_id, agent_id;
         const InMessage *message;
-        char *memory; /* owned until an execution takes it */
-        size_t memory_size;
-        Slice reply, headers;
-        Trigger trigger;
-        Arena arena;
-        Labels *labels; /* in the arena; NULL: none */
+        Parcel *parcel; /* owned until an execution takes it */
 } Arrival;
-
-static void arrival_done(Arrival *arrival) {
-        free(arrival->memory);
-        arena_clear(&arrival->arena);
-}
 
 static ErrorCode arrival_decode(Dispatcher *d, Arrival *arrival, WireError *error) {
         const InMessage *message = arrival->message;
-        Slice body;
+        Parcel *parcel;
         int r;
 
         if (message->body.size > d->options.max_message_bytes) {
@@ -221,22 +213,18 @@ static ErrorCode arrival_decode(Dispatcher *d, Arrival *arrival, WireError *erro
                         message->body.size, d->max_payload);
                 return ERROR_INVALID_MESSAGE;
         }
-        arrival->memory = execution_memory(message->body, message->reply, message->headers, &arrival->memory_size);
-        if (!arrival->memory) {
+        parcel = arrival->parcel = parcel_new(d->executions, message->body, message->reply, message->headers);
+        if (!parcel) {
                 (void)wire_error(error, "the dispatcher is out of memory");
                 return ERROR_INTERNAL;
         }
-        body = (Slice){ arrival->memory, message->body.size };
-        if (message->reply.size > 0)
-                arrival->reply = (Slice){ arrival->memory + body.size, message->reply.size };
-        if (message->headers.size > 0)
-                arrival->headers = (Slice){ arrival->memory + body.size + message->reply.size, message->headers.size };
 
-        r = trigger_decode(body, &arrival->trigger, &arrival->arena, error);
-        if (r == 0 && arrival->trigger.labels.size > 0) {
-                arrival->labels = arena_alloc(&arrival->arena, sizeof(*arrival->labels));
-                r = arrival->labels ? labels_decode(arrival->trigger.labels, "payload.labels", &arrival->arena, arrival->labels, error) :
-                                      -ENOMEM;
+        r = trigger_decode(parcel->body, &parcel->trigger, &parcel->arena, error);
+        if (r == 0 && parcel->trigger.labels.size > 0) {
+                Labels *labels = arena_alloc(&parcel->arena, sizeof(*labels));
+
+                r = labels ? labels_decode(parcel->trigger.labels, "payload.labels", &parcel->arena, labels, error) : -ENOMEM;
+                parcel->labels = labels;
         }
         if (r == WIRE_E_INVALID)
                 return ERROR_INVALID_MESSAGE;
@@ -244,16 +232,17 @@ static ErrorCode arrival_decode(Dispatcher *d, Arrival *arrival, WireError *erro
                 (void)wire_error(error, "the dispatcher is out of memory");
                 return ERROR_INTERNAL;
         }
-        return check_trigger(d, arrival->workflow_id, arrival->agent_id, &arrival->trigger, error);
+        parcel->reply_to = reply_target(&parcel->trigger, parcel->reply);
+        return check_trigger(d, arrival->workflow_id, arrival->agent_id, &parcel->trigger, error);
 }
 
 /* It could not be taken: still, whoever sent it is told, where it wanted to be told if that can be made out. */
-static void refuse_unread(Dispatcher *d, Arrival *arrival, ErrorCode code, const char *text, Instant now) {
+static void refuse_unread(Dispatcher *d, const Arrival *arrival, ErrorCode code, const char *text, Instant now) {
         Slice reply_to = arrival->message->reply;
         Trigger sender = {};
 
         if (arrival->message->body.size <= d->options.max_message_bytes)
-                trigger_decode_sender(arrival->message->body, &sender, &arrival->arena);
+                trigger_decode_sender(arrival->message->body, &sender, &d->arena);
         if (sender.reply_to_subject.size > 0 && subject_may_receive_result(d->prefix, sender.reply_to_subject))
                 reply_to = sender.reply_to_subject;
         refuse_message(d, arrival->workflow_id, arrival->agent_id, &sender, reply_to, code, text, now);
@@ -265,33 +254,47 @@ void dispatch_refuse_subject(Dispatcher *d, const InMessage *message, const char
 
         d->n.triggers++;
         refuse_unread(d, &arrival, ERROR_INVALID_MESSAGE, text, now);
-        arrival_done(&arrival);
 }
 
-/* Moves what was decoded into the execution. */
-static void take_arrival(Dispatcher *d, Arrival *arrival, Execution *execution, Slice reply_to, Instant now) {
-        uint64_t ms = arrival->trigger.deadline_ms > 0 ? arrival->trigger.deadline_ms : d->options.default_deadline_ms;
+/* Gives the parcel to the execution. */
+static void take_arrival(Dispatcher *d, Arrival *arrival, Execution *execution, Instant now) {
+        uint64_t ms = arrival->parcel->trigger.deadline_ms > 0 ? arrival->parcel->trigger.deadline_ms : d->options.default_deadline_ms;
 
-        execution->trigger = arrival->trigger;
-        execution->labels = arrival->labels;
-        execution->headers = arrival->headers;
-        execution->reply_to = reply_to;
-        execution->arena = arrival->arena;
-        arrival->arena = (Arena){};
-        execution_own(d->executions, execution, TAKE_PTR(arrival->memory), arrival->memory_size);
+        execution_own(d->executions, execution, TAKE_PTR(arrival->parcel));
         fill_in(execution, arrival->workflow_id, arrival->agent_id);
         execution->received_usec = now.usec;
         execution->deadline_usec = now.usec + ms * USEC_PER_MSEC;
         execution->order = execution_order(now.usec, execution->priority);
 }
 
+static void take_or_answer(Dispatcher *d, Arrival *arrival, Slice exec_id, Instant now) {
+        const Parcel *parcel = arrival->parcel;
+        Execution *execution = execution_find(d->executions, exec_id);
+
+        if (execution && !(id_equal(&execution->agent_id, arrival->agent_id) && id_equal(&execution->workflow_id, arrival->workflow_id))) {
+                d->n.invalid++;
+                refuse_message(d, arrival->workflow_id, arrival->agent_id, &parcel->trigger, parcel->reply_to, ERROR_INVALID_MESSAGE,
+                        "agent.exec_id was used for another agent or workflow", now);
+        } else if (execution && execution->phase != PHASE_ENDED) {
+                repeat(d, execution, parcel->reply_to, now);
+        } else if (execution) {
+                d->n.duplicates++;
+                execution_revive(d->executions, execution);
+                take_arrival(d, arrival, execution, now);
+                admit(d, execution, /* was_known= */ true, now);
+        } else if (execution_add(d->executions, exec_id, &execution) < 0) {
+                refuse_message(d, arrival->workflow_id, arrival->agent_id, &parcel->trigger, parcel->reply_to, ERROR_INTERNAL,
+                        "the dispatcher is out of memory", now);
+        } else {
+                take_arrival(d, arrival, execution, now);
+                admit(d, execution, /* was_known= */ false, now);
+        }
+}
+
 void dispatch_trigger(Dispatcher *d, Slice workflow_id, Slice agent_id, const InMessage *message, Instant now) {
         Arrival arrival = { .workflow_id = workflow_id, .agent_id = agent_id, .message = message };
-        Execution *execution = NULL;
         WireError error = {};
         ErrorCode code;
-        Slice reply_to;
-        Id id;
 
         d->n.triggers++;
         code = arrival_decode(d, &arrival, &error);
@@ -299,29 +302,12 @@ void dispatch_trigger(Dispatcher *d, Slice workflow_id, Slice agent_id, const In
                 d->n.invalid++;
                 diag_message_invalid(message->subject, error.text, now.usec);
                 refuse_unread(d, &arrival, code, error.text, now);
-                arrival_done(&arrival);
-                return;
-        }
-
-        reply_to = reply_target(&arrival.trigger, arrival.reply);
-        id = arrival.trigger.agent_exec_id.size > 0 ? id_of(arrival.trigger.agent_exec_id) : rng_id(&d->rng);
-        execution = execution_find(d->executions, id_slice(&id));
-        if (execution && !(id_equal(&execution->agent_id, agent_id) && id_equal(&execution->workflow_id, workflow_id))) {
-                d->n.invalid++;
-                refuse_message(d, workflow_id, agent_id, &arrival.trigger, reply_to, ERROR_INVALID_MESSAGE,
-                        "agent.exec_id was used for another agent or workflow", now);
-        } else if (execution && execution->phase != PHASE_ENDED) {
-                repeat(d, execution, reply_to, now);
-        } else if (execution) {
-                d->n.duplicates++;
-                execution_revive(d->executions, execution);
-                take_arrival(d, &arrival, execution, reply_to, now);
-                admit(d, execution, /* was_known= */ true, now);
-        } else if (execution_add(d->executions, id_slice(&id), &execution) < 0) {
-                refuse_message(d, workflow_id, agent_id, &arrival.trigger, reply_to, ERROR_INTERNAL, "the dispatcher is out of memory", now);
+        } else if (arrival.parcel->trigger.agent_exec_id.size > 0) {
+                take_or_answer(d, &arrival, arrival.parcel->trigger.agent_exec_id, now);
         } else {
-                take_arrival(d, &arrival, execution, reply_to, now);
-                admit(d, execution, /* was_known= */ false, now);
+                Id id = rng_id(&d->rng);
+
+                take_or_answer(d, &arrival, id_slice(&id), now);
         }
-        arrival_done(&arrival);
+        (void)parcel_free(d->executions, arrival.parcel);
 }

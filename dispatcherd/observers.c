@@ -107,10 +107,10 @@ void observers_execution(
         if (!is_wanted(d, kind))
                 return;
         event = (ExecutionEvent){
-                .metadata = { .correlation_id = execution->trigger.metadata.correlation_id },
+                .metadata = { .correlation_id = execution->parcel->trigger.metadata.correlation_id },
                 .kind = kind,
                 .workflow_id = id_slice(&execution->workflow_id),
-                .workflow_exec_id = execution->trigger.workflow_exec_id,
+                .workflow_exec_id = execution->parcel->trigger.workflow_exec_id,
                 .agent_id = id_slice(&execution->agent_id),
                 .agent_exec_id = id_slice(&execution->exec_id),
                 .attempt = execution->attempt,
@@ -127,9 +127,9 @@ void observers_execution(
         event_id = rng_id(&d->rng);
         buffer = outbox_begin(d->outbox);
         subject_build(buffer, d->prefix, subjects[kind], event.agent_exec_id, SLICE_NONE);
-        if (execution->headers.size > 0) {
+        if (execution->parcel->headers.size > 0) {
                 outbox_headers(d->outbox);
-                buffer_append_slice(buffer, execution->headers);
+                buffer_append_slice(buffer, execution->parcel->headers);
         }
         outbox_body(d->outbox);
         execution_event_encode(buffer, &event, id_slice(&event_id), SOURCE, now.real_usec);

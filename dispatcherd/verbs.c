@@ -362,7 +362,7 @@ static ErrorCode explain_execution(Dispatcher *d, const Request *request, Instan
         }
         emit_attempts(d, execution, now);
         emit_candidates(d, registry_find_agent(d->registry, id_slice(&execution->agent_id)),
-                execution->labels, now);
+                execution->parcel ? execution->parcel->labels : NULL, now);
         return ERROR_NONE;
 }
 

@@ -26,7 +26,7 @@ static void fixture_init(Fixture *f) {
         *f = (Fixture){ 0 };
         deadline_queue_init(&f->deadlines);
         LIST_INIT(&f->runtime.executions);
-        assert_int_equal(execution_table_new(&f->deadlines, KIND, HISTORY_MAX, &f->table), 0);
+        assert_int_equal(execution_table_new(&f->deadlines, KIND, HISTORY_MAX, /* seed= */ 1, &f->table), 0);
 }
 
 static void check(const Fixture *f) {
@@ -46,15 +46,15 @@ static void fixture_done(Fixture *f) {
 
 static Execution *add(Fixture *f, const char *exec_id, const char *agent_id, const char *labels, uint64_t priority, uint64_t received) {
         Execution *execution;
-        size_t size;
-        char *memory = execution_memory(SLICE("body"), SLICE("reply"), SLICE("headers"), &size);
+        Parcel *parcel = parcel_new(f->table, SLICE("body"), SLICE("reply"), SLICE("headers"));
 
+        assert_non_null(parcel);
+        parcel->trigger = (Trigger){ .labels = slice_of(labels) };
         assert_int_equal(execution_add(f->table, slice_of(exec_id), &execution), 0);
         execution->agent_id = id_of(slice_of(agent_id));
-        execution->trigger.labels = slice_of(labels);
         execution->priority = priority;
         execution->order = execution_order(received, priority);
-        execution_own(f->table, execution, memory, size);
+        execution_own(f->table, execution, parcel);
         deadline_arm(&f->deadlines, &execution->deadline, received + USEC_PER_SEC);
         return execution;
 }
@@ -67,19 +67,61 @@ static Execution *waiting(Fixture *f, const char *exec_id, const char *agent_id,
         return execution;
 }
 
-static void memory_holds_the_three_parts_one_after_the_other(void **state) {
-        size_t size;
-        char *memory = execution_memory(SLICE("body"), SLICE_NONE, SLICE("headers"), &size);
+static void a_parcel_holds_copies_of_the_parts(void **state) {
+        char text[] = "body";
+        Fixture f;
+        Parcel *parcel;
 
         (void)state;
 
-        assert_int_equal(size, 11);
-        assert_memory_equal(memory, "bodyheaders", 11);
-        free(memory);
-        memory = execution_memory(SLICE_NONE, SLICE_NONE, SLICE_NONE, &size);
-        assert_non_null(memory);
-        assert_int_equal(size, 0);
-        free(memory);
+        fixture_init(&f);
+        parcel = parcel_new(f.table, slice_of(text), SLICE_NONE, SLICE("headers"));
+        text[0] = 'x';
+        assert_int_equal(parcel->size, 11);
+        assert_true(slice_equal(parcel->body, SLICE("body")));
+        assert_null(parcel->reply.data);
+        assert_true(slice_equal(parcel->headers, SLICE("headers")));
+        assert_null(parcel_free(f.table, parcel));
+
+        parcel = parcel_new(f.table, SLICE_NONE, SLICE_NONE, SLICE_NONE);
+        assert_int_equal(parcel->size, 0);
+        assert_null(parcel_free(f.table, parcel));
+        assert_int_equal(execution_table_bytes(f.table), 0);
+        fixture_done(&f);
+}
+
+/* Small ones are used again, the last first and with nothing of their former life; large ones go back to the system. */
+static void parcels_are_used_again(void **state) {
+        static char large[100000];
+        Fixture f;
+        Parcel *parcels[600];
+
+        (void)state;
+
+        fixture_init(&f);
+        for (size_t round = 0; round < 3; round++) {
+                for (size_t i = 0; i < ELEMENTSOF(parcels); i++) {
+                        size_t size = i % 3 == 0 ? sizeof(large) : i;
+
+                        memset(large, (int)i, size);
+                        parcels[i] = parcel_new(f.table, (Slice){ large, size }, SLICE_NONE, SLICE("h"));
+                        assert_non_null(parcels[i]);
+                        assert_null(parcels[i]->labels);
+                        assert_null(parcels[i]->reply_to.data);
+                        assert_non_null(arena_alloc(&parcels[i]->arena, 10));
+                }
+                for (size_t i = 0; i < ELEMENTSOF(parcels); i++) {
+                        for (size_t at = 0; at < parcels[i]->body.size; at += 97)
+                                assert_int_equal((unsigned char)parcels[i]->body.data[at], i % 256);
+                        assert_null(parcel_free(f.table, parcels[i]));
+                }
+        }
+        parcels[0] = parcel_new(f.table, SLICE("a"), SLICE_NONE, SLICE_NONE);
+        assert_null(parcel_free(f.table, parcels[0]));
+        assert_ptr_equal(parcel_new(f.table, SLICE("b"), SLICE_NONE, SLICE_NONE), parcels[0]);
+        assert_null(parcel_free(f.table, parcels[0]));
+        assert_null(parcel_free(f.table, NULL));
+        fixture_done(&f);
 }
 
 static void the_queue_goes_by_priority_and_then_by_arrival(void **state) {
@@ -198,8 +240,7 @@ static void a_recycled_execution_remembers_nothing(void **state) {
 static void a_revived_execution_keeps_its_attempts_and_nothing_else(void **state) {
         Fixture f;
         Execution *execution;
-        size_t size;
-        char *memory;
+        Parcel *parcel;
 
         (void)state;
 
@@ -208,14 +249,15 @@ static void a_revived_execution_keeps_its_attempts_and_nothing_else(void **state
         execution->attempt = 2;
         assert_int_equal(execution_follow(execution, SLICE("reply.2")), 0);
         execution_end(f.table, execution, STATUS_FAILURE, ERROR_RUNTIME_LOST, 9);
-        assert_null(execution->memory);
+        assert_null(execution->parcel);
         execution_revive(f.table, execution);
         assert_int_equal(execution->phase, PHASE_WAITING);
         assert_int_equal(execution->attempt, 2);
         assert_int_equal(execution->n_followers, 0);
         assert_int_equal(execution->status, STATUS_NONE);
-        memory = execution_memory(SLICE("again"), SLICE_NONE, SLICE_NONE, &size);
-        execution_own(f.table, execution, memory, size);
+        parcel = parcel_new(f.table, SLICE("again"), SLICE_NONE, SLICE_NONE);
+        parcel->trigger = (Trigger){};
+        execution_own(f.table, execution, parcel);
         deadline_arm(&f.deadlines, &execution->deadline, 1);
         assert_int_equal(execution_wait(f.table, execution), 0);
         check(&f);
@@ -276,7 +318,8 @@ static void the_counts_hold_whatever_happens(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(memory_holds_the_three_parts_one_after_the_other),
+                cmocka_unit_test(a_parcel_holds_copies_of_the_parts),
+                cmocka_unit_test(parcels_are_used_again),
                 cmocka_unit_test(the_queue_goes_by_priority_and_then_by_arrival),
                 cmocka_unit_test(the_lowest_priority_is_never_starved_by_newcomers),
                 cmocka_unit_test(demands_come_in_the_order_of_their_first),
