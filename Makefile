@@ -8,7 +8,7 @@ DESTDIR ?=
 SEEDS   ?= 10000
 JOBS    ?= $(shell nproc 2>/dev/null || echo 1)
 
-PACKAGES := gcc make pkg-config libnats-dev libevent-dev libssl-dev libjansson-dev libsystemd-dev libcmocka-dev \
+PACKAGES := gcc libc6-dev make pkg-config libnats-dev libevent-dev libssl-dev libjansson-dev libsystemd-dev libcmocka-dev \
             libbsd-dev uthash-dev nats-server python3 python3-jsonschema shellcheck
 LIBS     := libnats libevent libcrypto libsystemd
 
