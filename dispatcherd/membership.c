@@ -495,6 +495,26 @@ static void registered(Dispatcher *d, const Registration *registration, const Re
         }
 }
 
+/* Two processes under one id, started in the same millisecond on two machines, or forked: equal epochs don't make them one. */
+static bool is_namesake(const Runtime *runtime, const Registration *registration) {
+        Slice hostname = slice_of(runtime->hostname);
+
+        return (runtime->pid > 0 && registration->pid > 0 && runtime->pid != registration->pid) ||
+               (hostname.size > 0 && registration->hostname.size > 0 && !slice_equal(hostname, registration->hostname));
+}
+
+static bool is_stale(const Dispatcher *d, const Runtime *runtime, const Registration *registration, RegistrationRefused *ret_refused) {
+        if (registry_admits(d->registry, registration->runtime_id, registration->epoch, ret_refused) == REGISTRY_E_STALE)
+                return true;
+        if (!runtime || registration->epoch != runtime->epoch)
+                return false;
+        ret_refused->epoch = runtime->epoch;
+        ret_refused->reason = runtime->leaving_usec > 0            ? DEREGISTER_SHUTDOWN :
+                              is_namesake(runtime, registration) ? DEREGISTER_REPLACED :
+                                                                   DEREGISTER_NONE;
+        return ret_refused->reason != DEREGISTER_NONE;
+}
+
 void membership_on_registered(Dispatcher *d, Slice runtime_id, const InMessage *message, Instant now) {
         Registration registration = {};
         RegistrationRefused refused;
@@ -513,16 +533,9 @@ void membership_on_registered(Dispatcher *d, Slice runtime_id, const InMessage *
                 refuse(d, &registration, message->reply, r < 0 ? ERROR_INTERNAL : ERROR_INVALID_MESSAGE, error.text, NULL, now);
                 return;
         }
-        if (registry_admits(d->registry, runtime_id, registration.epoch, &refused) == REGISTRY_E_STALE) {
-                d->n.stale_messages++;
-                refuse_stale(d, &registration, message->reply, &refused, now);
-                return;
-        }
-
         runtime = registry_find(d->registry, runtime_id);
-        if (runtime && runtime->leaving_usec > 0 && registration.epoch == runtime->epoch) {
+        if (is_stale(d, runtime, &registration, &refused)) {
                 d->n.stale_messages++;
-                refused = (RegistrationRefused){ .reason = DEREGISTER_SHUTDOWN, .epoch = runtime->epoch };
                 refuse_stale(d, &registration, message->reply, &refused, now);
                 return;
         }

@@ -821,6 +821,24 @@ static void reloaded_windows_count_from_now_on(void **state) {
         assert_string_equal(bench_state(b, "r1"), "suspect");
 }
 
+/* Milliseconds are not fine enough to tell two machines apart. */
+static void a_namesake_of_the_same_epoch_is_told_that_the_other_was_first(void **state) {
+        static const char registration[] = "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":7,\"hostname\":\"%s\",\"pid\":%d}}";
+        static const char subject[] = "compozy.events.agent.definition.r1.registered";
+        _cleanup_(bench_freep) Bench *b = bench();
+
+        (void)state;
+
+        bench_sendf(b, subject, "asker", registration, "one", 11);
+        bench_expect(b, "asker", "\"ok\":true");
+        bench_sendf(b, subject, "asker", registration, "one", 12);
+        bench_expect(b, "asker", "{\"reason\":\"replaced\",\"epoch\":7}");
+        bench_sendf(b, subject, "asker", registration, "two", 11);
+        bench_expect(b, "asker", "{\"reason\":\"replaced\",\"epoch\":7}");
+        bench_sendf(b, subject, "asker", registration, "one", 11);
+        bench_expect(b, "asker", "\"ok\":true");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_registration_is_answered_and_told),
@@ -828,6 +846,7 @@ int main(void) {
                 cmocka_unit_test(what_can_not_be_taken_is_refused_with_its_reason),
                 cmocka_unit_test(an_epoch_that_is_over_is_told_so),
                 cmocka_unit_test(a_new_epoch_replaces_the_old_one),
+                cmocka_unit_test(a_namesake_of_the_same_epoch_is_told_that_the_other_was_first),
                 cmocka_unit_test(a_new_epoch_that_can_not_be_read_leaves_the_old_one_in_peace),
                 cmocka_unit_test(whoever_is_not_known_is_asked_to_announce_itself),
                 cmocka_unit_test(a_heartbeat_of_nobody_known_asks_for_a_registration),
