@@ -825,7 +825,8 @@ static void reloaded_windows_count_from_now_on(void **state) {
 static void a_namesake_of_the_same_epoch_is_told_that_the_other_was_first(void **state) {
         static const char registration[] = "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":7,\"hostname\":\"%s\",\"pid\":%d}}";
         static const char subject[] = "compozy.events.agent.definition.r1.registered";
-        _cleanup_(bench_freep) Bench *b = bench();
+        DispatcherOptions options = bench_options();
+        _cleanup_(bench_freep) Bench *b = bench_new(&options);
 
         (void)state;
 
