@@ -9,6 +9,7 @@
  */
 
 #include <bsd/sys/tree.h>
+#include <sys/queue.h>
 
 #include "common/instant.h"
 #include "proto/cc.h"
@@ -16,16 +17,23 @@
 typedef struct Deadline Deadline;
 
 struct Deadline {
-        RB_ENTRY(Deadline) node;
+        union {
+                RB_ENTRY(Deadline) node;
+                TAILQ_ENTRY(Deadline) in_line;
+        };
         uint64_t usec;     /* USEC_NEVER: not armed */
         uint64_t sequence; /* orders equal moments by when they were armed, so that a replay is exact */
         int kind;
+        bool is_in_line; /* else in the tree */
 };
 
 RB_HEAD(DeadlineTree, Deadline);
 
+TAILQ_HEAD(DeadlineLine, Deadline);
+
 typedef struct DeadlineQueue {
         struct DeadlineTree tree;
+        struct DeadlineLine line; /* each no earlier than the one before */
         uint64_t sequence;
 } DeadlineQueue;
 
@@ -34,6 +42,10 @@ void deadline_init(Deadline *deadline, int kind);
 
 /* Moves it when it was armed already; USEC_NEVER disarms. */
 void deadline_arm(DeadlineQueue *queue, Deadline *deadline, uint64_t usec);
+
+/* The same, for many that are armed with one pause, so each after all before it: costs no search when that is so. */
+void deadline_arm_in_line(DeadlineQueue *queue, Deadline *deadline, uint64_t usec);
+
 void deadline_disarm(DeadlineQueue *queue, Deadline *deadline);
 
 /* The earliest moment; USEC_NEVER when nothing is armed. */

@@ -207,7 +207,10 @@ static void relay(Dispatcher *d, Execution *execution, const Placement *placemen
         put_relays(d, execution, now);
         runtime->n_relayed++;
         d->n.relayed++;
-        dispatch_arm(d, execution);
+        if (execution->check_usec <= execution->deadline_usec)
+                deadline_arm_in_line(&d->deadlines, &execution->deadline, execution->check_usec);
+        else
+                dispatch_arm(d, execution);
         observers_execution(d, EXECUTION_EVENT_DISPATCHED, execution, NULL, now);
         diag_execution_relayed(id_slice(&execution->exec_id), id_slice(&execution->agent_id), id_slice(&runtime->id),
                 execution->attempt);
@@ -422,6 +425,17 @@ static void ask_runtime(Dispatcher *d, Execution *execution, Instant now) {
         if (d->link_up && !execution->runtime->unreachable)
                 dispatch_put_checks(d, execution, now);
         dispatch_arm(d, execution);
+}
+
+/* Heard again: what was with it may have been lost while nobody listened, and is asked for before long. */
+void dispatch_runtime_back(Dispatcher *d, Runtime *runtime, Instant now) {
+        Execution *execution;
+
+        LIST_FOREACH(execution, &runtime->executions, in_runtime) {
+                execution->check_pause_usec = d->options.check_usec;
+                execution->check_usec = MIN_OF(execution->check_usec, now.usec + execution->check_pause_usec);
+                dispatch_arm(d, execution);
+        }
 }
 
 void dispatch_execution_due(Dispatcher *d, Execution *execution, Instant now) {

@@ -119,14 +119,8 @@ static void on_inbox(Dispatcher *d, Slice rest, const InMessage *message, Instan
 }
 
 /* Whoever asks may not make us publish commands: an answer goes where a result may go, or nowhere. */
-static InMessage with_safe_reply(const Dispatcher *d, const InMessage *message, Instant now) {
-        InMessage safe = *message;
-
-        if (safe.reply.size > 0 && !subject_may_receive_result(d->prefix, safe.reply)) {
-                diag_result_forbidden(safe.reply, now.usec);
-                safe.reply = SLICE_NONE;
-        }
-        return safe;
+static bool has_safe_reply(const Dispatcher *d, const InMessage *message) {
+        return message->reply.size == 0 || subject_may_receive_result(d->prefix, message->reply);
 }
 
 /* A wildcard lets ids out of grammar through to us; whoever asked is told. */
@@ -142,10 +136,17 @@ static void refuse_subject(Dispatcher *d, const InMessage *message, Instant now)
 }
 
 void dispatcher_on_message(Dispatcher *d, const InMessage *received, Instant now) {
-        const InMessage safe = with_safe_reply(d, received, now), *message = &safe;
+        const InMessage *message = received;
+        InMessage safe;
         SubjectMatch match;
         const Handler *handler;
 
+        if (!has_safe_reply(d, received)) {
+                diag_result_forbidden(received->reply, now.usec);
+                safe = *received;
+                safe.reply = SLICE_NONE;
+                message = &safe;
+        }
         notice_stall(d, now);
         arena_clear(&d->arena);
         if (message->subject.size > d->inbox.size && slice_starts_with(message->subject, d->inbox) &&

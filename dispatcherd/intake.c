@@ -54,10 +54,10 @@ static void fill_in(Execution *execution, Slice workflow_id, Slice agent_id) {
         trigger->agent_exec_id = id;
         if (trigger->workflow_exec_id.size == 0)
                 trigger->workflow_exec_id = id;
+        if (trigger->metadata.correlation_id.size == 0)
+                trigger->metadata.correlation_id = trigger->metadata.request_id.size > 0 ? trigger->metadata.request_id : id;
         if (trigger->metadata.request_id.size == 0)
                 trigger->metadata.request_id = id;
-        if (trigger->metadata.correlation_id.size == 0)
-                trigger->metadata.correlation_id = trigger->metadata.request_id;
         trigger->metadata.source_component = SOURCE;
         if (trigger->payload.size == 0)
                 trigger->payload = SLICE("{}");
