@@ -14,6 +14,10 @@
  * answered, however many others come. A shift runs from its own event, never from a callback of evhttp or of a
  * listener, so it frees nothing on the stack.
  *
+ * A connection that can't be accepted (no descriptor is left) stays in the backlog, where the loop would find it again at once and for ever.
+ * So young stops accepting then, and a shift a moment later, which closes what it can, tries again. The listener's error callback is told
+ * of the evhttp only, hence the list of living servers.
+ *
  * Methods other than GET and HEAD are let through to on_request(), as evhttp's own answer to them is 501 without Allow.
  * What evhttp can't parse or finds too large it answers itself, 400 or 413 with a page of its own. When the client is
  * still sending then, a reset may overtake that page, as evhttp closes at once. The answer to a CONNECT leaves the
@@ -34,22 +38,27 @@
 
 #define YOUNG_MAX 16
 #define SHIFT_SECONDS 5
+#define PAUSE_SECONDS 1 /* after a connection could not be accepted */
 #define HEAD_MAX 8192
 #define BODY_MAX 8192            /* read to be ignored */
 #define INPUT_MAX (2 * HEAD_MAX) /* unread bytes: more than either limit, or evhttp would not see it passed */
 
 struct HttpServer {
+        HttpServer *next; /* in `living` */
         struct event_base *base;
         HttpCallbacks callbacks;
         struct evconnlistener *socket; /* holds the listening socket, accepts nothing itself */
         struct evhttp *young, *old;
         struct evhttp_bound_socket *door; /* young's listener on `socket` */
         size_t n_accepted;                /* by young */
+        bool is_paused;                   /* young could not accept and does not try */
         struct event *shift;
         char address[64];
 };
 
 DEFINE_CLEANUP(struct evhttp *, evhttp_free);
+
+static HttpServer *living;
 
 static const char text_plain[] = "text/plain; charset=utf-8";
 static const char text_metrics[] = "text/plain; version=0.0.4; charset=utf-8";
@@ -133,6 +142,22 @@ static struct bufferevent *on_accept(struct event_base *base, void *userdata) {
         return stream;
 }
 
+static void on_accept_error(struct evconnlistener *listener, void *http) {
+        static const struct timeval pause = { .tv_sec = PAUSE_SECONDS };
+        const int error = EVUTIL_SOCKET_ERROR();
+        HttpServer *server = living;
+
+        while (server && server->young != http)
+                server = server->next;
+        (void)evconnlistener_disable(listener);
+        if (!server)
+                return;
+        server->is_paused = true;
+        (void)event_add(server->shift, &pause);
+        if (server->callbacks.trouble)
+                server->callbacks.trouble(strerror(error), server->callbacks.userdata);
+}
+
 static int start_young(HttpServer *server) {
         _cleanup_(evhttp_freep) struct evhttp *http = evhttp_new(server->base);
         struct evconnlistener *listener;
@@ -155,7 +180,9 @@ static int start_young(HttpServer *server) {
                 evconnlistener_free(listener);
                 return -ENOMEM;
         }
+        evconnlistener_set_error_cb(listener, on_accept_error);
         server->n_accepted = 0;
+        server->is_paused = false;
         server->young = TAKE_PTR(http);
         return 0;
 }
@@ -170,7 +197,7 @@ static void on_shift(evutil_socket_t fd, short what, void *userdata) {
         if (server->old)
                 evhttp_free(server->old);
         server->old = NULL;
-        if (server->young && server->n_accepted == 0) /* nobody left whose time could run out */
+        if (server->young && server->n_accepted == 0 && !server->is_paused) /* nobody left whose time could run out */
                 return;
         if (server->young)
                 evhttp_del_accept_socket(server->young, server->door);
@@ -245,6 +272,8 @@ int http_server_new(struct event_base *base, const char *listen, const HttpCallb
         server = calloc(1, sizeof(*server));
         if (!server)
                 return -ENOMEM;
+        server->next = living;
+        living = server;
         server->base = base;
         server->callbacks = *callbacks;
         server->shift = evtimer_new(base, on_shift, server);
@@ -267,8 +296,14 @@ int http_server_new(struct event_base *base, const char *listen, const HttpCallb
 }
 
 HttpServer *http_server_free(HttpServer *server) {
+        HttpServer **p = &living;
+
         if (!server)
                 return NULL;
+        while (*p && *p != server)
+                p = &(*p)->next;
+        if (*p)
+                *p = server->next;
         if (server->young)
                 evhttp_free(server->young);
         if (server->old)

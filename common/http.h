@@ -18,6 +18,7 @@ typedef struct HttpCallbacks {
         /* true: healthy / ready. `reason` gets one line of text either way. */
         bool (*health)(Buffer *reason, void *userdata);
         bool (*ready)(Buffer *reason, void *userdata);
+        void (*trouble)(const char *why, void *userdata); /* no connection can be accepted; told again while it lasts. NULL: nobody asks */
         void *userdata;
 } HttpCallbacks;
 

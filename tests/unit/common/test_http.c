@@ -11,6 +11,7 @@
 
 #include <arpa/inet.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@ typedef struct Fixture {
         HttpServer *server;
         bool is_good;
         size_t n_padding; /* lines before the answer */
+        size_t n_troubles;
 } Fixture;
 
 static void metrics(Buffer *buffer, void *userdata) {
@@ -39,6 +41,13 @@ static bool health(Buffer *reason, void *userdata) {
         return f->is_good;
 }
 
+static void trouble(const char *why, void *userdata) {
+        Fixture *f = userdata;
+
+        assert_string_equal(why, strerror(EMFILE));
+        f->n_troubles++;
+}
+
 static int set_up(void **state) {
         Fixture *f = calloc(1, sizeof(*f));
 
@@ -46,7 +55,7 @@ static int set_up(void **state) {
         f->base = event_base_new();
         *state = f;
         return http_server_new(f->base, "127.0.0.1:0",
-                &(HttpCallbacks){ .metrics = metrics, .health = health, .ready = health, .userdata = f }, &f->server);
+                &(HttpCallbacks){ .metrics = metrics, .health = health, .ready = health, .trouble = trouble, .userdata = f }, &f->server);
 }
 
 static int tear_down(void **state) {
@@ -239,6 +248,28 @@ static void an_address_in_use_or_nonsense_is_an_error(void **state) {
         (void)http_server_free(server);
 }
 
+/* It used to be found again at once and for ever: a loop that only wrote warnings. */
+static void a_connection_that_cant_be_accepted_does_not_spin_the_loop(void **state) {
+        Fixture *f = *state;
+        struct rlimit before, none;
+        int fd = dial(f, 0), spare;
+        char text[2048];
+
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+        spare = dup(fd);
+        none = (struct rlimit){ .rlim_cur = (rlim_t)spare, .rlim_max = before.rlim_max };
+        assert_int_equal(close(spare), 0);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+        for (size_t i = 0; i < 100; i++)
+                assert_true(event_base_loop(f->base, EVLOOP_NONBLOCK) >= 0);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        assert_int_equal(f->n_troubles, 1);
+
+        say(fd, "GET /metrics HTTP/1.1\r\n\r\n");
+        hear(f, fd, text, sizeof(text));
+        assert_non_null(strstr(text, "answer 42"));
+}
+
 #define HTTP_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -250,6 +281,7 @@ int main(void) {
                 HTTP_TEST(clients_that_hold_connections_open_keep_nobody_out),
                 HTTP_TEST(a_request_among_many_new_connections_is_answered),
                 HTTP_TEST(an_address_in_use_or_nonsense_is_an_error),
+                HTTP_TEST(a_connection_that_cant_be_accepted_does_not_spin_the_loop),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
