@@ -185,7 +185,7 @@ static void no_allocation_that_fails_breaks_anything(void **state) {
         }
         while (live(n))
                 n++;
-        assert_true(n > 100);
+        assert_true(n > 50); /* about a hundred, some of them of libc, which differs */
 }
 
 int main(void) {
