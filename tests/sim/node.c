@@ -221,6 +221,7 @@ void node_start(Sim *sim, Node *node) {
         node->state = NODE_RUNNING;
         node->incarnation++;
         node->started_usec = sim->now;
+        node->stalled_usec = 0;
         node_aware(sim, node);
         node->turn_scheduled = false;
         node->timer_usec = USEC_NEVER;
@@ -272,8 +273,10 @@ void node_resume(Sim *sim, Node *node) {
                 return;
         if (node->frozen)
                 node->boot_offset -= (int64_t)(sim->now - node->paused_usec);
-        else if (sim->now - node->paused_usec > scenario_window_usec(&sim->scenario) + LONG_PAUSE_USEC)
+        else if (sim->now - node->paused_usec > scenario_window_usec(&sim->scenario) + LONG_PAUSE_USEC) {
                 node_aware(sim, node);
+                node->stalled_usec = sim->now;
+        }
         node->frozen = false;
         node->state = NODE_RUNNING;
         node->turn_scheduled = false;

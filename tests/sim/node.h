@@ -63,6 +63,7 @@ struct Node {
         bool frozen;              /* paused, and its clock stands still */
         uint64_t disturbed_until; /* the last moment at which a fault touched it; ongoing ones are seen in its state */
         uint64_t aware_usec, aware_local; /* its last gap in hearing that its process must know of: true time, its clock */
+        uint64_t stalled_usec;    /* when it went on after a pause longer than any window, in which its clock went on; 0: never */
         uint64_t started_usec, crashed_usec;
         uint64_t restart_usec;    /* after a crash: 0 never */
         bool restart_wanted;
@@ -91,6 +92,7 @@ struct Node {
                         uint64_t dead_epoch, told_dead_epoch; /* the highest epoch of its own that it was told is dead; in this turn */
                         Worker workers[WORKERS_MAX];
                         Run *waiting[_AGENT_CLASS_MAX], *waiting_last[_AGENT_CLASS_MAX];
+                        uint64_t taken_usec; /* when it last heard that a dispatcher took its registration */
                         bool drain_wanted, stopping;
                 } runtime;
                 struct {
@@ -129,7 +131,7 @@ void node_receive(Sim *sim, Node *node, Item item);
 /* After anything was done to its core from outside: publishes, checks, sets the timer. */
 void node_settle(Sim *sim, Node *node);
 
-/* Runtime nodes: takes the core's runs, and runs at once what runs inline; hands the others to idle workers; takes all back from a dead process's workers. */
+/* Runtime nodes: takes the runs of the core and runs at once what runs inline; hands the others to idle workers; takes all of them back. */
 void workers_take(Sim *sim, Node *node);
 void workers_feed(Sim *sim, Node *node);
 void workers_abandon(Sim *sim, Node *node, Instant now);

@@ -371,7 +371,7 @@ void oracle_on_lost(Sim *sim, const Message *message, const Node *to, const char
                 break;
         case MEANING_RELAY:
                 if (message->meaning.exec != INDEX_NONE)
-                        oracle->execs[message->meaning.exec]->has_lost_word = true;
+                        triggers_on_relay_lost(oracle, message);
                 break;
         case MEANING_REPORT:
                 triggers_on_report_lost(oracle, message);
@@ -408,6 +408,9 @@ void oracle_before_delivery(Sim *sim, Node *node, const Message *message) {
                         sim_count(sim, COUNT_VERB), oracle->n_verbs_answered++;
         } else if (message->meaning.kind == MEANING_RELAY) {
                 triggers_on_relay_delivered(oracle, node, message);
+        } else if (memmem(message->subject.data, message->subject.size, ".register.", 10) &&
+                   slice_starts_with(message->body, SLICE("{\"ok\":true"))) {
+                node->runtime.taken_usec = sim->now;
         }
 }
 

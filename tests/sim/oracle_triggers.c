@@ -12,6 +12,7 @@
 #include "tests/sim/record.h"
 
 #define AGAIN_USEC (100 * USEC_PER_MSEC) /* "at once" after "no responders" */
+#define ASKED_AFTER 2 /* times check_usec */
 
 /* who asked whom */
 
@@ -308,6 +309,18 @@ void triggers_on_report(Oracle *oracle, Node *dispatcher, const Message *message
         walk_report(oracle, dispatcher, message, on_word);
 }
 
+/* Has another process taken its id over? Then what it was given counts as lost. With the same epoch nobody can tell the two apart. */
+static bool is_superseded(const Sim *sim, const Node *runtime) {
+        for (uint32_t i = 0; i < sim->n_nodes; i++) {
+                const Node *node = sim->nodes[i];
+
+                if (node != runtime && node->kind == NODE_RUNTIME && strcmp(node->runtime.id, runtime->runtime.id) == 0 &&
+                    node->runtime.epoch >= runtime->runtime.epoch)
+                        return true;
+        }
+        return false;
+}
+
 /* What a runtime has said that it is done with. The dispatcher is not looked at: any that gave it this attempt is told. */
 static void on_said(Oracle *oracle, Node *runtime, const ExecutionReport *report) {
         Exec *exec = record_find(oracle, report->exec_id);
@@ -329,7 +342,42 @@ void triggers_on_relay_delivered(Oracle *oracle, const Node *runtime, const Mess
                 : record_relay(exec, oracle->sim->nodes[message->from], message->meaning.attempt);
 
         if (relay && relay->runtime == runtime->index && relay->runtime_incarnation == runtime->incarnation)
-                relay->delivered = true;
+                relay->delivered_usec = relay->delivered ? relay->delivered_usec : oracle->sim->now, relay->delivered = true;
+}
+
+/* A relay that a fault ate is asked about when nothing was heard of it for a while. */
+static void on_check_due(Sim *sim, Event *event) {
+        Oracle *oracle = sim->oracle;
+        const Node *dispatcher = event->node;
+        Exec *exec = oracle->execs[event->argument >> 8];
+        const Relay *relay = record_relay(exec, dispatcher, event->argument & 255);
+        const Reach *reach = record_reach(exec, dispatcher);
+        const Node *runtime;
+        const char *state;
+        uint64_t epoch;
+
+        if (!relay || !reach || reach->ended || reach->life != relay->life || !exec->options.wants_reply || !is_last_of(exec, relay))
+                return;
+        if (relay->n_sent > 1 || relay->word != WORD_NONE || !node_is_sound_since(dispatcher, relay->usec))
+                return;
+        runtime = sim->nodes[relay->runtime];
+        if (!node_is_undisturbed_since(runtime, relay->usec) || runtime->link.spike_until + 2 * runtime->link.spike_usec > relay->usec)
+                return;
+        /* one that it takes for gone is not asked */
+        state = dispatcher_runtime_state(dispatcher->dispatcher.core, runtime->runtime.id, &epoch);
+        if (!state || strcmp(state, "live") != 0 || epoch != relay->epoch)
+                return;
+        sim_break(sim, "healing", "%s has not asked about %s for %.3f s, whose relay was lost", dispatcher->name, exec->id.text,
+                  (double)(sim->now - relay->usec) / 1e6);
+}
+
+void triggers_on_relay_lost(Oracle *oracle, const Message *message) {
+        Exec *exec = oracle->execs[message->meaning.exec];
+
+        exec->has_lost_word = true;
+        if (message->meaning.age_ms == 0 && message->meaning.attempt < 256)
+                sim_after(oracle->sim, ASKED_AFTER * oracle->sim->scenario.check_usec, on_check_due, oracle->sim->nodes[message->from],
+                          (uint64_t)exec->index << 8 | message->meaning.attempt);
 }
 
 static void on_lost_word(Oracle *oracle, Node *dispatcher, const ExecutionReport *report) {
@@ -345,18 +393,6 @@ void triggers_on_report_lost(Oracle *oracle, const Message *message) {
 }
 
 /* work */
-
-/* Has another process taken its id over? Then what it was given counts as lost. With the same epoch nobody can tell the two apart. */
-static bool is_superseded(const Sim *sim, const Node *runtime) {
-        for (uint32_t i = 0; i < sim->n_nodes; i++) {
-                const Node *node = sim->nodes[i];
-
-                if (node != runtime && node->kind == NODE_RUNTIME && strcmp(node->runtime.id, runtime->runtime.id) == 0 &&
-                    node->runtime.epoch >= runtime->runtime.epoch)
-                        return true;
-        }
-        return false;
-}
 
 static bool has_twins(const Sim *sim, const Node *runtime) {
         for (uint32_t i = 0; i < sim->n_nodes; i++) {
@@ -387,6 +423,22 @@ static bool has_excuse(const Oracle *oracle, const Exec *exec) {
         return false;
 }
 
+/*
+ * P2: after a stall a runtime can't know whether it was declared dead, and takes nothing new until a dispatcher has taken its registration.
+ * (In a fleet that is asked for longer intervals, its window is longer than ours: not judged.)
+ */
+static void check_stall(Oracle *oracle, const Node *node, const Exec *exec) {
+        Sim *sim = oracle->sim;
+
+        if (node->stalled_usec == 0 || node->runtime.taken_usec >= node->stalled_usec || sim->scenario.heartbeats_per_second_max < 1000)
+                return;
+        for (size_t i = 0; i < exec->n_relays; i++)
+                if (exec->relays[i].runtime == node->index && exec->relays[i].runtime_incarnation == node->incarnation &&
+                    exec->relays[i].delivered && exec->relays[i].delivered_usec >= node->stalled_usec)
+                        sim_break(sim, "P2", "%s took %s after a stall, before any dispatcher had taken its registration again", node->name,
+                                  exec->id.text);
+}
+
 void oracle_on_work(Sim *sim, Node *node, const Mail *mail) {
         Oracle *oracle = sim->oracle;
         Exec *exec = record_find(oracle, mail->message.exec_id);
@@ -406,6 +458,7 @@ void oracle_on_work(Sim *sim, Node *node, const Mail *mail) {
                         sim_break(sim, "memory", "%s ran %s twice, as attempt %" PRIu64 " and %" PRIu64, node->name, exec->id.text,
                                   before->attempt, mail->message.attempt);
         }
+        check_stall(oracle, node, exec);
         /* One dispatcher process, one life: no fault excuses it. */
         if (others && exec->options.retry == RETRY_NEVER && !has_twins(sim, node) && exec->n_reaches <= 1 && (exec->n_reaches == 0 || exec->reaches[0].life == 0))
                 sim_break(sim, "retry", "%s (never) is run by a second runtime: %s", exec->id.text, node->name);

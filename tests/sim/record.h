@@ -33,6 +33,7 @@ typedef struct Relay {
         bool holds_slot; /* counts in View.outstanding */
         uint32_t n_sent, n_unheard; /* with its repeats: only when all were unheard did provably nobody get it */
         bool delivered;  /* to the runtime */
+        uint64_t delivered_usec; /* for the first time */
         bool settled;    /* the runtime has published its result, or its refusal */
 } Relay;
 
@@ -142,6 +143,7 @@ void triggers_on_unheard(Oracle *oracle, Node *dispatcher, Message *cause);
 void triggers_on_report(Oracle *oracle, Node *dispatcher, const Message *message);
 void triggers_on_report_published(Oracle *oracle, const Node *runtime, const Message *message);
 void triggers_on_relay_delivered(Oracle *oracle, const Node *runtime, const Message *message);
+void triggers_on_relay_lost(Oracle *oracle, const Message *message);
 void triggers_on_report_lost(Oracle *oracle, const Message *message);
 void triggers_on_result(Oracle *oracle, Node *from, const Message *message);
 void triggers_on_answer(Oracle *oracle, Node *caller, const Message *message);
