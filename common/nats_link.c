@@ -36,7 +36,6 @@
 #include <sched.h>
 #include <stdio.h>
 
-#include "common/instant.h"
 #include "common/link_inbox.h"
 #include "common/nats_link.h"
 #include "common/nats_message.h"
@@ -84,6 +83,7 @@ struct NatsLink {
         struct event *read_event, *write_event; /* of the wire */
         natsMsg *spent[SPENT_MAX];
         size_t n_spent, n_spent_bytes;
+        Instant turn;         /* when it began */
         bool in_turn;         /* the end of the turn will write */
         bool flush_scheduled; /* nobody's turn, so an event will */
         bool write_pending;   /* the socket was full */
@@ -294,7 +294,7 @@ static void deliver(NatsLink *link, natsMsg *message) {
         link->stats.in_messages++;
         link->stats.in_bytes += in.body.size;
         if (link->state == LINK_UP && link->options.on_message)
-                link->options.on_message(&in, link->options.userdata);
+                link->options.on_message(&in, link->turn, link->options.userdata);
         spend(link, message);
 }
 
@@ -320,6 +320,7 @@ static uint64_t drain_subscription(NatsLink *link, size_t index) {
 }
 
 static void turn_begin(NatsLink *link) {
+        link->turn = instant_now();
         link->in_turn = true;
 }
 

@@ -126,10 +126,10 @@ static void on_down(const char *why, void *userdata) {
         finish_turn(app, now);
 }
 
-static void on_message(const InMessage *message, void *userdata) {
+static void on_message(const InMessage *message, Instant now, void *userdata) {
         App *app = userdata;
 
-        dispatcher_on_message(app->core, message, instant_now());
+        dispatcher_on_message(app->core, message, now);
 }
 
 static void on_turn_end(void *userdata) {

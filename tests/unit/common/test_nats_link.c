@@ -13,7 +13,7 @@ typedef struct End {
         NatsLink *link;
         Outbox outbox;
         unsigned n_up, n_down, n_errors, n_messages, n_turns, n_no_responders, n_closed;
-        uint64_t next_number;
+        uint64_t next_number, message_usec;
         bool is_in_order;
         char error[256], subject[128], reply[128], body[256], headers[512];
 } End;
@@ -50,10 +50,12 @@ static void keep(char *to, size_t size, Slice text) {
         (void)snprintf(to, size, "%.*s", SLICE_ARG(text));
 }
 
-static void on_message(const InMessage *message, void *userdata) {
+static void on_message(const InMessage *message, Instant now, void *userdata) {
         End *end = userdata;
         uint64_t number = 0;
 
+        assert_true(now.usec >= end->message_usec && now.usec <= instant_now().usec);
+        end->message_usec = now.usec;
         end->n_messages++;
         end->n_no_responders += message->no_responders;
         keep(end->subject, sizeof(end->subject), message->subject);
@@ -439,6 +441,14 @@ static void what_cannot_travel_is_refused(void **state) {
         assert_int_equal(publish(&f->b, "x\r\nPUB y 1\r\n", "line"), -EINVAL);
         assert_int_equal(publish(&f->b, "", "empty"), -EINVAL);
         assert_int_equal(nats_link_publish(f->b.link, &(OutMessage){ .subject = SLICE("x"), .reply = SLICE("a b") }), -EINVAL);
+        for (unsigned c = 1; c <= ' '; c++)
+                for (size_t at = 0; at < 19; at++) {
+                        char subject[] = "a.subject.of.\x7f.\xc3\xbc.x";
+
+                        subject[at] = (char)c;
+                        assert_int_equal(publish(&f->b, subject, "control"), -EINVAL);
+                }
+        assert_int_equal(publish(&f->b, "others.\x7f!\xc3\xbc.pass", "nobody listens"), 0);
         assert_int_equal(publish(&f->b, "x", "good"), 0);
         wait_for(f, &f->a.n_messages, 1);
         assert_string_equal(f->a.body, "good");
