@@ -420,10 +420,11 @@ static void expire(Dispatcher *d, Execution *execution, Instant now) {
 }
 
 static void ask_runtime(Dispatcher *d, Execution *execution, Instant now) {
-        execution->check_pause_usec = MIN_OF(execution->check_pause_usec * 2, DISPATCH_CHECK_PAUSE_MAX);
-        execution->check_usec = now.usec + execution->check_pause_usec;
-        if (d->link_up && !execution->runtime->unreachable)
+        if (d->link_up && !execution->runtime->unreachable) {
                 dispatch_put_checks(d, execution, now);
+                execution->check_pause_usec = MIN_OF(execution->check_pause_usec * 2, DISPATCH_CHECK_PAUSE_MAX);
+        }
+        execution->check_usec = now.usec + execution->check_pause_usec;
         dispatch_arm(d, execution);
 }
 

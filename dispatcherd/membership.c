@@ -280,6 +280,7 @@ void membership_heard(Dispatcher *d, Runtime *runtime, Instant now) {
         runtime->unreachable = false;
         runtime_set_silent(d->registry, runtime, false);
         note_mass_silence(d);
+        dispatch_runtime_back(d, runtime, now);
         /* While it was silent the next look was for the next probe; from here on it is for the next silence. */
         deadline_arm(&d->deadlines, &runtime->deadline, now.usec + (uint64_t)(d->options.suspect_after * (double)runtime->interval_usec));
         d->pump_wanted = true;

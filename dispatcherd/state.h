@@ -128,6 +128,7 @@ void dispatch_place_again(
 void dispatch_wait(Dispatcher *d, Execution *execution, Instant now);
 
 void dispatch_runtime_lost(Dispatcher *d, Runtime *runtime, const char *why, Instant now);
+void dispatch_runtime_back(Dispatcher *d, Runtime *runtime, Instant now);
 void dispatch_execution_due(Dispatcher *d, Execution *execution, Instant now);
 void dispatch_pump(Dispatcher *d, Instant now);
 void dispatch_answer_all_waiting(Dispatcher *d, Instant now); /* the drain's deadline */

@@ -344,6 +344,24 @@ static void silence_about_a_relay_is_asked_about_ever_more_rarely(void **state) 
         bench_expect_none(b, RELAY("r1"));
 }
 
+/* Found by the simulator: the pauses had grown while nobody could have answered. */
+static void a_runtime_that_is_heard_again_is_soon_asked_about_what_it_held(void **state) {
+        _cleanup_(bench_freep) Bench *b = bench();
+
+        (void)state;
+
+        bench_runtime(b, "r1", "a");
+        bench_trigger(b, "a", "e1", "caller", "\"deadline_ms\":60000,\"retry\":\"always\"");
+        bench_expect(b, RELAY("r1"), "\"attempt\":1");
+        bench_live(b, "r1", 8);
+        bench_forget(b);
+        bench_pass(b, 3 * SECOND);
+        assert_string_equal(bench_state(b, "r1"), "suspect");
+        bench_forget(b);
+        bench_live(b, "r1", 2);
+        bench_expect(b, RELAY("r1"), "\"age_ms\"");
+}
+
 static void once_reported_on_questions_are_rare(void **state) {
         _cleanup_(bench_freep) Bench *b = bench();
 
@@ -579,6 +597,7 @@ int main(void) {
                 cmocka_unit_test(a_relay_that_nobody_hears_and_a_verdict_at_once),
                 cmocka_unit_test(a_question_that_nobody_hears_leaves_the_relay_before_it),
                 cmocka_unit_test(silence_about_a_relay_is_asked_about_ever_more_rarely),
+                cmocka_unit_test(a_runtime_that_is_heard_again_is_soon_asked_about_what_it_held),
                 cmocka_unit_test(once_reported_on_questions_are_rare),
                 cmocka_unit_test(what_was_lost_with_its_runtime_goes_on_as_retry_says),
                 cmocka_unit_test(a_new_epoch_loses_what_the_old_one_held),
