@@ -213,8 +213,9 @@ void dispatch_report(Dispatcher *d, const InMessage *message, Instant now) {
         Report report = {};
         WireError error = {};
         Runtime *runtime;
-        size_t cursor = 0, index = 0;
-        Slice element;
+        ReportCursor cursor = {};
+        ExecutionReport execution;
+        int r;
 
         d->n.reports++;
         if (report_decode(message->body, &report, &d->arena, &error) != 0) {
@@ -230,10 +231,8 @@ void dispatch_report(Dispatcher *d, const InMessage *message, Instant now) {
         }
 
         membership_heard(d, runtime, now);
-        while (index < REPORT_EXECUTIONS_MAX && scan_next(report.executions, &cursor, &element)) {
-                ExecutionReport execution = {};
-
-                if (execution_report_decode(element, index++, &execution, &arena, &error) != 0) {
+        while ((r = execution_report_next(report.executions, &cursor, &execution, &arena, &error)) != SCAN_E_END) {
+                if (r != 0) {
                         d->n.invalid++;
                         diag_message_invalid(message->subject, error.text, now.usec);
                         continue; /* what the others say is no worse for it */

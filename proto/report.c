@@ -74,15 +74,38 @@ static int check_execution(const ExecutionReport *execution, WireError *ret_erro
         return 0;
 }
 
+static int refuse_more(WireError *ret_error) {
+        return wire_error(ret_error, "payload.executions has more than %d elements, the limit", REPORT_EXECUTIONS_MAX);
+}
+
 int execution_report_decode(Slice element, size_t index, ExecutionReport *ret, Arena *arena, WireError *ret_error) {
         int r;
 
         if (index >= REPORT_EXECUTIONS_MAX)
-                return wire_error(
-                        ret_error, "payload.executions has more than %d elements, the limit", REPORT_EXECUTIONS_MAX);
+                return refuse_more(ret_error);
 
         *ret = (ExecutionReport){ 0 };
         r = scan_object(element, execution_fields, ret, arena, ret_error);
+        if (r == 0)
+                r = check_execution(ret, ret_error);
+        return r == WIRE_E_INVALID ? wire_error_within(ret_error, "execution", index) : r;
+}
+
+int execution_report_next(Slice executions, ReportCursor *cursor, ExecutionReport *ret, Arena *arena, WireError *ret_error) {
+        const size_t index = cursor->index;
+        int r;
+
+        if (index > REPORT_EXECUTIONS_MAX)
+                return SCAN_E_END;
+
+        *ret = (ExecutionReport){ 0 };
+        r = scan_next_object(executions, &cursor->position, execution_fields, ret, arena, ret_error);
+        if (r == SCAN_E_END)
+                return r;
+
+        cursor->index++;
+        if (index == REPORT_EXECUTIONS_MAX)
+                return refuse_more(ret_error);
         if (r == 0)
                 r = check_execution(ret, ret_error);
         return r == WIRE_E_INVALID ? wire_error_within(ret_error, "execution", index) : r;

@@ -37,11 +37,24 @@ typedef struct Report {
         Slice runtime_id;
         uint64_t epoch;
         RuntimeLoad load;
-        Slice executions; /* raw array, for execution_report_decode() */
+        Slice executions; /* raw array, for execution_report_next() */
 } Report;
 
 int report_decode(Slice body, Report *ret, Arena *arena, WireError *ret_error);
+
+/* One element, whose place in the array is `index`. */
 int execution_report_decode(Slice element, size_t index, ExecutionReport *ret, Arena *arena, WireError *ret_error);
+
+/* How far a walk has come; zero at the beginning. */
+typedef struct ReportCursor {
+        size_t position, index;
+} ReportCursor;
+
+/*
+ * The next of `executions`, read and decoded in one go: reports hold hundreds. WIRE_E_INVALID is about this one alone, the walk may go on; it
+ * ends behind the first that is over the limit, which is refused. Returns 0, WIRE_E_INVALID, SCAN_E_END, -ENOMEM.
+ */
+int execution_report_next(Slice executions, ReportCursor *cursor, ExecutionReport *ret, Arena *arena, WireError *ret_error);
 
 /* A report is written in three steps, so that it can grow while a loop turn lasts. */
 void report_encode_head(Buffer *buffer, const Report *report, uint64_t real_usec);

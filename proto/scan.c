@@ -491,6 +491,31 @@ bool scan_next(Slice array, size_t *cursor, Slice *ret_element) {
         return true;
 }
 
+int scan_next_object(Slice array, size_t *cursor, const ScanField *fields, void *ret, Arena *arena, WireError *ret_error) {
+        JsonReader reader;
+        Scanner s;
+        int r;
+
+        if (!array.data)
+                return SCAN_E_END;
+        reader = reader_at(array, *cursor);
+        if (!step(&reader, *cursor, '[', ']'))
+                return SCAN_E_END;
+
+        s = (Scanner){
+                .json = { .start = reader.at, .at = reader.at, .end = reader.end, .error = ret_error },
+                .arena = arena,
+                .ret = ret,
+        };
+        r = json_at(&s.json, '{') ? store_members(&s, fields) : json_broken(&s.json, s.json.at, "expected an object");
+        if (r == 0)
+                reader.at = s.json.at;
+        else if (json_skip(&reader) != 0)
+                return SCAN_E_END;
+        *cursor = (size_t)(reader.at - reader.start);
+        return r;
+}
+
 int scan_next_member(Slice object, size_t *cursor, Arena *arena, Slice *ret_key, Slice *ret_value) {
         JsonReader reader;
         JsonString key;

@@ -18,6 +18,10 @@
 
 #define SCAN_DEPTH_MAX 32
 
+enum {
+        SCAN_E_END = WIRE_E_INVALID + 1, /* there is no further element */
+};
+
 typedef enum ScanKind {
         SCAN_INVALID,
 
@@ -61,6 +65,12 @@ int scan_object(Slice text, const ScanField *fields, void *ret, Arena *arena, Wi
  * Returns false after the last element.
  */
 bool scan_next(Slice array, size_t *cursor, Slice *ret_element);
+
+/*
+ * The same for an array of objects, each read on the way as scan_object() would. WIRE_E_INVALID is about this element alone: the
+ * cursor is behind it. Returns 0, WIRE_E_INVALID, SCAN_E_END, -ENOMEM.
+ */
+int scan_next_object(Slice array, size_t *cursor, const ScanField *fields, void *ret, Arena *arena, WireError *ret_error);
 
 /* The same for the members of a SCAN_RAW_OBJECT; the key is decoded, the value as it stood. Returns 1, 0 at the end, -ENOMEM. */
 int scan_next_member(Slice object, size_t *cursor, Arena *arena, Slice *ret_key, Slice *ret_value);

@@ -146,15 +146,14 @@ static void encode_report(Buffer *buffer) {
 static bool decode_report(Slice body, Arena *arena) {
         ExecutionReport execution;
         Report report;
-        Slice element;
-        size_t cursor = 0, n = 0;
+        ReportCursor cursor = {};
+        int r;
 
         if (report_decode(body, &report, arena, NULL) != 0)
                 return false;
-        for (; scan_next(report.executions, &cursor, &element); n++)
-                if (execution_report_decode(element, n, &execution, arena, NULL) != 0)
-                        return false;
-        return n == REPORT_EXECUTIONS;
+        while ((r = execution_report_next(report.executions, &cursor, &execution, arena, NULL)) == 0)
+                ;
+        return r == SCAN_E_END && cursor.index == REPORT_EXECUTIONS;
 }
 
 static void encode_subject(Buffer *buffer) {

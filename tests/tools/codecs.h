@@ -116,22 +116,20 @@ static int codec_announce(Slice body, Arena *arena, WireError *error, Buffer *ag
 
 static int codec_report(Slice body, Arena *arena, WireError *error, Buffer *again) {
         Report report;
-        size_t cursor = 0;
-        Slice element;
+        ReportCursor cursor = {};
+        ExecutionReport execution;
         int r = report_decode(body, &report, arena, error);
 
         if (r == 0 && again)
                 report_encode_head(again, &report, CODEC_NOW);
-        for (size_t i = 0; r == 0 && scan_next(report.executions, &cursor, &element); i++) {
-                ExecutionReport execution;
-
-                r = execution_report_decode(element, i, &execution, arena, error);
+        while (r == 0) {
+                r = execution_report_next(report.executions, &cursor, &execution, arena, error);
                 if (r == 0 && again)
                         report_encode_execution(again, &execution);
         }
-        if (r == 0 && again)
+        if (r == SCAN_E_END && again)
                 report_encode_tail(again, &report.load);
-        return r;
+        return r == SCAN_E_END ? 0 : r;
 }
 
 static int codec_execution_event(Slice body, Arena *arena, WireError *error, Buffer *again) {
