@@ -105,17 +105,42 @@ static void close_fdp(int *fd) {
                 (void)close(*fd);
 }
 
-/* One byte more than allowed is read, so that the parser can say that it is too much. */
-static int read_file(const char *path, const char *name, Buffer *text) {
+/* A named pipe without a writer would hold up its opener for ever, and the loop with it. */
+static int open_regular(const char *path, const char *name, off_t *ret_size) {
         _cleanup_(free_charp) char *full = NULL;
         _cleanup_(close_fdp) int fd = -1;
+        struct stat st;
+        int r;
+
+        if (asprintf(&full, "%s/%s", path, name) < 0) {
+                full = NULL;
+                return -ENOMEM;
+        }
+        fd = open(full, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode))
+                return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+
+        *ret_size = st.st_size;
+        r = fd;
+        fd = -1;
+        return r;
+}
+
+/* Of one that grows meanwhile at most a little more than allowed is read; the parser refuses it then. */
+static int read_file(const char *path, const char *name, Buffer *text, WireError *ret_error) {
+        _cleanup_(close_fdp) int fd = -1;
+        off_t size = 0;
         ssize_t n;
 
-        if (asprintf(&full, "%s/%s", path, name) < 0)
-                return -ENOMEM;
-        fd = open(full, O_RDONLY | O_CLOEXEC);
+        fd = open_regular(path, name, &size);
+        if (fd == -EINVAL)
+                return wire_error(ret_error, "this is no regular file");
         if (fd < 0)
-                return -errno;
+                return fd;
+        if (size > DEFINITION_BYTES_MAX)
+                return wire_error(ret_error, "a definition of %lld bytes is over the limit of %d", (long long)size, DEFINITION_BYTES_MAX);
 
         buffer_clear(text);
         while (text->size <= DEFINITION_BYTES_MAX) {
@@ -133,7 +158,7 @@ static int read_file(const char *path, const char *name, Buffer *text) {
 
 /* Reads and parses; on failure writes why. */
 static bool read_definition(const char *path, const char *name, Buffer *text, Definition **ret, WireError *ret_error) {
-        int r = read_file(path, name, text);
+        int r = read_file(path, name, text, ret_error);
 
         if (r == 0)
                 r = definition_parse(buffer_slice(text), behaviors_builtin, ret, ret_error);
@@ -169,6 +194,8 @@ static int add_entry(AgentsDir *dir, const char *name, const Id *agent_id, uint6
 }
 
 static void drop_entry(AgentsDir *dir, Entry *entry) {
+        assert(dir->entries);
+
         HASH_DEL(dir->entries, entry);
         (void)entry_free(entry);
 }
@@ -220,12 +247,34 @@ static void change(Runtime *runtime, Entry *entry, Slice text, Instant now, Agen
         counts->n_changed++;
 }
 
-static void load_file(AgentsDir *dir, Runtime *runtime, const char *name, Instant now, AgentsDirCounts *counts) {
+/* A file that made an agent before: its agent changes, or goes when the file is about another one now. */
+static void load_known(AgentsDir *dir, Runtime *runtime, Entry *entry, Instant now, AgentsDirCounts *counts) {
         _cleanup_(definition_freep) Definition *definition = NULL;
         _cleanup_(buffer_done) Buffer text = {};
-        Entry *entry = find_entry(dir, name);
+        WireError error = {};
+
+        if (!read_definition(dir->path, entry->name, &text, &definition, &error)) {
+                diag_definition_refused(entry->name, error.text);
+                counts->n_refused++;
+                return;
+        }
+
+        if (!id_equal(&entry->agent_id, id_slice(&definition->agent_id))) {
+                (void)runtime_delete_agent(runtime, id_slice(&entry->agent_id), now);
+                diag_definition_changed(entry->name, id_slice(&entry->agent_id), "removed");
+                counts->n_removed++;
+                drop_entry(dir, entry);
+        } else if (entry->hash != hash_of(buffer_slice(&text))) {
+                change(runtime, entry, buffer_slice(&text), now, counts);
+        }
+}
+
+static void load_new(AgentsDir *dir, Runtime *runtime, const char *name, Instant now, AgentsDirCounts *counts) {
+        _cleanup_(definition_freep) Definition *definition = NULL;
+        _cleanup_(buffer_done) Buffer text = {};
         WireError error = {};
         uint64_t hash;
+        Entry *entry;
 
         if (!read_definition(dir->path, name, &text, &definition, &error)) {
                 diag_definition_refused(name, error.text);
@@ -233,15 +282,7 @@ static void load_file(AgentsDir *dir, Runtime *runtime, const char *name, Instan
                 return;
         }
 
-        if (entry && !id_equal(&entry->agent_id, id_slice(&definition->agent_id))) {
-                (void)runtime_delete_agent(runtime, id_slice(&entry->agent_id), now);
-                counts->n_removed++;
-                drop_entry(dir, entry);
-                entry = NULL;
-        }
-        if (!entry && adopt(dir, name, &definition->agent_id, &hash))
-                entry = find_entry(dir, name);
-
+        entry = adopt(dir, name, &definition->agent_id, &hash) ? find_entry(dir, name) : NULL;
         if (!entry)
                 create(dir, runtime, name, &definition->agent_id, buffer_slice(&text), now, counts);
         else if (entry->hash != hash_of(buffer_slice(&text)))
@@ -283,28 +324,74 @@ int agents_dir_load(AgentsDir *dir, Runtime *runtime, Instant now, AgentsDirCoun
         }
         dir->n_gone = HASH_COUNT(dir->entries) - n_there;
 
+        /* Those that are known first: two files may have exchanged their agents, and each must be given up before it can be had. */
+        for (size_t i = 0; i < n; i++) {
+                entry = find_entry(dir, names[i]->d_name);
+                if (entry)
+                        load_known(dir, runtime, entry, now, ret);
+        }
         for (size_t i = 0; i < n; i++)
-                load_file(dir, runtime, names[i]->d_name, now, ret);
+                if (!find_entry(dir, names[i]->d_name))
+                        load_new(dir, runtime, names[i]->d_name, now, ret);
         remove_gone(dir, runtime, now, ret);
         name_list_free(names, n);
         return 0;
 }
 
+/* As a start would: its behaviour's init has the last word on the parameters. */
+static bool try_init(const Definition *definition, WireError *ret_error) {
+        char why[sizeof(ret_error->text)] = "";
+        void *state = NULL;
+        int r = definition->behavior->init(
+                id_slice(&definition->agent_id), slice_of(definition->parameters), &state, why, sizeof(why));
+
+        if (r == 0)
+                definition->behavior->stop(state);
+        else
+                (void)wire_error(ret_error, "init of agent %s failed: %s", definition->agent_id.text, r < 0 ? strerror(-r) : why);
+        return r == 0;
+}
+
+/* `seen`: an entry for each agent so far, named by its id; the hash is the number of its file. */
+static bool check_file(AgentsDir *seen, struct dirent **names, size_t number, WireError *ret_error) {
+        _cleanup_(definition_freep) Definition *definition = NULL;
+        _cleanup_(buffer_done) Buffer text = {};
+        const Entry *other;
+
+        if (!read_definition(seen->path, names[number]->d_name, &text, &definition, ret_error))
+                return false;
+
+        other = find_entry(seen, definition->agent_id.text);
+        if (other) {
+                (void)wire_error(ret_error, "agent_id: agent \"%s\" is defined by %s already", definition->agent_id.text,
+                        names[other->hash]->d_name);
+                return false;
+        }
+        if (!try_init(definition, ret_error))
+                return false;
+        if (add_entry(seen, definition->agent_id.text, &definition->agent_id, number) < 0) {
+                (void)wire_error(ret_error, "%s", strerror(ENOMEM));
+                return false;
+        }
+        return true;
+}
+
 int agents_dir_check(const char *path, size_t *ret_n_good, size_t *ret_n_bad) {
+        _cleanup_(agents_dir_freep) AgentsDir *seen = NULL;
         struct dirent **names = NULL;
         size_t n = 0, n_bad = 0;
         int r;
 
-        r = list_names(path, &names, &n);
+        r = agents_dir_new(path, &seen);
+        if (r == 0)
+                r = list_names(path, &names, &n);
         if (r < 0)
                 return r;
 
         for (size_t i = 0; i < n; i++) {
-                _cleanup_(definition_freep) Definition *definition = NULL;
-                _cleanup_(buffer_done) Buffer text = {};
                 WireError error = {};
 
-                if (read_definition(path, names[i]->d_name, &text, &definition, &error))
+                if (check_file(seen, names, i, &error))
                         continue;
                 (void)fprintf(stderr, "%s/%s: %s\n", path, names[i]->d_name, error.text);
                 n_bad++;

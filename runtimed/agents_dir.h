@@ -28,5 +28,5 @@ DEFINE_CLEANUP(AgentsDir *, agents_dir_free);
  */
 int agents_dir_load(AgentsDir *dir, Runtime *runtime, Instant now, AgentsDirCounts *ret);
 
-/* For --check-config: reads every file, says on stderr what is wrong. Returns 0 or -errno. */
+/* For --check-config: reads every file and tries every init, says on stderr what a start would refuse. Returns 0 or -errno. */
 int agents_dir_check(const char *path, size_t *ret_n_good, size_t *ret_n_bad);

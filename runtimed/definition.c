@@ -124,6 +124,8 @@ static int check_capabilities(Slice array, Arena *arena, WireError *ret_error) {
 
         if (!array.data)
                 return 0;
+        if (array.size > CAPABILITIES_BYTES_MAX)
+                return wire_error(ret_error, "capabilities: %zu bytes are over the limit of %d", array.size, CAPABILITIES_BYTES_MAX);
 
         for (; scan_next(array, &cursor, &element); n++) {
                 int r = scan_text(element, arena, &text);

@@ -20,6 +20,7 @@
 #define MAILBOX_BYTES_MAX (UINT64_C(1) << 32)
 #define QUANTUM_MAX 65536
 #define CAPABILITIES_MAX 64
+#define CAPABILITIES_BYTES_MAX 16384 /* as written, white space included: registrations carry it in one piece */
 
 typedef enum Overflow {
         OVERFLOW_NONE,

@@ -135,11 +135,6 @@ void diag_agent_state(Slice agent_id, AgentState from, AgentState to) {
                 "Agent %.*s went from %s to %s", SLICE_ARG(agent_id), f, t);
 }
 
-void diag_agent_init_failed(Slice agent_id, const char *why) {
-        log_line(LOG_ERR, MSG_AGENT_FAILED, FIELDS(F_SLICE("AGENT_ID", agent_id)), "Agent %.*s could not be started: %s",
-                SLICE_ARG(agent_id), why);
-}
-
 void diag_agent_replaced(Slice agent_id, const char *why_not) {
         if (why_not)
                 log_line(LOG_ERR, MSG_AGENT_FAILED, FIELDS(F_SLICE("AGENT_ID", agent_id)),

@@ -35,7 +35,6 @@ void diag_registration_refused(Slice runtime_id, Slice code, Slice message, LogL
 /* agents */
 
 void diag_agent_state(Slice agent_id, AgentState from, AgentState to);
-void diag_agent_init_failed(Slice agent_id, const char *why);
 void diag_agent_replaced(Slice agent_id, const char *why_not);
 void diag_agent_blocks(Slice agent_id, uint64_t usec);
 void diag_definition_refused(const char *file, const char *why);

@@ -97,7 +97,6 @@ static int start(Agent *agent, ErrorCode *ret_code, WireError *ret_error) {
                 return r;
 
         (void)wire_error(ret_error, "init of agent %s failed: %s", agent->id.text, why);
-        diag_agent_init_failed(agent_id_slice(agent), why);
         return refuse(ERROR_INIT_FAILED, ret_code);
 }
 

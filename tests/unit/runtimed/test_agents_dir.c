@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "runtimed/agents_dir.h"
@@ -90,6 +91,79 @@ static void a_reload_brings_the_agents_in_line_with_the_files(void **state) {
         end_world(&w);
 }
 
+static void two_files_may_exchange_their_agents(void **state) {
+        AgentsDirCounts counts;
+        AgentsDir *dir = NULL;
+        Place place;
+        World w;
+
+        (void)state;
+
+        begin(&w);
+        make_place(&place);
+        put_file(&place, "a.json", "{\"agent_id\":\"fa\",\"agent_type\":\"echo\"}");
+        put_file(&place, "b.json", "{\"agent_id\":\"fb\",\"agent_type\":\"echo\"}");
+        assert_int_equal(agents_dir_new(place.path, &dir), 0);
+        assert_int_equal(agents_dir_load(dir, w.runtime, w.now, &counts), 0);
+
+        put_file(&place, "a.json", "{\"agent_id\":\"fb\",\"agent_type\":\"echo\"}");
+        put_file(&place, "b.json", "{\"agent_id\":\"fa\",\"agent_type\":\"echo\"}");
+        assert_int_equal(agents_dir_load(dir, w.runtime, w.now, &counts), 0);
+        assert_int_equal(counts.n_refused, 0);
+        assert_non_null(core_find_agent(w.runtime, SLICE("fa")));
+        assert_non_null(core_find_agent(w.runtime, SLICE("fb")));
+
+        drop_file(&place, "a.json");
+        drop_file(&place, "b.json");
+        assert_int_equal(rmdir(place.path), 0);
+        (void)agents_dir_free(dir);
+        end_world(&w);
+}
+
+/* Opening a pipe waits for its writer; that was the end of the loop. */
+static void a_pipe_among_the_definitions_is_refused_and_waited_for_by_nobody(void **state) {
+        AgentsDirCounts counts;
+        AgentsDir *dir = NULL;
+        char path[128];
+        Place place;
+        World w;
+
+        (void)state;
+
+        begin(&w);
+        make_place(&place);
+        full_name(&place, "pipe.json", path, sizeof(path));
+        assert_int_equal(mkfifo(path, 0600), 0);
+        assert_int_equal(agents_dir_new(place.path, &dir), 0);
+        assert_int_equal(agents_dir_load(dir, w.runtime, w.now, &counts), 0);
+        assert_int_equal(counts.n_refused, 1);
+
+        drop_file(&place, "pipe.json");
+        assert_int_equal(rmdir(place.path), 0);
+        (void)agents_dir_free(dir);
+        end_world(&w);
+}
+
+static void the_check_refuses_what_a_start_would_refuse(void **state) {
+        size_t n_good, n_bad;
+        Place place;
+
+        (void)state;
+
+        make_place(&place);
+        put_file(&place, "a.json", "{\"agent_id\":\"fa\",\"agent_type\":\"echo\"}");
+        put_file(&place, "b.json", "{\"agent_id\":\"fa\",\"agent_type\":\"echo\"}"); /* exists */
+        put_file(&place, "c.json", "{\"agent_id\":\"fc\",\"agent_type\":\"counter\",\"parameters\":{\"start\":\"x\"}}");
+        assert_int_equal(agents_dir_check(place.path, &n_good, &n_bad), 0);
+        assert_int_equal(n_good, 1);
+        assert_int_equal(n_bad, 2);
+
+        drop_file(&place, "a.json");
+        drop_file(&place, "b.json");
+        drop_file(&place, "c.json");
+        assert_int_equal(rmdir(place.path), 0);
+}
+
 static void a_host_name_becomes_an_id(void **state) {
         static const struct {
                 const char *host, *id;
@@ -111,6 +185,9 @@ static void a_host_name_becomes_an_id(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_reload_brings_the_agents_in_line_with_the_files),
+                cmocka_unit_test(two_files_may_exchange_their_agents),
+                cmocka_unit_test(a_pipe_among_the_definitions_is_refused_and_waited_for_by_nobody),
+                cmocka_unit_test(the_check_refuses_what_a_start_would_refuse),
                 cmocka_unit_test(a_host_name_becomes_an_id),
         };
 

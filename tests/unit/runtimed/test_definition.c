@@ -46,6 +46,20 @@ static void what_is_left_out_has_the_documented_default(void **state) {
         assert_null(definition->parameters);
 }
 
+/* They are part of registrations, where one that fills a message leaves no room for the rest. */
+static void capabilities_are_no_longer_than_a_registration_bears(void **state) {
+        _cleanup_(definition_freep) Definition *definition = NULL;
+        static char text[CAPABILITIES_BYTES_MAX + 128];
+        WireError error;
+
+        (void)state;
+
+        (void)snprintf(text, sizeof(text), "{\"agent_id\":\"a\",\"agent_type\":\"echo\",\"capabilities\":[%*s\"x\"]}",
+                CAPABILITIES_BYTES_MAX, "");
+        assert_int_equal(definition_parse(slice_of(text), behaviors_builtin, &definition, &error), WIRE_E_INVALID);
+        assert_non_null(strstr(error.text, "capabilities"));
+}
+
 static void a_definition_never_means_less_than_it_says(void **state) {
         static const struct {
                 const char *text, *names;
@@ -134,6 +148,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_definition_means_what_it_says),
                 cmocka_unit_test(what_is_left_out_has_the_documented_default),
+                cmocka_unit_test(capabilities_are_no_longer_than_a_registration_bears),
                 cmocka_unit_test(a_definition_never_means_less_than_it_says),
                 cmocka_unit_test(behaviours_do_what_the_catalogue_says),
                 cmocka_unit_test(parameters_that_make_no_sense_are_refused),
