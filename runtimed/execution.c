@@ -11,6 +11,10 @@
 #define RECYCLED_MAX 1024 /* the default of max_in_flight */
 #define KEEP_BYTES 4096
 
+/* Longer ones are not passed on: answers must leave room for them (runtime.c, HEADER_ROOM). W3C Trace Context wants at least 512 of tracestate. */
+#define TRACEPARENT_MAX 128
+#define TRACESTATE_MAX 512
+
 static void execution_destroy(Execution *execution) {
         buffer_done(&execution->mail.reply.output);
         free(execution->storage);
@@ -85,6 +89,12 @@ static Slice store(Execution *execution, Slice text) {
         return copy;
 }
 
+static Slice trace_of(Slice headers, Slice name, size_t max) {
+        const Slice value = headers_get(headers, name);
+
+        return value.size <= max ? value : SLICE_NONE;
+}
+
 /* "Name: value\r\n" for what passes through; nothing else of the headers is kept. */
 static size_t trace_size(Slice name, Slice value) {
         return value.data ? name.size + 2 + value.size + 2 : 0;
@@ -123,8 +133,8 @@ static int copy_trigger(Execution *execution, const Trigger *trigger, Slice head
         int r;
 
         if (headers.size > 0) {
-                parent = headers_get(headers, SLICE("traceparent"));
-                state = headers_get(headers, SLICE("tracestate"));
+                parent = trace_of(headers, SLICE("traceparent"), TRACEPARENT_MAX);
+                state = trace_of(headers, SLICE("tracestate"), TRACESTATE_MAX);
         }
         traces = trace_size(SLICE("traceparent"), parent) + trace_size(SLICE("tracestate"), state);
 

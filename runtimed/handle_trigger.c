@@ -63,6 +63,21 @@ static void refuse(Runtime *runtime, Arrival *arrival, ErrorCode code, const cha
 
 /* repeats */
 
+/*
+ * One more than can be kept. A dispatcher is told nothing: "refused" would mean that it does not run here, and have it run elsewhere as well. It asks
+ * again, and once the execution is done its caller is answered from memory.
+ */
+static void refuse_asker(Runtime *runtime, Arrival *arrival, Instant now) {
+        if (!arrival->reporter) {
+                refuse(runtime, arrival, ERROR_LIMIT_EXCEEDED, "too many ask for this execution", now);
+                return;
+        }
+
+        runtime->counters.refused[ERROR_LIMIT_EXCEEDED]++;
+        diag_trigger_refused(arrival->trigger.agent_id, arrival->trigger.agent_exec_id, ERROR_LIMIT_EXCEEDED, &runtime->refused_limit,
+                now.usec);
+}
+
 static void tell_where_it_stands(Runtime *runtime, Execution *execution, Arrival *arrival, Instant now) {
         const uint64_t attempt = arrival->trigger.dispatch.attempt;
         Asker *asker;
@@ -75,7 +90,7 @@ static void tell_where_it_stands(Runtime *runtime, Execution *execution, Arrival
         if (!asker) {
                 asker = execution_add_asker(execution, arrival->reply_to, attempt);
                 if (!asker) {
-                        refuse(runtime, arrival, ERROR_LIMIT_EXCEEDED, "too many ask for this execution", now);
+                        refuse_asker(runtime, arrival, now);
                         return;
                 }
                 if (arrival->reporter)
@@ -194,13 +209,16 @@ static Execution *take(Runtime *runtime, Arrival *arrival, Agent *agent, Instant
         return execution;
 }
 
+/* One that may not be answered now stays; then there is no room. */
 static void drop_oldest(Runtime *runtime, Agent *agent, size_t n_bytes, Instant now) {
         while (!mailbox_has_room(&agent->mailbox, n_bytes)) {
-                Mail *oldest = mailbox_oldest(&agent->mailbox);
+                Execution *oldest = execution_of_mail(mailbox_oldest(&agent->mailbox));
 
+                if (core_must_hold(runtime, oldest))
+                        return;
                 runtime->counters.shed++;
                 agent->n_shed++;
-                core_fail(runtime, execution_of_mail(oldest), ERROR_MAILBOX_FULL, "dropped for newer messages: the mailbox is full", now);
+                core_fail(runtime, oldest, ERROR_MAILBOX_FULL, "dropped for newer messages: the mailbox is full", now);
         }
 }
 

@@ -25,6 +25,7 @@
 #define ANNOUNCE_GAP_USEC (100 * USEC_PER_MSEC) /* a storm of roll calls is answered once in a while, not once each */
 #define INTERVAL_MAX_USEC (60 * USEC_PER_SEC)
 #define JITTER_PERCENT 10
+#define EPOCH_SPREAD 1000 /* two processes that were given the same id by mistake must not arrive at the same number */
 
 static const SessionState next_state[_SESSION_STATE_MAX][_SESSION_EVENT_MAX] = {
         [SESSION_OFFLINE] = {
@@ -223,15 +224,12 @@ unsigned session_on_taken(Session *session, const RegistrationTaken *taken, Inst
 }
 
 /* False when there is no room above. */
-#define EPOCH_SPREAD 1000
-
 static bool take_new_epoch(Session *session, uint64_t above, Instant now) {
         uint64_t floor = MAX_OF(above, session->epoch);
 
         if (floor >= EPOCH_MAX)
                 return false;
 
-        /* Two processes that were given the same id by mistake must not arrive at the same number. */
         session->epoch = MIN_OF(MAX_OF(now.real_usec / 1000, floor + 1 + rng_below(session->rng, EPOCH_SPREAD)), EPOCH_MAX);
         session->is_doubtful = false;
         return true;

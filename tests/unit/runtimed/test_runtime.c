@@ -45,6 +45,55 @@ static void trace_headers_pass_through_to_results_and_events(void **state) {
         end_world(&w);
 }
 
+/* Answers must fit a message with them. */
+static void a_trace_that_is_too_long_to_carry_is_left_out(void **state) {
+        char headers[2048];
+        World w;
+        InMessage message = {
+                .subject = SLICE(TRIGGER),
+                .reply = SLICE("_INBOX.caller"),
+                .body = SLICE("{\"agent\":{\"id\":\"greeter\",\"exec_id\":\"e1\"}}"),
+        };
+
+        (void)state;
+
+        begin(&w);
+        w.plays_worker = true;
+        (void)snprintf(headers, sizeof(headers), "traceparent: 00-ab-cd-01\r\ntracestate: %01000d\r\n", 7);
+        message.headers = slice_of(headers);
+        runtime_on_message(w.runtime, &message, w.now);
+        turn(&w);
+        assert_string_equal(last_sent(&w, "_INBOX.caller")->headers, "traceparent: 00-ab-cd-01\r\n");
+        end_world(&w);
+}
+
+/* "Refused" would have its dispatcher run it elsewhere as well. */
+static void a_running_execution_is_never_refused_for_the_number_of_those_who_ask(void **state) {
+        World w;
+
+        (void)state;
+
+        begin(&w);
+        for (size_t i = 0; i < 2 * ASKERS_MAX; i++) {
+                char reply_to[32];
+
+                (void)snprintf(reply_to, sizeof(reply_to), "_INBOX.caller.%zu", i);
+                relay(&w, .exec = "e1", .agent = "sleeper", .input = "{\"ms\":100}", .reply_to = reply_to);
+                turn(&w);
+                pass(&w, 1500);
+                assert_string_equal(reported(&w, "e1"), "accepted");
+        }
+
+        w.plays_worker = true;
+        turn(&w);
+        pass(&w, 200 * USEC_PER_MSEC);
+        relay(&w, .exec = "e1", .agent = "sleeper", .input = "{\"ms\":100}", .reply_to = "_INBOX.caller.15");
+        turn(&w);
+        assert_string_equal(result_text(last_sent(&w, "_INBOX.caller.0")), "SUCCESS");
+        assert_string_equal(result_text(last_sent(&w, "_INBOX.caller.15")), "SUCCESS");
+        end_world(&w);
+}
+
 static void accepted_started_and_done_are_told_as_they_happen(void **state) {
         World w;
 
@@ -648,6 +697,22 @@ static void after_a_stall_nothing_is_taken_or_answered_until_a_dispatcher_has_sp
         end_world(&w);
 }
 
+static void in_doubt_the_oldest_makes_no_room_as_it_may_not_be_answered(void **state) {
+        World w;
+
+        (void)state;
+
+        begin(&w);
+        create(&w, "{\"agent_id\":\"small\",\"agent_type\":\"echo\",\"mailbox_capacity\":1,\"overflow\":\"drop_oldest\"}");
+        relay(&w, .exec = "e0", .agent = "small", .deadline_ms = 60000); /* with the worker */
+        relay(&w, .exec = "e1", .agent = "small", .deadline_ms = 60000);
+        stall(&w, 20 * USEC_PER_SEC);
+        say(&w, TRIGGER, "_INBOX.hand", "{\"agent\":{\"id\":\"small\",\"exec_id\":\"e2\"}}");
+        assert_int_equal(count_sent(&w, "_INBOX.caller", NULL), 0);
+        assert_string_equal(result_text(last_sent(&w, "_INBOX.hand")), "FAILURE MAILBOX_FULL");
+        end_world(&w);
+}
+
 static void after_a_stall_with_a_verdict_the_held_answer_is_withheld(void **state) {
         World w;
 
@@ -1073,6 +1138,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_trigger_is_run_answered_and_reported_once),
                 cmocka_unit_test(trace_headers_pass_through_to_results_and_events),
+                cmocka_unit_test(a_trace_that_is_too_long_to_carry_is_left_out),
+                cmocka_unit_test(a_running_execution_is_never_refused_for_the_number_of_those_who_ask),
                 cmocka_unit_test(accepted_started_and_done_are_told_as_they_happen),
                 cmocka_unit_test(a_message_that_holds_its_worker_is_reported_as_started),
                 cmocka_unit_test(triggers_that_cant_be_taken_are_refused_with_the_reason),
@@ -1098,6 +1165,7 @@ int main(void) {
                 cmocka_unit_test(a_roll_call_is_answered_within_its_spread),
                 cmocka_unit_test(asked_for_intervals_hold_but_never_below_the_configured_one),
                 cmocka_unit_test(after_a_stall_nothing_is_taken_or_answered_until_a_dispatcher_has_spoken),
+                cmocka_unit_test(in_doubt_the_oldest_makes_no_room_as_it_may_not_be_answered),
                 cmocka_unit_test(after_a_stall_with_a_verdict_the_held_answer_is_withheld),
                 cmocka_unit_test(a_pause_shorter_than_the_window_changes_nothing),
                 cmocka_unit_test(answers_wait_for_the_connection_and_then_go_out_once),
