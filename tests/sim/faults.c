@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * One function per kind, called at random moments as often as the scenario's weights say; each picks whom it hits. What a fault
- * begins ends by an event of its own, at the latest when faults_end() heals the world.
+ * One function per kind, called at random moments as often as the scenario's weights say; each picks whom it hits. What
+ * a fault begins ends by an event of its own, at the latest when faults_end() heals the world.
  */
 
 #include "tests/sim/faults.h"
@@ -68,8 +68,9 @@ static void start_again_later(Sim *sim, Node *node, unsigned per_mille) {
                 node->real_offset += (int64_t)rng_below(dice(sim), 2 * HOUR_USEC) - (int64_t)HOUR_USEC;
         node->restart_wanted = rng_chance(dice(sim), per_mille);
         if (node->restart_wanted)
-                sim_after(sim, rng_chance(dice(sim), 500) ? rng_between(dice(sim), 20, 500) * USEC_PER_MSEC : some_while(sim),
-                          on_start_again, node, 0);
+                sim_after(sim,
+                        rng_chance(dice(sim), 500) ? rng_between(dice(sim), 20, 500) * USEC_PER_MSEC : some_while(sim),
+                        on_start_again, node, 0);
 }
 
 static void on_resume(Sim *sim, Event *event) {
@@ -95,7 +96,8 @@ static void fault_loss(Sim *sim) {
 
         node->link.drop_until = sim->now + usec;
         node->link.drop_percent = (unsigned)(rng_chance(dice(sim), 200) ? 100 : rng_between(dice(sim), 1, 60));
-        sim_trace(sim, node, "FAULT: %u %% of what it should receive is dropped for %.3f s", node->link.drop_percent, (double)usec / 1e6);
+        sim_trace(sim, node, "FAULT: %u %% of what it should receive is dropped for %.3f s", node->link.drop_percent,
+                (double)usec / 1e6);
 }
 
 static void fault_duplication(Sim *sim) {
@@ -112,7 +114,8 @@ static void fault_spike(Sim *sim) {
 
         node->link.spike_until = sim->now + usec;
         node->link.spike_usec = rng_between(dice(sim), 5, 1500) * USEC_PER_MSEC;
-        sim_trace(sim, node, "FAULT: delays grow by %.3f s for %.3f s", (double)node->link.spike_usec / 1e6, (double)usec / 1e6);
+        sim_trace(sim, node, "FAULT: delays grow by %.3f s for %.3f s", (double)node->link.spike_usec / 1e6,
+                (double)usec / 1e6);
 }
 
 static void cut(Sim *sim, Node *node, uint64_t usec) {

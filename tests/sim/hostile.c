@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * What a faulty or malicious peer might send: random bytes, and real messages with bytes changed, cut or doubled. A mutated message that is
- * still a well-formed one of its kind is not sent: it would be a forgery in somebody's name, which nothing here claims to
- * withstand (authentication is the server's), and the oracle would blame the cores for obeying it.
+ * What a faulty or malicious peer might send: random bytes, and real messages with bytes changed, cut or doubled. A
+ * mutated message that is still a well-formed one of its kind is not sent: it would be a forgery in somebody's name,
+ * which nothing here claims to withstand (authentication is the server's), and the oracle would blame the cores for
+ * obeying it.
  */
 
 #include <stdio.h>
@@ -73,7 +74,8 @@ static bool is_well_formed(Slice subject, Slice body) {
                 return runtime_updated_decode(body, &updated, &arena, &error) == 0;
         case SUBJECT_DISPATCHER_REPORT:
         case SUBJECT_NONE:
-                return report_decode(body, &report, &arena, &error) == 0 || trigger_decode(body, &trigger, &arena, &error) == 0;
+                return report_decode(body, &report, &arena, &error) == 0 ||
+                       trigger_decode(body, &trigger, &arena, &error) == 0;
         default: /* all optional: whatever is JSON of the right types */
                 return trigger_decode(body, &trigger, &arena, &error) == 0;
         }
@@ -109,7 +111,8 @@ static void random_bytes(Rng *rng, Buffer *body) {
         if (rng_chance(rng, 300))
                 buffer_append_char(body, '{');
         for (size_t i = 0; i < n; i++)
-                buffer_append_char(body, rng_chance(rng, 500) ? "{}[]\":,0"[rng_below(rng, 8)] : (char)rng_below(rng, 256));
+                buffer_append_char(
+                        body, rng_chance(rng, 500) ? "{}[]\":,0"[rng_below(rng, 8)] : (char)rng_below(rng, 256));
 }
 
 static void send_one(Sim *sim, Node *from) {

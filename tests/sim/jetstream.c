@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * As much of JetStream as a core without durable work asks for: in seeds with JetStream, calls to create or update a stream succeed
- * and puts into a bucket are acknowledged. In the others nobody listens there, as on a server without it.
+ * As much of JetStream as a core without durable work asks for: in seeds with JetStream, calls to create or update a
+ * stream succeed and puts into a bucket are acknowledged. In the others nobody listens there, as on a server without
+ * it.
  */
 
 #include <inttypes.h>
@@ -21,10 +22,10 @@ bool net_jetstream(Sim *sim, Message *message, const Node *from) {
         } else if (slice_starts_with(message->subject, SLICE("$JS.API.STREAM.CREATE.")) ||
                    slice_starts_with(message->subject, SLICE("$JS.API.STREAM.UPDATE."))) {
                 buffer_printf(&body,
-                              "{\"type\":\"io.nats.jetstream.api.v1.stream_create_response\",\"config\":%.*s,"
-                              "\"created\":\"2025-11-20T00:00:00Z\",\"state\":{\"messages\":0,\"bytes\":0,\"first_seq\":0,"
-                              "\"last_seq\":0,\"consumer_count\":0},\"did_create\":true}",
-                              SLICE_ARG(message->body));
+                        "{\"type\":\"io.nats.jetstream.api.v1.stream_create_response\",\"config\":%.*s,"
+                        "\"created\":\"2025-11-20T00:00:00Z\",\"state\":{\"messages\":0,\"bytes\":0,\"first_seq\":0,"
+                        "\"last_seq\":0,\"consumer_count\":0},\"did_create\":true}",
+                        SLICE_ARG(message->body));
         } else if (slice_starts_with(message->subject, api)) {
                 buffer_printf(&body, "{\"type\":\"io.nats.jetstream.api.v1.error\",\"error\":{\"code\":404,"
                                      "\"err_code\":10059,\"description\":\"stream not found\"}}");

@@ -18,7 +18,8 @@ static void write_body(Sim *sim, Buffer *body, const AskOptions *options, uint32
         buffer_printf(body, "{\"metadata\":{\"type\":\"TriggerAgent\",\"source_component\":\"sim\"},\"agent\":{");
         if (options->name_exec)
                 buffer_printf(body, "\"exec_id\":\"e%u\"", exec);
-        buffer_printf(body, "},\"payload\":{\"priority\":%u", (unsigned)rng_below(&sim->rng_load, 101) + (options->invalid ? 200 : 0));
+        buffer_printf(body, "},\"payload\":{\"priority\":%u",
+                (unsigned)rng_below(&sim->rng_load, 101) + (options->invalid ? 200 : 0));
         if (options->deadline_ms > 0)
                 buffer_printf(body, ",\"deadline_ms\":%" PRIu64, options->deadline_ms);
         if (options->retry != RETRY_NONE_GIVEN)
@@ -41,18 +42,19 @@ uint32_t load_trigger(Sim *sim, Node *caller, const AskOptions *options) {
 
         sim_count(sim, COUNT_TRIGGERS);
         (void)snprintf(subject, sizeof(subject), "compozy.commands.agent.w%u.trigger.%s", exec % 3,
-                       options->agent == INDEX_NONE ? "nobody" : sim->scenario.agents[options->agent].id);
+                options->agent == INDEX_NONE ? "nobody" : sim->scenario.agents[options->agent].id);
         if (by_payload)
                 (void)snprintf(reply, sizeof(reply), "compozy.results.agent.%s.k%u", caller->name, ask);
         else if (options->wants_reply)
                 (void)snprintf(reply, sizeof(reply), "%s.k%u", caller->inbox_prefix, ask);
 
         write_body(sim, &body, options, exec, by_payload ? slice_of(reply) : SLICE_NONE);
-        net_publish(sim, caller, &(OutMessage){
-                .subject = slice_of(subject),
-                .reply = options->wants_reply && !by_payload ? slice_of(reply) : SLICE_NONE,
-                .body = buffer_slice(&body),
-        });
+        net_publish(sim, caller,
+                &(OutMessage){
+                        .subject = slice_of(subject),
+                        .reply = options->wants_reply && !by_payload ? slice_of(reply) : SLICE_NONE,
+                        .body = buffer_slice(&body),
+                });
         return ask;
 }
 
@@ -60,7 +62,8 @@ static AskOptions draw_ask(Sim *sim) {
         const Scenario *s = &sim->scenario;
         Rng *rng = &sim->rng_load;
         AskOptions options = {
-                .agent = rng_chance(rng, s->unknown_agent_per_mille) ? INDEX_NONE : (uint32_t)rng_below(rng, s->n_agents),
+                .agent = rng_chance(rng, s->unknown_agent_per_mille) ? INDEX_NONE
+                                                                     : (uint32_t)rng_below(rng, s->n_agents),
                 .deadline_ms = rng_chance(rng, 100) ? 0 : rng_between(rng, s->deadline_ms_min, s->deadline_ms_max),
                 .name_exec = rng_chance(rng, 850),
                 .wants_reply = rng_chance(rng, 970),
@@ -111,12 +114,16 @@ void load_verb(Sim *sim, const char *verb, const char *runtime_id) {
         if (runtime_id)
                 (void)snprintf(body, sizeof(body), "{\"runtime_id\":\"%s\"}", runtime_id);
         else if (strcmp(verb, "explain") == 0)
-                (void)snprintf(body, sizeof(body), "{\"agent_id\":\"a%u\"}", 1 + (unsigned)rng_below(&sim->rng_load, 9));
+                (void)snprintf(
+                        body, sizeof(body), "{\"agent_id\":\"a%u\"}", 1 + (unsigned)rng_below(&sim->rng_load, 9));
         (void)snprintf(subject, sizeof(subject), "compozy.commands.agent_dispatcher.%s", verb);
         (void)snprintf(reply, sizeof(reply), "%s.verb", caller->inbox_prefix);
-        net_publish(sim, caller, &(OutMessage){
-                .subject = slice_of(subject), .reply = slice_of(reply), .body = slice_of(body),
-        });
+        net_publish(sim, caller,
+                &(OutMessage){
+                        .subject = slice_of(subject),
+                        .reply = slice_of(reply),
+                        .body = slice_of(body),
+                });
 }
 
 static void on_verb_due(Sim *sim, Event *event) {

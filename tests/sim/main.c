@@ -3,8 +3,8 @@
 /*
  * sim: runs many seeds, in as many processes as there are CPUs; or one seed with its trace.
  *
- * The workers are forked and share nothing but a page each with what they have counted and which seed they are at, so that a seed that
- * ends its process (an assertion, a sanitizer, a loop that never ends) is named and the others go on.
+ * The workers are forked and share nothing but a page each with what they have counted and which seed they are at, so
+ * that a seed that ends its process (an assertion, a sanitizer, a loop that never ends) is named and the others go on.
  */
 
 #include <errno.h>
@@ -21,9 +21,9 @@
 #include "tests/sim/sim.h"
 
 #define JOBS_MAX 64
-#define SEED_SECONDS_MAX 60    /* a seed takes milliseconds; one that takes so long never ends */
-#define TWICE_EVERY 50         /* seeds that are run twice, to compare */
-#define HOLES_SEEDS_MIN 10000  /* with so many seeds, a kind that never occurred is a failure */
+#define SEED_SECONDS_MAX 60   /* a seed takes milliseconds; one that takes so long never ends */
+#define TWICE_EVERY 50        /* seeds that are run twice, to compare */
+#define HOLES_SEEDS_MIN 10000 /* with so many seeds, a kind that never occurred is a failure */
 #define FAILURES_SHOWN 20
 
 typedef struct Options {
@@ -108,7 +108,8 @@ static pid_t follow_worker(const Options *options, Shared *shared, int status) {
 }
 
 static int run_many(const Options *options) {
-        Shared *shared = mmap(NULL, JOBS_MAX * sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        Shared *shared =
+                mmap(NULL, JOBS_MAX * sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         pid_t pids[JOBS_MAX];
         uint64_t n_running = options->jobs, n_failed;
         Stats sum = {};
@@ -155,9 +156,12 @@ static void usage(void) {
 
 static bool parse_options(int argc, char **argv, Options *ret) {
         static const struct option known[] = {
-                { "seeds", required_argument, NULL, 'n' }, { "first", required_argument, NULL, 'f' },
-                { "seed", required_argument, NULL, 's' },  { "jobs", required_argument, NULL, 'j' },
-                { "trace", no_argument, NULL, 't' },       { "help", no_argument, NULL, 'h' },
+                { "seeds", required_argument, NULL, 'n' },
+                { "first", required_argument, NULL, 'f' },
+                { "seed", required_argument, NULL, 's' },
+                { "jobs", required_argument, NULL, 'j' },
+                { "trace", no_argument, NULL, 't' },
+                { "help", no_argument, NULL, 'h' },
                 { NULL, 0, NULL, 0 },
         };
         int c;

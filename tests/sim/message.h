@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * Message: one published message on its way through the virtual server, shared by all who receive it; and queues of them.
+ * Message: one published message on its way through the virtual server, shared by all who receive it; and queues of
+ * them.
  */
 
 #include "common/outbox.h"
@@ -14,10 +15,10 @@
 
 typedef enum MeaningKind {
         MEANING_OTHER,
-        MEANING_TRIGGER,      /* caller to dispatcher */
-        MEANING_RELAY,        /* dispatcher to runtime */
-        MEANING_REPORT,       /* runtime to dispatcher */
-        MEANING_RESULT,       /* runtime or dispatcher to caller */
+        MEANING_TRIGGER, /* caller to dispatcher */
+        MEANING_RELAY,   /* dispatcher to runtime */
+        MEANING_REPORT,  /* runtime to dispatcher */
+        MEANING_RESULT,  /* runtime or dispatcher to caller */
         MEANING_REGISTERED,
         MEANING_HEARTBEAT,
         MEANING_DEREGISTERED,
@@ -39,10 +40,10 @@ typedef struct Message Message;
 
 struct Message {
         uint32_t n_refs;
-        uint32_t from;             /* node index; INDEX_NONE: the server itself */
-        uint32_t from_incarnation; /* which process of that node */
+        uint32_t from;                    /* node index; INDEX_NONE: the server itself */
+        uint32_t from_incarnation;        /* which process of that node */
         bool no_responders, unheard_told; /* the latter: of a relay, its sender knows */
-        Message *cause;            /* of a "no responders": what nobody listened to */
+        Message *cause;                   /* of a "no responders": what nobody listened to */
         uint64_t published_usec;
         Meaning meaning;
         Slice subject, reply, headers, body; /* in `bytes` */
@@ -73,7 +74,7 @@ typedef struct Queue {
         size_t head, n_items, n_allocated;
 } Queue;
 
-void queue_push(Queue *queue, Item item); /* takes item.message */
+void queue_push(Queue *queue, Item item);   /* takes item.message */
 const Item *queue_head(const Queue *queue); /* NULL: empty */
 bool queue_pop(Queue *queue, Item *ret);    /* the caller owns ret->message */
 void queue_done(Queue *queue);

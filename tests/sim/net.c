@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * One event per direction of a connection, for the head of its queue; an event of an older generation does nothing. So order within a
- * direction holds whatever the faults do to delays, and a break is: empty the queues, raise the generation.
+ * One event per direction of a connection, for the head of its queue; an event of an older generation does nothing. So
+ * order within a direction holds whatever the faults do to delays, and a break is: empty the queues, raise the
+ * generation.
  */
 
 #include "tests/sim/net.h"
@@ -33,8 +34,11 @@ static Queue *link_queue(Link *link, Direction direction) {
 
 static void pump_later(Sim *sim, Node *node, Direction direction, uint64_t usec) {
         schedule_add(&sim->schedule, &(Event){
-                .usec = MAX_OF(usec, sim->now), .fn = on_pump, .node = node, .argument = pump_argument(&node->link, direction),
-        });
+                                             .usec = MAX_OF(usec, sim->now),
+                                             .fn = on_pump,
+                                             .node = node,
+                                             .argument = pump_argument(&node->link, direction),
+                                     });
 }
 
 static void link_push(Sim *sim, Node *node, Direction direction, Item item) {
@@ -110,10 +114,15 @@ static void server_duplicate(Sim *sim, Node *node, Message *message) {
         late = calloc(1, sizeof(*late));
         assert(late);
         *late = (Late){ .message = message_ref(message), .generation = node->link.generation };
-        schedule_add(&sim->schedule, &(Event){
-                .usec = sim->now + rng_below(&sim->rng_net, rng_chance(&sim->rng_net, 300) ? 2 * USEC_PER_SEC : 20000),
-                .fn = on_late, .node = node, .object = late, .drop = late_drop,
-        });
+        schedule_add(&sim->schedule,
+                &(Event){
+                        .usec = sim->now +
+                                rng_below(&sim->rng_net, rng_chance(&sim->rng_net, 300) ? 2 * USEC_PER_SEC : 20000),
+                        .fn = on_late,
+                        .node = node,
+                        .object = late,
+                        .drop = late_drop,
+                });
 }
 
 static void server_no_responders(Sim *sim, Message *cause, Node *from) {
@@ -146,8 +155,9 @@ typedef struct Groups {
 static void groups_add(Sim *sim, Groups *groups, const LinkSubscription *subscription, Node *node) {
         size_t i = 0;
 
-        while (i < groups->n_items && (strcmp(groups->items[i].subscription->queue, subscription->queue) != 0 ||
-                                       strcmp(groups->items[i].subscription->subject, subscription->subject) != 0))
+        while (i < groups->n_items &&
+                (strcmp(groups->items[i].subscription->queue, subscription->queue) != 0 ||
+                        strcmp(groups->items[i].subscription->subject, subscription->subject) != 0))
                 i++;
         if (i == groups->n_items) {
                 assert(i < ELEMENTSOF(groups->items));
@@ -360,7 +370,8 @@ static void on_client_gives_up(Sim *sim, Event *event) {
                 return;
         link_break(sim, event->node, "cut off: the client gave up", true);
         link->attached = link->black_hole = held;
-        sim_after(sim, rng_between(&sim->rng_net, 100, 3000) * USEC_PER_MSEC, on_unnoticed_end, event->node, link->generation);
+        sim_after(sim, rng_between(&sim->rng_net, 100, 3000) * USEC_PER_MSEC, on_unnoticed_end, event->node,
+                link->generation);
 }
 
 /* The client learns of it when the cut is over: its next packet is answered with a reset. */
@@ -379,7 +390,7 @@ static void on_cut_end(Sim *sim, Event *event) {
 
         node_disturb(sim, node);
         if (event->argument == node->link.generation && node->link.wanted && !node->link.attached &&
-            !node->link.connecting)
+                !node->link.connecting)
                 link_break(sim, node, "the server had given up", true);
 }
 
@@ -409,7 +420,8 @@ void net_heal(Sim *sim, Node *node) {
                         link_break(sim, node, "the server had given up", true);
         }
         /* what a delay holds back is still on its way */
-        node->disturbed_until = MAX_OF(node->disturbed_until, MAX_OF(sim->now, MAX_OF(link->out_last_usec, link->in_last_usec)));
+        node->disturbed_until =
+                MAX_OF(node->disturbed_until, MAX_OF(sim->now, MAX_OF(link->out_last_usec, link->in_last_usec)));
 }
 
 void net_server_stop(Sim *sim) {

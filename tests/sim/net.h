@@ -4,8 +4,8 @@
 /*
  * Net: a virtual NATS server and one connection (Link) to it per node.
  *
- * A connection is like TCP: each direction is a queue that keeps its order, may stand still, and loses what is in it when it
- * breaks. The server matches subscriptions with wildcards, picks one of each queue group, and tells a publisher
+ * A connection is like TCP: each direction is a queue that keeps its order, may stand still, and loses what is in it
+ * when it breaks. The server matches subscriptions with wildcards, picks one of each queue group, and tells a publisher
  * that nobody listens ("no responders") where the real one would.
  */
 
@@ -22,12 +22,12 @@ typedef struct LinkSubscription {
 
 typedef struct Link {
         /* the client's side */
-        bool up;            /* the node was told so; publishing works */
-        bool connecting;    /* an attempt is scheduled */
-        bool wanted;        /* there is a process that wants it */
+        bool up;         /* the node was told so; publishing works */
+        bool connecting; /* an attempt is scheduled */
+        bool wanted;     /* there is a process that wants it */
         /* the server's side */
-        bool attached;      /* its subscriptions stand */
-        bool black_hole;    /* the server has not noticed yet that nobody is there any more */
+        bool attached;   /* its subscriptions stand */
+        bool black_hole; /* the server has not noticed yet that nobody is there any more */
 
         uint64_t generation; /* of the connection: what belongs to an older one is void */
         Queue out, in;       /* to the server, from the server */
@@ -45,8 +45,9 @@ typedef struct Link {
 void net_join(Sim *sim, Node *node);
 
 /*
- * The process is gone. Its socket closes: what it has sent arrives, and the server forgets its subscriptions `unnoticed_usec`
- * later; until then messages to it vanish. `lose_sent`: what it has sent and has not arrived is gone too (power cut).
+ * The process is gone. Its socket closes: what it has sent arrives, and the server forgets its subscriptions
+ * `unnoticed_usec` later; until then messages to it vanish. `lose_sent`: what it has sent and has not arrived is gone
+ * too (power cut).
  */
 void net_leave(Sim *sim, Node *node, uint64_t unnoticed_usec, bool lose_sent);
 
@@ -60,8 +61,8 @@ void net_unsubscribe_queues(Node *node); /* a draining dispatcher leaves its que
 void net_reset(Sim *sim, Node *node);
 
 /*
- * Nothing passes for so long, then what was on its way arrives; unless one side gives the connection up before: the client
- * after `client_patience_usec`, the server after `server_patience_usec`.
+ * Nothing passes for so long, then what was on its way arrives; unless one side gives the connection up before: the
+ * client after `client_patience_usec`, the server after `server_patience_usec`.
  */
 void net_cut(Sim *sim, Node *node, uint64_t usec, uint64_t client_patience_usec, uint64_t server_patience_usec);
 

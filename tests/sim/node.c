@@ -2,8 +2,8 @@
 
 /*
  * A node's loop as the daemons run it: what arrived since the last turn is handled in order, then on_turn_end(), then
- * what the core wrote is published and one timer is set for its next deadline. Timers fire a little late, and after a pause in a random
- * order with the messages that piled up.
+ * what the core wrote is published and one timer is set for its next deadline. Timers fire a little late, and after a
+ * pause in a random order with the messages that piled up.
  */
 
 #include "tests/sim/node.h"
@@ -16,7 +16,9 @@
 #define TURN_MESSAGES_MAX 256
 #define IDLE_TIMERS_MAX 1000 /* in a row: the core says "now" for ever and would burn a CPU */
 #define TIMER_LATE_USEC 400
-#define LONG_PAUSE_USEC USEC_PER_SEC /* beyond a window: a process can't help noticing; a shorter one costs it nothing, what came is kept */
+#define LONG_PAUSE_USEC                                                                                                \
+        USEC_PER_SEC /* beyond a window: a process can't help noticing; a shorter one costs it nothing, what came is   \
+                        kept */
 
 static void on_turn(Sim *sim, Event *event);
 static void on_timer(Sim *sim, Event *event);
@@ -43,7 +45,8 @@ bool node_is_sound_since(const Node *node, uint64_t usec) {
         const Link *link = &node->link;
 
         return node->state == NODE_RUNNING && link->up && link->attached && node->disturbed_until <= usec &&
-               link->stall_until <= usec && link->drop_until <= usec && link->spike_until + 2 * link->spike_usec <= usec;
+               link->stall_until <= usec && link->drop_until <= usec &&
+               link->spike_until + 2 * link->spike_usec <= usec;
 }
 
 bool node_is_undisturbed_since(const Node *node, uint64_t usec) {
@@ -101,9 +104,11 @@ static void arm_timer(Sim *sim, Node *node) {
                 return;
         node->timer_usec = usec;
         schedule_add(&sim->schedule, &(Event){
-                .usec = usec + rng_below(&sim->rng_nodes, TIMER_LATE_USEC), .fn = on_timer, .node = node,
-                .argument = ++node->timer_generation,
-        });
+                                             .usec = usec + rng_below(&sim->rng_nodes, TIMER_LATE_USEC),
+                                             .fn = on_timer,
+                                             .node = node,
+                                             .argument = ++node->timer_generation,
+                                     });
 }
 
 static void node_leave(Sim *sim, Node *node) {
@@ -303,7 +308,8 @@ Node *node_new(Sim *sim, NodeKind kind, const char *name) {
         node->index = sim->n_nodes;
         node->kind = kind;
         node->class = classes[kind];
-        node->link.delay_usec = rng_between(&sim->rng_nodes, sim->scenario.delay_usec / 2, sim->scenario.delay_usec * 2);
+        node->link.delay_usec =
+                rng_between(&sim->rng_nodes, sim->scenario.delay_usec / 2, sim->scenario.delay_usec * 2);
         (void)snprintf(node->name, sizeof(node->name), "%s", name);
         node->boot_offset = (int64_t)rng_below(&sim->rng_nodes, 1000 * USEC_PER_SEC);
         node->real_offset = (int64_t)rng_below(&sim->rng_nodes, 10 * USEC_PER_SEC) - (int64_t)(5 * USEC_PER_SEC);

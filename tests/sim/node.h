@@ -4,8 +4,8 @@
 /*
  * Node: one machine with its clocks, at most one process on it, and that process's connection.
  *
- * What all nodes share is here: turns (a batch of messages, then the timers' next moment), pausing, crashing, clocks. What a process
- * is comes as a NodeClass, one each in node_dispatcher.c, node_runtime.c and node_caller.c.
+ * What all nodes share is here: turns (a batch of messages, then the timers' next moment), pausing, crashing, clocks.
+ * What a process is comes as a NodeClass, one each in node_dispatcher.c, node_runtime.c and node_caller.c.
  */
 
 #include "common/instant.h"
@@ -62,10 +62,12 @@ struct Node {
         uint64_t paused_usec;
         bool frozen;              /* paused, and its clock stands still */
         uint64_t disturbed_until; /* the last moment at which a fault touched it; ongoing ones are seen in its state */
-        uint64_t aware_usec, aware_local; /* its last gap in hearing that its process must know of: true time, its clock */
-        uint64_t stalled_usec;    /* when it went on after a pause longer than any window, in which its clock went on; 0: never */
+        uint64_t aware_usec,
+                aware_local;   /* its last gap in hearing that its process must know of: true time, its clock */
+        uint64_t stalled_usec; /* when it went on after a pause longer than any window, in which its clock went on; 0:
+                                  never */
         uint64_t started_usec, crashed_usec;
-        uint64_t restart_usec;    /* after a crash: 0 never */
+        uint64_t restart_usec; /* after a crash: 0 never */
         bool restart_wanted;
 
         Link link;
@@ -86,10 +88,11 @@ struct Node {
                 struct {
                         Runtime *core;
                         char id[16];
-                        uint32_t spec; /* index in Scenario.runtimes */
-                        uint64_t epoch; /* after the last turn */
-                        uint64_t epoch_started; /* of the last process */
-                        uint64_t dead_epoch, told_dead_epoch; /* the highest epoch of its own that it was told is dead; in this turn */
+                        uint32_t spec;                        /* index in Scenario.runtimes */
+                        uint64_t epoch;                       /* after the last turn */
+                        uint64_t epoch_started;               /* of the last process */
+                        uint64_t dead_epoch, told_dead_epoch; /* the highest epoch of its own that it was told is dead;
+                                                                 in this turn */
                         Worker workers[WORKERS_MAX];
                         Run *waiting[_AGENT_CLASS_MAX], *waiting_last[_AGENT_CLASS_MAX];
                         uint64_t taken_usec; /* when it last heard that a dispatcher took its registration */
@@ -131,7 +134,8 @@ void node_receive(Sim *sim, Node *node, Item item);
 /* After anything was done to its core from outside: publishes, checks, sets the timer. */
 void node_settle(Sim *sim, Node *node);
 
-/* Runtime nodes: takes the runs of the core and runs at once what runs inline; hands the others to idle workers; takes all of them back. */
+/* Runtime nodes: takes the runs of the core and runs at once what runs inline; hands the others to idle workers; takes
+ * all of them back. */
 void workers_take(Sim *sim, Node *node);
 void workers_feed(Sim *sim, Node *node);
 void workers_abandon(Sim *sim, Node *node, Instant now);

@@ -36,9 +36,10 @@ static void create_agents(Sim *sim, Node *node, Instant now) {
                 if (!(spec->agents & (UINT32_C(1) << a)))
                         continue;
                 buffer_printf(&text,
-                              "{\"agent_id\":\"%s\",\"agent_type\":\"%s\",\"mailbox_capacity\":%" PRIu64
-                              ",\"priority\":%u,\"overflow\":\"%s\",\"quantum\":%" PRIu64,
-                              agent->id, agent->type, agent->mailbox_capacity, agent->priority, agent->overflow, agent->quantum);
+                        "{\"agent_id\":\"%s\",\"agent_type\":\"%s\",\"mailbox_capacity\":%" PRIu64
+                        ",\"priority\":%u,\"overflow\":\"%s\",\"quantum\":%" PRIu64,
+                        agent->id, agent->type, agent->mailbox_capacity, agent->priority, agent->overflow,
+                        agent->quantum);
                 if (strcmp(agent->type, "delay") == 0)
                         buffer_printf(&text, ",\"parameters\":{\"ms\":%" PRIu64 "}", agent->delay_ms);
                 buffer_printf(&text, "}");
@@ -50,12 +51,14 @@ static void create_agents(Sim *sim, Node *node, Instant now) {
         }
 }
 
-/* The wall clock in milliseconds, as the edge does; two machines' clocks that agree to the millisecond are not tried (README.md). */
+/* The wall clock in milliseconds, as the edge does; two machines' clocks that agree to the millisecond are not tried
+ * (README.md). */
 static uint64_t start_epoch(const Sim *sim, const Node *node, Instant now) {
         uint64_t epoch = now.real_usec / 1000;
 
         for (uint32_t i = 0; i < sim->n_nodes; i++)
-                if (sim->nodes[i] != node && sim->nodes[i]->kind == NODE_RUNTIME && sim->nodes[i]->runtime.epoch == epoch)
+                if (sim->nodes[i] != node && sim->nodes[i]->kind == NODE_RUNTIME &&
+                        sim->nodes[i]->runtime.epoch == epoch)
                         return epoch + 1;
         return epoch;
 }

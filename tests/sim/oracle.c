@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The oracle's ears: reads each message once when it is published, follows it to where it is delivered or lost, and passes it to
- * the checks. The checks themselves are in oracle_liveness.c and oracle_triggers.c, the final ones in oracle_end.c.
+ * The oracle's ears: reads each message once when it is published, follows it to where it is delivered or lost, and
+ * passes it to the checks. The checks themselves are in oracle_liveness.c and oracle_triggers.c, the final ones in
+ * oracle_end.c.
  */
 
 #include <inttypes.h>
@@ -46,7 +47,8 @@ static void record_name(Oracle *oracle, Exec *exec, Slice id) {
 
 Reach *record_reach(Exec *exec, const Node *dispatcher) {
         for (size_t i = 0; exec && i < exec->n_reaches; i++)
-                if (exec->reaches[i].dispatcher == dispatcher->index && exec->reaches[i].incarnation == dispatcher->incarnation)
+                if (exec->reaches[i].dispatcher == dispatcher->index &&
+                        exec->reaches[i].incarnation == dispatcher->incarnation)
                         return &exec->reaches[i];
         return NULL;
 }
@@ -56,8 +58,8 @@ Relay *record_relay(Exec *exec, const Node *dispatcher, uint64_t attempt) {
         for (size_t i = exec ? exec->n_relays : 0; i-- > 0;) {
                 Relay *relay = &exec->relays[i];
 
-                if (relay->dispatcher == dispatcher->index && relay->dispatcher_incarnation == dispatcher->incarnation &&
-                    relay->attempt == attempt)
+                if (relay->dispatcher == dispatcher->index &&
+                        relay->dispatcher_incarnation == dispatcher->incarnation && relay->attempt == attempt)
                         return relay;
         }
         return NULL;
@@ -67,7 +69,8 @@ Node *record_runtime(const Sim *sim, Slice runtime_id, uint64_t epoch) {
         for (uint32_t i = 0; i < sim->n_nodes; i++) {
                 Node *node = sim->nodes[i];
 
-                if (node->kind == NODE_RUNTIME && node->runtime.epoch == epoch && slice_equal(slice_of(node->runtime.id), runtime_id))
+                if (node->kind == NODE_RUNTIME && node->runtime.epoch == epoch &&
+                        slice_equal(slice_of(node->runtime.id), runtime_id))
                         return node;
         }
         return sim_find_runtime(sim, runtime_id);
@@ -219,9 +222,9 @@ static void read_result(Oracle *oracle, Message *message, Arena *arena) {
         record_name(oracle, oracle->execs[meaning->exec], result.agent_exec_id);
         /* where the caller gave no id, a duplicated trigger becomes two executions */
         if (oracle->execs[meaning->exec]->options.name_exec && meaning->code != ERROR_INVALID_MESSAGE &&
-            !id_equal(&oracle->execs[meaning->exec]->id, result.agent_exec_id))
+                !id_equal(&oracle->execs[meaning->exec]->id, result.agent_exec_id))
                 sim_break(oracle->sim, "P2", "the answer to %s is about %.*s", oracle->execs[meaning->exec]->id.text,
-                          SLICE_ARG(result.agent_exec_id));
+                        SLICE_ARG(result.agent_exec_id));
 }
 
 static void read_membership(Oracle *oracle, Message *message, SubjectKind kind, Slice runtime_id, Arena *arena) {
@@ -232,14 +235,16 @@ static void read_membership(Oracle *oracle, Message *message, SubjectKind kind, 
         WireError error;
         Node *runtime;
 
-        if (kind == SUBJECT_RUNTIME_REGISTERED && registration_decode(message->body, &registration, arena, &error) == 0) {
+        if (kind == SUBJECT_RUNTIME_REGISTERED &&
+                registration_decode(message->body, &registration, arena, &error) == 0) {
                 meaning->kind = MEANING_REGISTERED;
                 meaning->epoch = registration.epoch;
                 meaning->interval_ms = registration.heartbeat_interval_ms;
                 meaning->max_in_flight = meaning->free_slots = registration.max_in_flight;
                 if (registration.part_count > 1)
                         sim_count(oracle->sim, COUNT_PARTS);
-        } else if (kind == SUBJECT_RUNTIME_HEARTBEAT && heartbeat_decode(message->body, &heartbeat, arena, &error) == 0) {
+        } else if (kind == SUBJECT_RUNTIME_HEARTBEAT &&
+                   heartbeat_decode(message->body, &heartbeat, arena, &error) == 0) {
                 meaning->kind = MEANING_HEARTBEAT;
                 meaning->epoch = heartbeat.epoch;
                 meaning->interval_ms = heartbeat.interval_ms;
@@ -268,7 +273,8 @@ static void read_report(Message *message, Arena *arena) {
 }
 
 static bool is_probe_answer(const Message *message) {
-        return memmem(message->subject.data, message->subject.size, ".p.", 3) && slice_starts_with(message->body, SLICE("{\"ok\":true"));
+        return memmem(message->subject.data, message->subject.size, ".p.", 3) &&
+               slice_starts_with(message->body, SLICE("{\"ok\":true"));
 }
 
 static void read_meaning(Oracle *oracle, const Node *node, Message *message) {
@@ -298,8 +304,10 @@ static void read_meaning(Oracle *oracle, const Node *node, Message *message) {
         } else if (match.kind == SUBJECT_ANNOUNCE) {
                 sim_count(oracle->sim, COUNT_ROLL_CALL);
                 if (slice_starts_with(message->body, SLICE("{\"ok\"")))
-                        sim_break(oracle->sim, "forbidden", "%s was made to answer on %.*s", node->name, SLICE_ARG(message->subject));
-        } else if (node->kind == NODE_RUNTIME && (match.kind == SUBJECT_NONE || match.kind == SUBJECT_DISPATCHER_REPORT)) {
+                        sim_break(oracle->sim, "forbidden", "%s was made to answer on %.*s", node->name,
+                                SLICE_ARG(message->subject));
+        } else if (node->kind == NODE_RUNTIME &&
+                   (match.kind == SUBJECT_NONE || match.kind == SUBJECT_DISPATCHER_REPORT)) {
                 read_report(message, &arena);
         } else if (match.kind != SUBJECT_NONE) {
                 read_membership(oracle, message, match.kind, match.first, &arena);
@@ -322,9 +330,12 @@ static uint64_t hash_bytes(uint64_t hash, Slice bytes) {
 
 static void trace_message(const Sim *sim, const Node *node, const char *arrow, const Message *message) {
         if (sim->options.trace)
-                sim_trace(sim, node, "%s %.*s%s%.*s  %.*s", arrow, SLICE_ARG(message->subject), message->reply.size > 0 ? " reply " : "",
-                          SLICE_ARG(message->reply), (int)MIN_OF(message->body.size, (size_t)700),
-                          message->no_responders ? "NO RESPONDERS" : message->body.size > 0 ? message->body.data : "");
+                sim_trace(sim, node, "%s %.*s%s%.*s  %.*s", arrow, SLICE_ARG(message->subject),
+                        message->reply.size > 0 ? " reply " : "", SLICE_ARG(message->reply),
+                        (int)MIN_OF(message->body.size, (size_t)700),
+                        message->no_responders   ? "NO RESPONDERS"
+                        : message->body.size > 0 ? message->body.data
+                                                 : "");
 }
 
 void oracle_on_publish(Sim *sim, Node *node, Message *message) {
@@ -404,7 +415,8 @@ void oracle_before_delivery(Sim *sim, Node *node, const Message *message) {
         } else if (node->kind == NODE_CALLER) {
                 if (message->meaning.kind == MEANING_RESULT)
                         triggers_on_answer(oracle, node, message);
-                else if (message->subject.size > 5 && memcmp(message->subject.data + message->subject.size - 5, ".verb", 5) == 0)
+                else if (message->subject.size > 5 &&
+                         memcmp(message->subject.data + message->subject.size - 5, ".verb", 5) == 0)
                         sim_count(sim, COUNT_VERB), oracle->n_verbs_answered++;
         } else if (message->meaning.kind == MEANING_RELAY) {
                 triggers_on_relay_delivered(oracle, node, message);
@@ -417,7 +429,7 @@ void oracle_before_delivery(Sim *sim, Node *node, const Message *message) {
 void oracle_after_delivery(Sim *sim, Node *node, const Message *message) {
         (void)sim;
         if (node->kind == NODE_RUNTIME && message->meaning.kind == MEANING_DEREGISTERED &&
-            message->meaning.status == DEREGISTER_HEARTBEAT_TIMEOUT && message->meaning.runtime == node->index)
+                message->meaning.status == DEREGISTER_HEARTBEAT_TIMEOUT && message->meaning.runtime == node->index)
                 node->runtime.told_dead_epoch = MAX_OF(node->runtime.told_dead_epoch, message->meaning.epoch);
 }
 
@@ -448,17 +460,19 @@ void oracle_after_turn(Sim *sim, Node *node) {
                 if (epoch != node->runtime.epoch)
                         sim_count(sim, COUNT_EPOCH_BUMP);
                 if (epoch < node->runtime.epoch)
-                        sim_break(sim, "epochs", "%s went from epoch %" PRIu64 " back to %" PRIu64, node->name, node->runtime.epoch, epoch);
+                        sim_break(sim, "epochs", "%s went from epoch %" PRIu64 " back to %" PRIu64, node->name,
+                                node->runtime.epoch, epoch);
                 node->runtime.epoch = epoch;
-                node->runtime.dead_epoch = node->runtime.told_dead_epoch; /* what this turn published was decided before or after it */
+                node->runtime.dead_epoch =
+                        node->runtime.told_dead_epoch; /* what this turn published was decided before or after it */
                 if (runtime_n_in_flight(node->runtime.core) > limit)
                         sim_break(sim, "P9", "%s has %zu in flight, its limit is %" PRIu64, node->name,
-                                  runtime_n_in_flight(node->runtime.core), limit);
+                                runtime_n_in_flight(node->runtime.core), limit);
         } else if (node->kind == NODE_DISPATCHER) {
                 /* what was placed before comes back into the queue beyond the limit that newcomers meet */
                 if (dispatcher_n_waiting(node->dispatcher.core) > s->queue_limit + sim->n_slots)
                         sim_break(sim, "P9", "%s has %zu waiting, its limit is %" PRIu64, node->name,
-                                  dispatcher_n_waiting(node->dispatcher.core), s->queue_limit);
+                                dispatcher_n_waiting(node->dispatcher.core), s->queue_limit);
                 liveness_after_turn(sim->oracle, node);
         }
 }

@@ -4,8 +4,8 @@
 /*
  * Oracle: sees every message and every fault, and knows what is true; says which promise of DESIGN §2 is broken.
  *
- * It never asks a core what it believes in order to judge a message: it keeps its own record from what was published, delivered and
- * lost. README.md says what each check is and what excuses it.
+ * It never asks a core what it believes in order to judge a message: it keeps its own record from what was published,
+ * delivered and lost. README.md says what each check is and what excuses it.
  */
 
 #include "tests/sim/node.h"
@@ -24,9 +24,10 @@ void oracle_on_work(Sim *sim, Node *node, const Mail *mail); /* a message is han
 
 /* messages */
 
-void oracle_on_publish(Sim *sim, Node *node, Message *message);           /* reads its meaning */
-void oracle_on_lost(Sim *sim, const Message *message, const Node *to, const char *why); /* `to` NULL: before the server had it */
-void oracle_on_unheard(Sim *sim, const Message *message);                 /* no subscription matched */
+void oracle_on_publish(Sim *sim, Node *node, Message *message); /* reads its meaning */
+void oracle_on_lost(
+        Sim *sim, const Message *message, const Node *to, const char *why); /* `to` NULL: before the server had it */
+void oracle_on_unheard(Sim *sim, const Message *message);                   /* no subscription matched */
 void oracle_before_delivery(Sim *sim, Node *node, const Message *message);
 void oracle_after_delivery(Sim *sim, Node *node, const Message *message);
 
@@ -37,8 +38,8 @@ typedef struct AskOptions {
         unsigned retry;       /* RetryPolicy; NONE_GIVEN: the default holds */
         uint64_t deadline_ms; /* 0: not given */
         bool name_exec, wants_reply, labelled;
-        bool invalid;         /* the body is JSON, but no TriggerAgent */
-        uint32_t again_exec;  /* ask for this execution again; INDEX_NONE: a new one */
+        bool invalid;        /* the body is JSON, but no TriggerAgent */
+        uint32_t again_exec; /* ask for this execution again; INDEX_NONE: a new one */
 } AskOptions;
 
 /* Makes a record and returns its number; the exec id, if it is given, is "e<exec>". */
@@ -51,7 +52,7 @@ uint32_t oracle_some_exec(Sim *sim, AskOptions *ret_options);
 
 void oracle_on_leave(Sim *sim, Node *node); /* a process that was told to stop ends by itself */
 
-void oracle_check_quiet(Sim *sim);             /* nothing is left over, everybody knows everybody */
-void oracle_check_answered(Sim *sim);          /* every trigger that had to be answered was */
+void oracle_check_quiet(Sim *sim);                     /* nothing is left over, everybody knows everybody */
+void oracle_check_answered(Sim *sim);                  /* every trigger that had to be answered was */
 void oracle_check_fresh(Sim *sim, uint32_t first_ask); /* the last round of triggers and the last verb succeeded */
-void oracle_forget_verbs(Sim *sim);            /* the next one is the one that counts */
+void oracle_forget_verbs(Sim *sim);                    /* the next one is the one that counts */

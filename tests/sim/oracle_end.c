@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * What must be true when the faults have been over for a while: nothing is held, everybody knows everybody, every trigger that could be
- * answered was, and new ones succeed.
+ * What must be true when the faults have been over for a while: nothing is held, everybody knows everybody, every
+ * trigger that could be answered was, and new ones succeed.
  */
 
 #include <inttypes.h>
@@ -21,13 +21,16 @@ static void check_dispatcher_left(Sim *sim, const Node *dispatcher) {
                 const Exec *exec = oracle->execs[ask->exec];
                 bool was_placed = false;
 
-                if (ask->dispatcher != dispatcher->index || ask->incarnation != dispatcher->incarnation || !ask->wants_reply)
+                if (ask->dispatcher != dispatcher->index || ask->incarnation != dispatcher->incarnation ||
+                        !ask->wants_reply)
                         continue;
                 for (size_t r = 0; r < exec->n_relays; r++)
                         was_placed |= exec->relays[r].dispatcher == dispatcher->index &&
                                       exec->relays[r].dispatcher_incarnation == dispatcher->incarnation;
-                if (!was_placed && ask->dispatcher_usec == 0 && node_is_undisturbed_since(dispatcher, ask->reached_usec))
-                        sim_break(sim, "P10", "%s left without having placed or answered trigger %zu (%s)", dispatcher->name, i, exec->id.text);
+                if (!was_placed && ask->dispatcher_usec == 0 &&
+                        node_is_undisturbed_since(dispatcher, ask->reached_usec))
+                        sim_break(sim, "P10", "%s left without having placed or answered trigger %zu (%s)",
+                                dispatcher->name, i, exec->id.text);
         }
 }
 
@@ -41,11 +44,12 @@ static void check_runtime_left(Sim *sim, const Node *runtime) {
                 for (size_t r = 0; r < exec->n_relays; r++) {
                         const Relay *relay = &exec->relays[r];
 
-                        if (relay->runtime == runtime->index && relay->runtime_incarnation == runtime->incarnation && relay->delivered &&
-                            !relay->settled && exec->options.wants_reply && relay->epoch > runtime->runtime.dead_epoch &&
-                            node_is_undisturbed_since(runtime, relay->usec))
-                                sim_break(sim, "P10", "%s left without a word about %s attempt %" PRIu64, runtime->name, exec->id.text,
-                                          relay->attempt);
+                        if (relay->runtime == runtime->index && relay->runtime_incarnation == runtime->incarnation &&
+                                relay->delivered && !relay->settled && exec->options.wants_reply &&
+                                relay->epoch > runtime->runtime.dead_epoch &&
+                                node_is_undisturbed_since(runtime, relay->usec))
+                                sim_break(sim, "P10", "%s left without a word about %s attempt %" PRIu64, runtime->name,
+                                        exec->id.text, relay->attempt);
                 }
         }
 }
@@ -65,14 +69,15 @@ static void check_known(Sim *sim, const Node *dispatcher, const Node *runtime) {
                 const Node *twin = sim->nodes[i];
 
                 if (twin != runtime && twin->kind == NODE_RUNTIME && twin->state == NODE_RUNNING &&
-                    strcmp(twin->runtime.id, runtime->runtime.id) == 0 && twin->runtime.epoch > runtime->runtime.epoch) {
+                        strcmp(twin->runtime.id, runtime->runtime.id) == 0 &&
+                        twin->runtime.epoch > runtime->runtime.epoch) {
                         sim_break(sim, "quiet", "%s still runs, though %s took its place", runtime->name, twin->name);
                         return;
                 }
         }
         if (!state || strcmp(state, "live") != 0 || epoch != runtime->runtime.epoch)
-                sim_break(sim, "quiet", "%s, up with epoch %" PRIu64 ", is %s (epoch %" PRIu64 ") to %s", runtime->name, runtime->runtime.epoch,
-                          state ? state : "unknown", epoch, dispatcher->name);
+                sim_break(sim, "quiet", "%s, up with epoch %" PRIu64 ", is %s (epoch %" PRIu64 ") to %s", runtime->name,
+                        runtime->runtime.epoch, state ? state : "unknown", epoch, dispatcher->name);
 }
 
 static void check_dispatcher(Sim *sim, const Node *node) {
@@ -83,17 +88,20 @@ static void check_dispatcher(Sim *sim, const Node *node) {
                 return;
         }
         if (dispatcher_n_in_flight(core) > 0 || dispatcher_n_waiting(core) > 0)
-                sim_break(sim, "quiet", "%s still holds %zu in flight and %zu waiting", node->name, dispatcher_n_in_flight(core),
-                          dispatcher_n_waiting(core));
+                sim_break(sim, "quiet", "%s still holds %zu in flight and %zu waiting", node->name,
+                        dispatcher_n_in_flight(core), dispatcher_n_waiting(core));
         for (uint32_t i = 0; i < sim->n_nodes; i++)
-                if (sim->nodes[i]->kind == NODE_RUNTIME && sim->nodes[i]->state == NODE_RUNNING && !sim->nodes[i]->runtime.stopping)
+                if (sim->nodes[i]->kind == NODE_RUNTIME && sim->nodes[i]->state == NODE_RUNNING &&
+                        !sim->nodes[i]->runtime.stopping)
                         check_known(sim, node, sim->nodes[i]);
 }
 
 void oracle_check_quiet(Sim *sim) {
         for (uint32_t i = 0; i < sim->n_nodes; i++) {
                 const Node *node = sim->nodes[i];
-                const char *broken = node->state == NODE_RUNNING && node->class->check ? node->class->check(node, node_instant(sim, node)) : NULL;
+                const char *broken = node->state == NODE_RUNNING && node->class->check
+                                             ? node->class->check(node, node_instant(sim, node))
+                                             : NULL;
 
                 if (broken)
                         sim_break(sim, "own check", "%s: %s", node->name, broken);
@@ -102,7 +110,8 @@ void oracle_check_quiet(Sim *sim) {
                 if (node->kind != NODE_RUNTIME || node->state != NODE_RUNNING)
                         continue;
                 if (runtime_n_in_flight(node->runtime.core) > 0)
-                        sim_break(sim, "quiet", "%s still holds %zu", node->name, runtime_n_in_flight(node->runtime.core));
+                        sim_break(sim, "quiet", "%s still holds %zu", node->name,
+                                runtime_n_in_flight(node->runtime.core));
         }
 }
 
@@ -117,13 +126,16 @@ void oracle_check_answered(Sim *sim) {
                         continue;
                 sim_count(sim, dispatcher ? COUNT_EXCUSED : COUNT_NEVER_ARRIVED);
                 sim_trace(sim, dispatcher, "trigger %zu was not answered: %s", i,
-                          !dispatcher ? "it never arrived" : ask->n_lost > 0 ? "its answer was lost" : "its dispatcher was disturbed");
-                /* It never reached anybody; or who got it went down, or was cut off, before it could answer; or its answer was lost. */
+                        !dispatcher       ? "it never arrived"
+                        : ask->n_lost > 0 ? "its answer was lost"
+                                          : "its dispatcher was disturbed");
+                /* It never reached anybody; or who got it went down, or was cut off, before it could answer; or its
+                 * answer was lost. */
                 if (!dispatcher || ask->n_lost > 0 || dispatcher->incarnation != ask->incarnation ||
-                    dispatcher->disturbed_until >= ask->reached_usec)
+                        dispatcher->disturbed_until >= ask->reached_usec)
                         continue;
                 sim_break(sim, "P5", "trigger %zu (%s) was never answered; %u answers were published, none was lost", i,
-                          oracle->execs[ask->exec]->id.text, ask->n_published);
+                        oracle->execs[ask->exec]->id.text, ask->n_published);
         }
 }
 
@@ -145,7 +157,7 @@ void oracle_check_fresh(Sim *sim, uint32_t first_ask) {
                         continue;
                 if (ask->success_runtime == INDEX_NONE)
                         sim_break(sim, "fresh", "after all faults, trigger %zu (%s, agent a%u) did not succeed: %s", i,
-                                  oracle->execs[ask->exec]->id.text, oracle->execs[ask->exec]->options.agent + 1,
-                                  ask->n_received > 0 ? error_code_name(ask->last_code) : "no answer");
+                                oracle->execs[ask->exec]->id.text, oracle->execs[ask->exec]->options.agent + 1,
+                                ask->n_received > 0 ? error_code_name(ask->last_code) : "no answer");
         }
 }

@@ -3,10 +3,11 @@
 /*
  * Promises 3 and 4, judged by what each dispatcher process was delivered.
  *
- * A verdict (AgentRuntimeDeregistered, heartbeat_timeout) must have behind it: a whole window in which that dispatcher knew of no gap in its own
- * hearing and nothing of that epoch was delivered to it; a probe after the last sign of life, given its time or answered by "no responders"; and several windows
- * when many were silent together. And its runtime must not have been sound all that time, unless messages between the two were
- * lost. Margins are a few loop turns: timers fire late, not early.
+ * A verdict (AgentRuntimeDeregistered, heartbeat_timeout) must have behind it: a whole window in which that dispatcher
+ * knew of no gap in its own hearing and nothing of that epoch was delivered to it; a probe after the last sign of life,
+ * given its time or answered by "no responders"; and several windows when many were silent together. And its runtime
+ * must not have been sound all that time, unless messages between the two were lost. Margins are a few loop turns:
+ * timers fire late, not early.
  */
 
 #include <inttypes.h>
@@ -27,13 +28,15 @@ static uint64_t window_usec(const Scenario *s, const View *view, double interval
         return (uint64_t)(intervals * (double)interval);
 }
 
-/* After how much silence it is suspect at the latest: in a large fleet a dispatcher asks for longer intervals, and waits for them. */
+/* After how much silence it is suspect at the latest: in a large fleet a dispatcher asks for longer intervals, and
+ * waits for them. */
 static uint64_t suspect_usec(const Sim *sim, const View *view) {
         const Scenario *s = &sim->scenario;
         uint64_t n_runtimes = sim->n_nodes - sim->n_dispatchers - sim->n_callers;
         uint64_t asked = n_runtimes * USEC_PER_SEC / s->heartbeats_per_second_max;
 
-        return MAX_OF(window_usec(s, view, s->suspect_after), (uint64_t)(s->suspect_after * (double)asked)) + PROMPT_USEC;
+        return MAX_OF(window_usec(s, view, s->suspect_after), (uint64_t)(s->suspect_after * (double)asked)) +
+               PROMPT_USEC;
 }
 
 static bool is_namesake(const Node *a, const Node *b) {
@@ -63,7 +66,7 @@ static void note_registration(Oracle *oracle, const Node *dispatcher, const Mess
                 return;
         for (uint32_t i = 0; i < sim->n_nodes; i++)
                 if (i != message->from && is_namesake(sim->nodes[i], sim->nodes[message->from]) &&
-                    view_of(oracle, dispatcher, i)->known && view_of(oracle, dispatcher, i)->epoch > meaning->epoch)
+                        view_of(oracle, dispatcher, i)->known && view_of(oracle, dispatcher, i)->epoch > meaning->epoch)
                         return;
         for (uint32_t i = 0; i < sim->n_nodes; i++)
                 if (i != message->from && is_namesake(sim->nodes[i], sim->nodes[message->from]))
@@ -86,7 +89,8 @@ static void note_load(View *view, const Meaning *meaning) {
                 view->told_free = meaning->free_slots;
                 view->n_relayed_since_told = 0;
         } else if (meaning->kind == MEANING_HEARTBEAT) {
-                if (view->heard_local < view->reported_local + view->interval_usec && meaning->free_slots > view->told_free)
+                if (view->heard_local < view->reported_local + view->interval_usec &&
+                        meaning->free_slots > view->told_free)
                         return;
                 view->told_free = meaning->free_slots;
                 view->n_relayed_since_told = 0;
@@ -102,7 +106,7 @@ void liveness_on_delivery(Oracle *oracle, Node *dispatcher, const Message *messa
         if (message->no_responders) {
                 for (uint32_t i = 0; i < sim->n_nodes && message->cause->meaning.kind == MEANING_PROBE; i++)
                         if (message->cause->meaning.runtime != INDEX_NONE &&
-                            is_namesake(sim->nodes[i], sim->nodes[message->cause->meaning.runtime]))
+                                is_namesake(sim->nodes[i], sim->nodes[message->cause->meaning.runtime]))
                                 view_of(oracle, dispatcher, i)->probe_unheard = true;
                 return;
         }
@@ -135,7 +139,8 @@ static bool is_mass_silence(Oracle *oracle, const Node *dispatcher, const View *
 
         for (uint32_t i = 0; i < sim->n_nodes; i++) {
                 const View *view = view_of(oracle, dispatcher, i);
-                uint64_t since = MAX_OF(view->heard_local, dispatcher->aware_local + sim->scenario.reconnect_grace_usec);
+                uint64_t since =
+                        MAX_OF(view->heard_local, dispatcher->aware_local + sim->scenario.reconnect_grace_usec);
 
                 if (!view->known || (view->removal_told && view != subject))
                         continue;
@@ -203,19 +208,23 @@ void liveness_on_verdict(Oracle *oracle, Node *dispatcher, const Message *messag
         lead = node_instant(sim, dispatcher).usec + PROMPT_USEC;
 
         if (lead < since + window)
-                sim_break(sim, "P3", "%s declared %s dead %.3f s after it %s; its window is %.3f s", dispatcher->name, runtime->name,
-                          (double)(lead - PROMPT_USEC - since) / 1e6,
-                          since == view->heard_local ? "heard it last" : "was itself deaf", (double)window / 1e6);
+                sim_break(sim, "P3", "%s declared %s dead %.3f s after it %s; its window is %.3f s", dispatcher->name,
+                        runtime->name, (double)(lead - PROMPT_USEC - since) / 1e6,
+                        since == view->heard_local ? "heard it last" : "was itself deaf", (double)window / 1e6);
         else if (view->probe_local == 0)
-                sim_break(sim, "P3", "%s declared %s dead without a probe since it was heard", dispatcher->name, runtime->name);
+                sim_break(sim, "P3", "%s declared %s dead without a probe since it was heard", dispatcher->name,
+                        runtime->name);
         else if (!view->probe_unheard && lead < view->probe_local + s->probe_timeout_usec)
-                sim_break(sim, "P3", "%s declared %s dead %.3f s after its probe, which has %.3f s", dispatcher->name, runtime->name,
-                          (double)(lead - PROMPT_USEC - view->probe_local) / 1e6, (double)s->probe_timeout_usec / 1e6);
-        else if (runtime->runtime.epoch == message->meaning.epoch && node_is_sound_since(runtime, heard) && view->lost_usec <= heard)
-                sim_break(sim, "P3", "%s declared %s dead, which has been well all the time", dispatcher->name, runtime->name);
+                sim_break(sim, "P3", "%s declared %s dead %.3f s after its probe, which has %.3f s", dispatcher->name,
+                        runtime->name, (double)(lead - PROMPT_USEC - view->probe_local) / 1e6,
+                        (double)s->probe_timeout_usec / 1e6);
+        else if (runtime->runtime.epoch == message->meaning.epoch && node_is_sound_since(runtime, heard) &&
+                 view->lost_usec <= heard)
+                sim_break(sim, "P3", "%s declared %s dead, which has been well all the time", dispatcher->name,
+                        runtime->name);
         else if (is_mass_silence(oracle, dispatcher, view) && lead < since + MASS_PATIENCE_MIN * window)
-                sim_break(sim, "P3", "%s declared %s dead after %.3f s while more than a third of the fleet was silent", dispatcher->name,
-                          runtime->name, (double)(lead - PROMPT_USEC - since) / 1e6);
+                sim_break(sim, "P3", "%s declared %s dead after %.3f s while more than a third of the fleet was silent",
+                        dispatcher->name, runtime->name, (double)(lead - PROMPT_USEC - since) / 1e6);
         note_removal(oracle, dispatcher, message);
 }
 
@@ -232,10 +241,11 @@ void liveness_after_turn(Oracle *oracle, Node *dispatcher) {
                 uint64_t epoch;
 
                 if (runtime->kind != NODE_RUNTIME || !view->known ||
-                    dispatcher_runtime_state(dispatcher->dispatcher.core, runtime->runtime.id, &epoch))
+                        dispatcher_runtime_state(dispatcher->dispatcher.core, runtime->runtime.id, &epoch))
                         continue;
                 if (!view->removal_told)
-                        sim_break(sim, "P3", "%s forgot %s, though nobody said that it was gone", dispatcher->name, runtime->name);
+                        sim_break(sim, "P3", "%s forgot %s, though nobody said that it was gone", dispatcher->name,
+                                runtime->name);
                 view->known = false;
                 view->outstanding = 0;
         }
@@ -255,7 +265,8 @@ bool view_could_take(const Oracle *oracle, const Node *dispatcher, const Node *r
         if (!view->known || (view->refused_usec > 0 && sim->now < view->refused_usec + USEC_PER_SEC))
                 return false;
         state = dispatcher_runtime_state(dispatcher->dispatcher.core, runtime->runtime.id, &epoch);
-        return state && strcmp(state, "live") == 0 && epoch == view->epoch && view->outstanding + view->n_unknown < view->max_in_flight &&
+        return state && strcmp(state, "live") == 0 && epoch == view->epoch &&
+               view->outstanding + view->n_unknown < view->max_in_flight &&
                view->told_free > view->n_relayed_since_told;
 }
 
@@ -268,15 +279,17 @@ void liveness_on_relay(Oracle *oracle, Node *dispatcher, const Exec *exec, const
 
         if (runtime->state != NODE_DOWN || message->meaning.age_ms > 0)
                 return;
-        since = MAX_OF(MAX_OF(runtime->crashed_usec, view->heard_usec), dispatcher->disturbed_until + sim->scenario.reconnect_grace_usec);
+        since = MAX_OF(MAX_OF(runtime->crashed_usec, view->heard_usec),
+                dispatcher->disturbed_until + sim->scenario.reconnect_grace_usec);
         if (sim->now < since + suspect_usec(sim, view))
                 return;
         /* One whose own link is slow or loses messages doubts itself before it doubts others. */
         if (!node_is_sound_since(dispatcher, since))
                 return;
         for (uint32_t i = 0; i < sim->n_nodes; i++)
-                if (sim->nodes[i]->kind == NODE_RUNTIME && sim->nodes[i] != runtime && sim->nodes[i]->state != NODE_DOWN &&
-                    view_could_take(oracle, dispatcher, sim->nodes[i], exec))
-                        sim_break(sim, "P4", "%s gave %s to %s, which crashed %.3f s ago, though %s could take it", dispatcher->name,
-                                  exec->id.text, runtime->name, (double)(sim->now - runtime->crashed_usec) / 1e6, sim->nodes[i]->name);
+                if (sim->nodes[i]->kind == NODE_RUNTIME && sim->nodes[i] != runtime &&
+                        sim->nodes[i]->state != NODE_DOWN && view_could_take(oracle, dispatcher, sim->nodes[i], exec))
+                        sim_break(sim, "P4", "%s gave %s to %s, which crashed %.3f s ago, though %s could take it",
+                                dispatcher->name, exec->id.text, runtime->name,
+                                (double)(sim->now - runtime->crashed_usec) / 1e6, sim->nodes[i]->name);
 }

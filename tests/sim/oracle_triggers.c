@@ -12,7 +12,7 @@
 #include "tests/sim/record.h"
 
 #define AGAIN_USEC (100 * USEC_PER_MSEC) /* "at once" after "no responders" */
-#define ASKED_AFTER 2 /* times check_usec */
+#define ASKED_AFTER 2                    /* times check_usec */
 
 /* who asked whom */
 
@@ -31,8 +31,10 @@ static void on_deadline(Sim *sim, Event *event) {
                 for (size_t i = 0; i < exec->n_relays; i++)
                         if (exec->relays[i].dispatcher == dispatcher->index && exec->relays[i].word == WORD_DONE)
                                 return;
-        sim_break(sim, "P5", "%s got trigger %" PRIu64 " (%s, deadline %" PRIu64 " ms) and has not seen to its answer by its deadline",
-                  dispatcher->name, event->argument, exec->id.text, ask->deadline_ms);
+        sim_break(sim, "P5",
+                "%s got trigger %" PRIu64 " (%s, deadline %" PRIu64
+                " ms) and has not seen to its answer by its deadline",
+                dispatcher->name, event->argument, exec->id.text, ask->deadline_ms);
 }
 
 static void begin_life(Exec *exec, const Node *dispatcher, uint64_t now) {
@@ -46,7 +48,9 @@ static void begin_life(Exec *exec, const Node *dispatcher, uint64_t now) {
         }
         if (exec->n_reaches < REACHES_MAX)
                 exec->reaches[exec->n_reaches++] = (Reach){
-                        .dispatcher = dispatcher->index, .incarnation = dispatcher->incarnation, .usec = now,
+                        .dispatcher = dispatcher->index,
+                        .incarnation = dispatcher->incarnation,
+                        .usec = now,
                 };
 }
 
@@ -69,7 +73,8 @@ void triggers_on_reach(Oracle *oracle, Node *dispatcher, const Message *message)
         ask->reached_usec = sim->now;
         ask->reached_local = node_instant(sim, dispatcher).usec;
         if (ask->wants_reply)
-                sim_after(sim, ask->deadline_ms * USEC_PER_MSEC + PROMPT_USEC, on_deadline, dispatcher, message->meaning.ask);
+                sim_after(sim, ask->deadline_ms * USEC_PER_MSEC + PROMPT_USEC, on_deadline, dispatcher,
+                        message->meaning.ask);
 }
 
 /* relays */
@@ -103,25 +108,29 @@ static void check_retry(Oracle *oracle, const Node *dispatcher, Exec *exec, cons
                 const Relay *before = &exec->relays[i];
 
                 if (before == relay || before->dispatcher != relay->dispatcher || before->life != relay->life ||
-                    before->dispatcher_incarnation != relay->dispatcher_incarnation)
+                        before->dispatcher_incarnation != relay->dispatcher_incarnation)
                         continue;
                 if (before->word == WORD_UNHEARD || before->word == WORD_REFUSED)
                         sim_count(sim, COUNT_PLACED_AFTER_503);
                 else
                         sim_count(sim, COUNT_PLACED_AFTER_LOSS);
                 if (retry == RETRY_NEVER && before->word != WORD_UNHEARD && before->word != WORD_REFUSED)
-                        sim_break(sim, "retry", "%s placed %s (never) again as attempt %" PRIu64 ", though %s may have it", dispatcher->name,
-                                  exec->id.text, relay->attempt, sim->nodes[before->runtime]->name);
+                        sim_break(sim, "retry",
+                                "%s placed %s (never) again as attempt %" PRIu64 ", though %s may have it",
+                                dispatcher->name, exec->id.text, relay->attempt, sim->nodes[before->runtime]->name);
                 if (retry == RETRY_UNSTARTED && before->word >= WORD_STARTED)
-                        sim_break(sim, "retry", "%s placed %s (unstarted) again as attempt %" PRIu64 ", though %s had reported it %s",
-                                  dispatcher->name, exec->id.text, relay->attempt, sim->nodes[before->runtime]->name,
-                                  before->word == WORD_DONE ? "done" : "started");
+                        sim_break(sim, "retry",
+                                "%s placed %s (unstarted) again as attempt %" PRIu64 ", though %s had reported it %s",
+                                dispatcher->name, exec->id.text, relay->attempt, sim->nodes[before->runtime]->name,
+                                before->word == WORD_DONE ? "done" : "started");
                 if (relay->attempt <= before->attempt)
-                        sim_break(sim, "retry", "%s reused attempt %" PRIu64 " of %s", dispatcher->name, relay->attempt, exec->id.text);
+                        sim_break(sim, "retry", "%s reused attempt %" PRIu64 " of %s", dispatcher->name, relay->attempt,
+                                exec->id.text);
         }
 }
 
-/* What has passed its deadline is over for the dispatcher, though where nobody wants an answer nothing is seen of it. */
+/* What has passed its deadline is over for the dispatcher, though where nobody wants an answer nothing is seen of it.
+ */
 static void close_expired(Oracle *oracle, const Node *dispatcher, uint32_t runtime) {
         const uint64_t now = node_instant(oracle->sim, dispatcher).usec;
 
@@ -149,9 +158,10 @@ static void count_relay(Oracle *oracle, const Node *dispatcher, const Exec *exec
         if (view->outstanding > view->max_in_flight)
                 close_expired(oracle, dispatcher, relay->runtime);
         if (view->outstanding > view->max_in_flight)
-                sim_break(oracle->sim, "P9", "%s gave %s to %s, which has %" PRIu64 " of its %" PRIu64 " slots taken by it",
-                          dispatcher->name, exec->id.text, oracle->sim->nodes[relay->runtime]->name, view->outstanding - 1,
-                          view->max_in_flight);
+                sim_break(oracle->sim, "P9",
+                        "%s gave %s to %s, which has %" PRIu64 " of its %" PRIu64 " slots taken by it",
+                        dispatcher->name, exec->id.text, oracle->sim->nodes[relay->runtime]->name,
+                        view->outstanding - 1, view->max_in_flight);
 }
 
 void triggers_on_relay(Oracle *oracle, Node *dispatcher, const Message *message) {
@@ -173,9 +183,10 @@ void triggers_on_relay(Oracle *oracle, Node *dispatcher, const Message *message)
         if (relay && (meaning->age_ms > 0 || (reach && relay->life == reach->life))) {
                 relay->n_sent++;
                 if (relay->epoch != meaning->epoch)
-                        sim_break(oracle->sim, "retry", "%s sent attempt %" PRIu64 " of %s to a second runtime", dispatcher->name,
-                                  meaning->attempt, exec->id.text);
-                else if (!relay->holds_slot) /* asked for again after its end: it may count until the runtime repeats its answer */
+                        sim_break(oracle->sim, "retry", "%s sent attempt %" PRIu64 " of %s to a second runtime",
+                                dispatcher->name, meaning->attempt, exec->id.text);
+                else if (!relay->holds_slot) /* asked for again after its end: it may count until the runtime repeats
+                                                its answer */
                         oracle->views[dispatcher->index][relay->runtime].n_unknown++;
                 return;
         }
@@ -198,7 +209,8 @@ void triggers_on_relay(Oracle *oracle, Node *dispatcher, const Message *message)
 
 static bool is_last_of(const Exec *exec, const Relay *relay) {
         for (const Relay *later = relay + 1; later < exec->relays + exec->n_relays; later++)
-                if (later->dispatcher == relay->dispatcher && later->dispatcher_incarnation == relay->dispatcher_incarnation)
+                if (later->dispatcher == relay->dispatcher &&
+                        later->dispatcher_incarnation == relay->dispatcher_incarnation)
                         return false;
         return true;
 }
@@ -214,14 +226,17 @@ static void on_again_due(Sim *sim, Event *event) {
         if (!node_is_sound_since(dispatcher, sim->now - AGAIN_USEC) || dispatcher->dispatcher.draining)
                 return;
         /* where nobody wants an answer, nothing is seen of the end that a dispatcher may have given it meanwhile */
-        if (!relay || !reach || !exec->options.wants_reply || reach->ended || reach->life != relay->life || relay->word != WORD_UNHEARD ||
-            !is_last_of(exec, relay))
+        if (!relay || !reach || !exec->options.wants_reply || reach->ended || reach->life != relay->life ||
+                relay->word != WORD_UNHEARD || !is_last_of(exec, relay))
                 return;
         for (uint32_t i = 0; i < sim->n_nodes; i++)
                 if (sim->nodes[i]->kind == NODE_RUNTIME && sim->nodes[i]->index != relay->runtime &&
-                    view_could_take(oracle, dispatcher, sim->nodes[i], exec))
-                        sim_break(sim, "P4", "%s was told %.3f s ago that nobody listened to %s, and has not placed it again though %s could "
-                                  "take it", dispatcher->name, (double)AGAIN_USEC / 1e6, exec->id.text, sim->nodes[i]->name);
+                        view_could_take(oracle, dispatcher, sim->nodes[i], exec))
+                        sim_break(sim, "P4",
+                                "%s was told %.3f s ago that nobody listened to %s, and has not placed it again though "
+                                "%s could "
+                                "take it",
+                                dispatcher->name, (double)AGAIN_USEC / 1e6, exec->id.text, sim->nodes[i]->name);
 }
 
 void triggers_on_unheard(Oracle *oracle, Node *dispatcher, Message *cause) {
@@ -236,7 +251,8 @@ void triggers_on_unheard(Oracle *oracle, Node *dispatcher, Message *cause) {
         relay->word = WORD_UNHEARD;
         record_close(oracle, relay);
         if (relay->attempt < 256)
-                sim_after(oracle->sim, AGAIN_USEC, on_again_due, dispatcher, (uint64_t)exec->index << 8 | relay->attempt);
+                sim_after(
+                        oracle->sim, AGAIN_USEC, on_again_due, dispatcher, (uint64_t)exec->index << 8 | relay->attempt);
 }
 
 /* reports */
@@ -278,8 +294,8 @@ static void on_word(Oracle *oracle, Node *dispatcher, const ExecutionReport *rep
 }
 
 /* Calls `visit` for each execution in a report. */
-static void walk_report(
-        Oracle *oracle, Node *dispatcher, const Message *message, void (*visit)(Oracle *, Node *, const ExecutionReport *)) {
+static void walk_report(Oracle *oracle, Node *dispatcher, const Message *message,
+        void (*visit)(Oracle *, Node *, const ExecutionReport *)) {
         _cleanup_(arena_clear) Arena arena = {};
         Report report = {};
         WireError error;
@@ -304,24 +320,28 @@ void triggers_on_report(Oracle *oracle, Node *dispatcher, const Message *message
 
         if (runtime->kind != NODE_RUNTIME)
                 return;
-        if (!dispatcher_runtime_state(dispatcher->dispatcher.core, runtime->runtime.id, &epoch) || epoch != message->meaning.epoch)
+        if (!dispatcher_runtime_state(dispatcher->dispatcher.core, runtime->runtime.id, &epoch) ||
+                epoch != message->meaning.epoch)
                 return;
         walk_report(oracle, dispatcher, message, on_word);
 }
 
-/* Has another process taken its id over? Then what it was given counts as lost. With the same epoch nobody can tell the two apart. */
+/* Has another process taken its id over? Then what it was given counts as lost. With the same epoch nobody can tell the
+ * two apart. */
 static bool is_superseded(const Sim *sim, const Node *runtime) {
         for (uint32_t i = 0; i < sim->n_nodes; i++) {
                 const Node *node = sim->nodes[i];
 
-                if (node != runtime && node->kind == NODE_RUNTIME && strcmp(node->runtime.id, runtime->runtime.id) == 0 &&
-                    node->runtime.epoch >= runtime->runtime.epoch)
+                if (node != runtime && node->kind == NODE_RUNTIME &&
+                        strcmp(node->runtime.id, runtime->runtime.id) == 0 &&
+                        node->runtime.epoch >= runtime->runtime.epoch)
                         return true;
         }
         return false;
 }
 
-/* What a runtime has said that it is done with. The dispatcher is not looked at: any that gave it this attempt is told. */
+/* What a runtime has said that it is done with. The dispatcher is not looked at: any that gave it this attempt is told.
+ */
 static void on_said(Oracle *oracle, Node *runtime, const ExecutionReport *report) {
         Exec *exec = record_find(oracle, report->exec_id);
 
@@ -338,11 +358,13 @@ void triggers_on_report_published(Oracle *oracle, const Node *runtime, const Mes
 
 void triggers_on_relay_delivered(Oracle *oracle, const Node *runtime, const Message *message) {
         Exec *exec = message->meaning.exec == INDEX_NONE ? NULL : oracle->execs[message->meaning.exec];
-        Relay *relay = !exec || message->from == INDEX_NONE ? NULL
-                : record_relay(exec, oracle->sim->nodes[message->from], message->meaning.attempt);
+        Relay *relay = !exec || message->from == INDEX_NONE
+                               ? NULL
+                               : record_relay(exec, oracle->sim->nodes[message->from], message->meaning.attempt);
 
         if (relay && relay->runtime == runtime->index && relay->runtime_incarnation == runtime->incarnation)
-                relay->delivered_usec = relay->delivered ? relay->delivered_usec : oracle->sim->now, relay->delivered = true;
+                relay->delivered_usec = relay->delivered ? relay->delivered_usec : oracle->sim->now,
+                relay->delivered = true;
 }
 
 /* A relay that a fault ate is asked about when nothing was heard of it for a while. */
@@ -356,19 +378,21 @@ static void on_check_due(Sim *sim, Event *event) {
         const char *state;
         uint64_t epoch;
 
-        if (!relay || !reach || reach->ended || reach->life != relay->life || !exec->options.wants_reply || !is_last_of(exec, relay))
+        if (!relay || !reach || reach->ended || reach->life != relay->life || !exec->options.wants_reply ||
+                !is_last_of(exec, relay))
                 return;
         if (relay->n_sent > 1 || relay->word != WORD_NONE || !node_is_sound_since(dispatcher, relay->usec))
                 return;
         runtime = sim->nodes[relay->runtime];
-        if (!node_is_undisturbed_since(runtime, relay->usec) || runtime->link.spike_until + 2 * runtime->link.spike_usec > relay->usec)
+        if (!node_is_undisturbed_since(runtime, relay->usec) ||
+                runtime->link.spike_until + 2 * runtime->link.spike_usec > relay->usec)
                 return;
         /* one that it takes for gone is not asked */
         state = dispatcher_runtime_state(dispatcher->dispatcher.core, runtime->runtime.id, &epoch);
         if (!state || strcmp(state, "live") != 0 || epoch != relay->epoch)
                 return;
-        sim_break(sim, "healing", "%s has not asked about %s for %.3f s, whose relay was lost", dispatcher->name, exec->id.text,
-                  (double)(sim->now - relay->usec) / 1e6);
+        sim_break(sim, "healing", "%s has not asked about %s for %.3f s, whose relay was lost", dispatcher->name,
+                exec->id.text, (double)(sim->now - relay->usec) / 1e6);
 }
 
 void triggers_on_relay_lost(Oracle *oracle, const Message *message) {
@@ -376,8 +400,8 @@ void triggers_on_relay_lost(Oracle *oracle, const Message *message) {
 
         exec->has_lost_word = true;
         if (message->meaning.age_ms == 0 && message->meaning.attempt < 256)
-                sim_after(oracle->sim, ASKED_AFTER * oracle->sim->scenario.check_usec, on_check_due, oracle->sim->nodes[message->from],
-                          (uint64_t)exec->index << 8 | message->meaning.attempt);
+                sim_after(oracle->sim, ASKED_AFTER * oracle->sim->scenario.check_usec, on_check_due,
+                        oracle->sim->nodes[message->from], (uint64_t)exec->index << 8 | message->meaning.attempt);
 }
 
 static void on_lost_word(Oracle *oracle, Node *dispatcher, const ExecutionReport *report) {
@@ -399,7 +423,7 @@ static bool has_twins(const Sim *sim, const Node *runtime) {
                 const Node *node = sim->nodes[i];
 
                 if (node != runtime && node->kind == NODE_RUNTIME && node->runtime.epoch == runtime->runtime.epoch &&
-                    strcmp(node->runtime.id, runtime->runtime.id) == 0)
+                        strcmp(node->runtime.id, runtime->runtime.id) == 0)
                         return true;
         }
         return false;
@@ -412,7 +436,8 @@ static bool has_excuse(const Oracle *oracle, const Exec *exec) {
         if (exec->n_reaches > 1 || exec->has_lost_word || !exec->options.name_exec)
                 return true;
         for (size_t i = 0; i < exec->n_reaches; i++)
-                if (exec->reaches[i].life > 0 || !node_is_sound_since(sim->nodes[exec->reaches[i].dispatcher], exec->reaches[i].usec))
+                if (exec->reaches[i].life > 0 ||
+                        !node_is_sound_since(sim->nodes[exec->reaches[i].dispatcher], exec->reaches[i].usec))
                         return true;
         for (size_t i = 0; i < exec->n_relays; i++) {
                 const Node *runtime = sim->nodes[exec->relays[i].runtime];
@@ -424,19 +449,22 @@ static bool has_excuse(const Oracle *oracle, const Exec *exec) {
 }
 
 /*
- * P2: after a stall a runtime can't know whether it was declared dead, and takes nothing new until a dispatcher has taken its registration.
- * (In a fleet that is asked for longer intervals, its window is longer than ours: not judged.)
+ * P2: after a stall a runtime can't know whether it was declared dead, and takes nothing new until a dispatcher has
+ * taken its registration. (In a fleet that is asked for longer intervals, its window is longer than ours: not judged.)
  */
 static void check_stall(Oracle *oracle, const Node *node, const Exec *exec) {
         Sim *sim = oracle->sim;
 
-        if (node->stalled_usec == 0 || node->runtime.taken_usec >= node->stalled_usec || sim->scenario.heartbeats_per_second_max < 1000)
+        if (node->stalled_usec == 0 || node->runtime.taken_usec >= node->stalled_usec ||
+                sim->scenario.heartbeats_per_second_max < 1000)
                 return;
         for (size_t i = 0; i < exec->n_relays; i++)
-                if (exec->relays[i].runtime == node->index && exec->relays[i].runtime_incarnation == node->incarnation &&
-                    exec->relays[i].delivered && exec->relays[i].delivered_usec >= node->stalled_usec)
-                        sim_break(sim, "P2", "%s took %s after a stall, before any dispatcher had taken its registration again", node->name,
-                                  exec->id.text);
+                if (exec->relays[i].runtime == node->index &&
+                        exec->relays[i].runtime_incarnation == node->incarnation && exec->relays[i].delivered &&
+                        exec->relays[i].delivered_usec >= node->stalled_usec)
+                        sim_break(sim, "P2",
+                                "%s took %s after a stall, before any dispatcher had taken its registration again",
+                                node->name, exec->id.text);
 }
 
 void oracle_on_work(Sim *sim, Node *node, const Mail *mail) {
@@ -444,8 +472,8 @@ void oracle_on_work(Sim *sim, Node *node, const Mail *mail) {
         Exec *exec = record_find(oracle, mail->message.exec_id);
         bool others = false;
 
-        sim_trace(sim, node, "begins %.*s attempt %" PRIu64 "%s", SLICE_ARG(mail->message.exec_id), mail->message.attempt,
-                  mail->is_timer ? " (timer)" : "");
+        sim_trace(sim, node, "begins %.*s attempt %" PRIu64 "%s", SLICE_ARG(mail->message.exec_id),
+                mail->message.attempt, mail->is_timer ? " (timer)" : "");
         if (!exec || mail->is_timer)
                 return;
         for (size_t i = 0; i < exec->n_handlings; i++) {
@@ -454,26 +482,32 @@ void oracle_on_work(Sim *sim, Node *node, const Mail *mail) {
                 others |= before->runtime != node->index || before->incarnation != node->incarnation;
                 /* under a new epoch, what the old one ran was withheld: `retry` allows it to be run again */
                 if (before->runtime == node->index && before->incarnation == node->incarnation &&
-                    (before->epoch == node->runtime.epoch || (before->attempt == mail->message.attempt && exec->n_reaches <= 1)))
-                        sim_break(sim, "memory", "%s ran %s twice, as attempt %" PRIu64 " and %" PRIu64, node->name, exec->id.text,
-                                  before->attempt, mail->message.attempt);
+                        (before->epoch == node->runtime.epoch ||
+                                (before->attempt == mail->message.attempt && exec->n_reaches <= 1)))
+                        sim_break(sim, "memory", "%s ran %s twice, as attempt %" PRIu64 " and %" PRIu64, node->name,
+                                exec->id.text, before->attempt, mail->message.attempt);
         }
         check_stall(oracle, node, exec);
         /* One dispatcher process, one life: no fault excuses it. */
-        if (others && exec->options.retry == RETRY_NEVER && !has_twins(sim, node) && exec->n_reaches <= 1 && (exec->n_reaches == 0 || exec->reaches[0].life == 0))
+        if (others && exec->options.retry == RETRY_NEVER && !has_twins(sim, node) && exec->n_reaches <= 1 &&
+                (exec->n_reaches == 0 || exec->reaches[0].life == 0))
                 sim_break(sim, "retry", "%s (never) is run by a second runtime: %s", exec->id.text, node->name);
         else if (others && exec->options.retry != RETRY_ALWAYS && !has_excuse(oracle, exec))
-                sim_break(sim, "retry", "%s is run by a second runtime, %s, though nothing was lost", exec->id.text, node->name);
+                sim_break(sim, "retry", "%s is run by a second runtime, %s, though nothing was lost", exec->id.text,
+                        node->name);
         if (exec->n_handlings < HANDLINGS_MAX)
                 exec->handlings[exec->n_handlings++] = (Handling){
-                        .runtime = node->index, .incarnation = node->incarnation, .attempt = mail->message.attempt,
+                        .runtime = node->index,
+                        .incarnation = node->incarnation,
+                        .attempt = mail->message.attempt,
                         .epoch = node->runtime.epoch,
                 };
 }
 
 /* answers */
 
-/* Was the runtime given this execution under an epoch that counts? Then it may repeat, under its new epoch, what it remembers. */
+/* Was the runtime given this execution under an epoch that counts? Then it may repeat, under its new epoch, what it
+ * remembers. */
 static bool was_given_again(const Exec *exec, const Node *runtime) {
         for (size_t i = 0; i < exec->n_relays; i++)
                 if (exec->relays[i].runtime == runtime->index && exec->relays[i].epoch > runtime->runtime.dead_epoch)
@@ -502,9 +536,11 @@ void triggers_on_result(Oracle *oracle, Node *from, const Message *message) {
                 ask->runtime_usec = oracle->sim->now;
         else
                 sim_count(oracle->sim, COUNT_FROM_MEMORY);
-        if (message->meaning.epoch != 0 && message->meaning.epoch <= from->runtime.dead_epoch && !was_given_again(exec, from))
-                sim_break(oracle->sim, "P2", "%s published a result of %s from epoch %" PRIu64 ", of whose end it had been told", from->name,
-                          exec->id.text, message->meaning.epoch);
+        if (message->meaning.epoch != 0 && message->meaning.epoch <= from->runtime.dead_epoch &&
+                !was_given_again(exec, from))
+                sim_break(oracle->sim, "P2",
+                        "%s published a result of %s from epoch %" PRIu64 ", of whose end it had been told", from->name,
+                        exec->id.text, message->meaning.epoch);
 }
 
 static void count_answer(Sim *sim, const Meaning *meaning) {
@@ -539,10 +575,12 @@ void triggers_on_answer(Oracle *oracle, Node *caller, const Message *message) {
         if (message->meaning.status != STATUS_SUCCESS)
                 return;
         /* The same attempt's success twice is a duplicate, or an answer from memory. */
-        if (ask->success_runtime != INDEX_NONE && (ask->success_runtime != message->from ||
-            ask->success_attempt != message->meaning.attempt) && !has_excuse(oracle, exec))
-                sim_break(sim, "P2", "%s received two successes of %s, from %s and %s, though nothing was lost", caller->name,
-                          exec->id.text, sim->nodes[ask->success_runtime]->name, sim->nodes[message->from]->name);
+        if (ask->success_runtime != INDEX_NONE &&
+                (ask->success_runtime != message->from || ask->success_attempt != message->meaning.attempt) &&
+                !has_excuse(oracle, exec))
+                sim_break(sim, "P2", "%s received two successes of %s, from %s and %s, though nothing was lost",
+                        caller->name, exec->id.text, sim->nodes[ask->success_runtime]->name,
+                        sim->nodes[message->from]->name);
         ask->success_runtime = message->from;
         ask->success_incarnation = message->from_incarnation;
         ask->success_attempt = message->meaning.attempt;

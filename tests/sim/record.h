@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The oracle's record: every trigger that was asked for, every execution, every relay, and what each dispatcher process has been told
- * of each runtime. Only the oracle's files include this.
+ * The oracle's record: every trigger that was asked for, every execution, every relay, and what each dispatcher process
+ * has been told of each runtime. Only the oracle's files include this.
  */
 
 #include <uthash.h>
@@ -27,17 +27,18 @@ typedef enum Word {
 /* One attempt. */
 typedef struct Relay {
         uint32_t dispatcher, dispatcher_incarnation, life;
-        uint32_t runtime, runtime_incarnation; 
+        uint32_t runtime, runtime_incarnation;
         uint64_t epoch, attempt, usec;
         Word word;
-        bool holds_slot; /* counts in View.outstanding */
+        bool holds_slot;            /* counts in View.outstanding */
         uint32_t n_sent, n_unheard; /* with its repeats: only when all were unheard did provably nobody get it */
-        bool delivered;  /* to the runtime */
-        uint64_t delivered_usec; /* for the first time */
-        bool settled;    /* the runtime has published its result, or its refusal */
+        bool delivered;             /* to the runtime */
+        uint64_t delivered_usec;    /* for the first time */
+        bool settled;               /* the runtime has published its result, or its refusal */
 } Relay;
 
-/* A dispatcher process that was asked for the execution; a life ends with an answer, and asking again begins a new one. */
+/* A dispatcher process that was asked for the execution; a life ends with an answer, and asking again begins a new one.
+ */
 typedef struct Reach {
         uint32_t dispatcher, incarnation, life;
         bool ended;
@@ -72,9 +73,9 @@ typedef struct Ask {
         bool wants_reply;
         uint64_t asked_usec, deadline_ms;
 
-        uint32_t dispatcher, incarnation; /* that it reached first; INDEX_NONE */
-        uint64_t reached_usec, reached_local; /* true time, and by the dispatcher's clock */
-        bool answered_by_dispatcher; /* published in time */
+        uint32_t dispatcher, incarnation;       /* that it reached first; INDEX_NONE */
+        uint64_t reached_usec, reached_local;   /* true time, and by the dispatcher's clock */
+        bool answered_by_dispatcher;            /* published in time */
         uint64_t dispatcher_usec, runtime_usec; /* first answers published */
         uint32_t n_published, n_lost, n_received;
         uint32_t success_runtime, success_incarnation; /* INDEX_NONE */
@@ -87,17 +88,18 @@ typedef struct View {
         bool known;
         uint32_t incarnation; /* of the process that registered */
         uint64_t epoch, heard_usec, interval_usec;
-        uint64_t heard_local;  /* the same by the dispatcher's clock */
-        uint64_t probe_local;  /* when the last probe since it was heard was sent, by the dispatcher's clock; 0 */
-        bool probe_unheard;    /* "no responders" came for it */
-        uint64_t lost_usec;    /* when a message between the two was last lost */
+        uint64_t heard_local; /* the same by the dispatcher's clock */
+        uint64_t probe_local; /* when the last probe since it was heard was sent, by the dispatcher's clock; 0 */
+        bool probe_unheard;   /* "no responders" came for it */
+        uint64_t lost_usec;   /* when a message between the two was last lost */
         uint64_t told_free, n_relayed_since_told, max_in_flight;
-        uint64_t reported_local; /* by the dispatcher's clock, the last report: a heartbeat soon after it may be older */
-        uint64_t outstanding;  /* relays without an end */
-        uint64_t n_unknown;    /* relays of executions that the record can't tell apart: they may be open, too */
-        uint64_t refused_usec; /* when it last refused something */
+        uint64_t
+                reported_local; /* by the dispatcher's clock, the last report: a heartbeat soon after it may be older */
+        uint64_t outstanding;   /* relays without an end */
+        uint64_t n_unknown;     /* relays of executions that the record can't tell apart: they may be open, too */
+        uint64_t refused_usec;  /* when it last refused something */
         uint64_t removed_epoch; /* the highest that it was told, or said itself, is over */
-        bool removal_told;     /* a deregistration about it was published by or delivered to the dispatcher */
+        bool removal_told;      /* a deregistration about it was published by or delivered to the dispatcher */
 } View;
 
 struct Oracle {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Windows are short (heartbeats each 200 to 600 ms) so that a virtual half minute holds many of them. One seed in ten is calm, one in
- * twenty has a large fleet and few triggers, a few last longer.
+ * Windows are short (heartbeats each 200 to 600 ms) so that a virtual half minute holds many of them. One seed in ten
+ * is calm, one in twenty has a large fleet and few triggers, a few last longer.
  */
 
 #include "tests/sim/scenario.h"

@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * Scenario: everything a seed decides before its world begins to move: how many of what, limits, windows, mix of faults.
+ * Scenario: everything a seed decides before its world begins to move: how many of what, limits, windows, mix of
+ * faults.
  */
 
 #include "proto/cc.h"
@@ -19,7 +20,7 @@ typedef enum FaultKind {
 #define X(name, text) FAULT_##name,
         FAULT_KINDS(X)
 #undef X
-        _FAULT_KIND_MAX,
+                _FAULT_KIND_MAX,
 } FaultKind;
 
 typedef struct ScenarioAgent {
@@ -54,7 +55,7 @@ typedef struct Scenario {
         unsigned events;
         uint64_t work_usec_max; /* how long a behaviour holds its worker, at most */
         unsigned work_long_per_mille;
-        bool run_inline;        /* quick behaviours run on the loop's thread, as the edge does by default */
+        bool run_inline; /* quick behaviours run on the loop's thread, as the edge does by default */
 
         /* dispatchers */
         uint64_t queue_limit, queue_bytes_limit, max_message_bytes, max_attempts;

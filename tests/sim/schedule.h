@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Schedule: what will happen in virtual time, earliest first; equal moments in the order they were added, so that a seed
- * replays exactly. A binary heap by value.
+ * Schedule: what will happen in virtual time, earliest first; equal moments in the order they were added, so that a
+ * seed replays exactly. A binary heap by value.
  */
 
 #include "proto/cc.h"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * A seed's life: the nodes start within half a second, triggers and faults come as planned, then faults_end() heals the world and
- * leaves it alone until everything must be quiet; at last one trigger for each agent that somebody hosts must succeed.
+ * A seed's life: the nodes start within half a second, triggers and faults come as planned, then faults_end() heals the
+ * world and leaves it alone until everything must be quiet; at last one trigger for each agent that somebody hosts must
+ * succeed.
  */
 
 #include "tests/sim/sim.h"
@@ -28,7 +29,8 @@ uint64_t rng_between(Rng *rng, uint64_t low, uint64_t high) {
 }
 
 void sim_after(Sim *sim, uint64_t delay_usec, EventFn fn, Node *node, uint64_t argument) {
-        schedule_add(&sim->schedule, &(Event){ .usec = sim->now + delay_usec, .fn = fn, .node = node, .argument = argument });
+        schedule_add(&sim->schedule,
+                &(Event){ .usec = sim->now + delay_usec, .fn = fn, .node = node, .argument = argument });
 }
 
 void sim_trace(const Sim *sim, const Node *node, const char *format, ...) {
@@ -50,7 +52,8 @@ void sim_break(Sim *sim, const char *promise, const char *format, ...) {
         if (sim->broken)
                 return;
         sim->broken = true;
-        n = snprintf(sim->broken_text, sizeof(sim->broken_text), "at %.6f s, %s: ", (double)(sim->now - SIM_EPOCH_USEC) / 1e6, promise);
+        n = snprintf(sim->broken_text, sizeof(sim->broken_text),
+                "at %.6f s, %s: ", (double)(sim->now - SIM_EPOCH_USEC) / 1e6, promise);
         va_start(arguments, format);
         (void)vsnprintf(sim->broken_text + n, sizeof(sim->broken_text) - (size_t)n, format, arguments);
         va_end(arguments);
@@ -73,8 +76,12 @@ static void build(Sim *sim) {
         char name[32];
 
         for (uint32_t i = 0; i < s->n_dispatchers + s->n_callers + s->n_runtimes; i++) {
-                NodeKind kind = i < s->n_dispatchers ? NODE_DISPATCHER : i < s->n_dispatchers + s->n_callers ? NODE_CALLER : NODE_RUNTIME;
-                uint32_t number = i - (kind == NODE_DISPATCHER ? 0 : kind == NODE_CALLER ? s->n_dispatchers : s->n_dispatchers + s->n_callers);
+                NodeKind kind = i < s->n_dispatchers                  ? NODE_DISPATCHER
+                                : i < s->n_dispatchers + s->n_callers ? NODE_CALLER
+                                                                      : NODE_RUNTIME;
+                uint32_t number = i - (kind == NODE_DISPATCHER      ? 0
+                                              : kind == NODE_CALLER ? s->n_dispatchers
+                                                                    : s->n_dispatchers + s->n_callers);
                 Node *node;
 
                 (void)snprintf(name, sizeof(name), "%c%u", "dcr"[kind], number + 1);
@@ -133,10 +140,14 @@ static uint32_t ask_fresh(Sim *sim) {
                 }
                 if (!hosted)
                         continue;
-                ask = load_trigger(sim, load_some_caller(sim), &(AskOptions){
-                        .agent = a, .deadline_ms = FRESH_USEC / 1000 - 500, .name_exec = true, .wants_reply = true,
-                        .again_exec = INDEX_NONE,
-                });
+                ask = load_trigger(sim, load_some_caller(sim),
+                        &(AskOptions){
+                                .agent = a,
+                                .deadline_ms = FRESH_USEC / 1000 - 500,
+                                .name_exec = true,
+                                .wants_reply = true,
+                                .again_exec = INDEX_NONE,
+                        });
                 first = MIN_OF(first, ask);
         }
         return first;

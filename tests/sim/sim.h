@@ -14,7 +14,7 @@
 #include "tests/sim/stats.h"
 
 #define NODES_MAX 80
-#define SIM_EPOCH_USEC (1000 * USEC_PER_SEC)              /* virtual boot time when a seed begins */
+#define SIM_EPOCH_USEC (1000 * USEC_PER_SEC)                /* virtual boot time when a seed begins */
 #define SIM_REAL_USEC (UINT64_C(1763675000) * USEC_PER_SEC) /* and its wall clock */
 
 typedef struct Oracle Oracle;
@@ -29,7 +29,7 @@ struct Sim {
         Stats *stats;
         Scenario scenario;
         Schedule schedule;
-        uint64_t now; /* true time, microseconds */
+        uint64_t now;  /* true time, microseconds */
         uint64_t hash; /* of everything that was published */
 
         /* a stream for each use, so that a change of one does not shift the others */

@@ -14,7 +14,7 @@ static const struct {
         FAULT_KINDS(X)
 #undef X
 #define X(name, text) { COUNT_##name, text, false },
-        COVERAGE_KINDS(X)
+                COVERAGE_KINDS(X)
 #undef X
 };
 
@@ -34,12 +34,12 @@ unsigned stats_print(const Stats *stats) {
                                 continue;
                         n_holes += c[rows[i].count] == 0;
                         (void)printf("%12" PRIu64 "  %s%s\n", c[rows[i].count], rows[i].text,
-                                     c[rows[i].count] == 0 ? "  <- a hole" : "");
+                                c[rows[i].count] == 0 ? "  <- a hole" : "");
                 }
         }
         (void)printf("%" PRIu64 " seeds (%" PRIu64 " of them twice), %.1f virtual hours, %" PRIu64 " steps, %" PRIu64
                      " messages, %" PRIu64 " deliveries, %" PRIu64 " triggers\n",
-                     c[COUNT_SEEDS], c[COUNT_SEEDS_TWICE], (double)c[COUNT_USEC] / 3600e6, c[COUNT_STEPS], c[COUNT_MESSAGES],
-                     c[COUNT_DELIVERIES], c[COUNT_TRIGGERS]);
+                c[COUNT_SEEDS], c[COUNT_SEEDS_TWICE], (double)c[COUNT_USEC] / 3600e6, c[COUNT_STEPS], c[COUNT_MESSAGES],
+                c[COUNT_DELIVERIES], c[COUNT_TRIGGERS]);
         return n_holes;
 }

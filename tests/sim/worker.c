@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Virtual workers: take runs by class as the real pool does, call the real behaviours through run_step() when a message is begun, and
- * hand its outcome over some virtual time later. A worker whose process is paused stands still with it.
+ * Virtual workers: take runs by class as the real pool does, call the real behaviours through run_step() when a message
+ * is begun, and hand its outcome over some virtual time later. A worker whose process is paused stands still with it.
  */
 
 #include "proto/wire_error.h"
@@ -28,7 +28,7 @@ static void push_waiting(Node *node, Run *run) {
 }
 
 static Run *pop_waiting(Node *node) {
-        for (unsigned class = 0; class < _AGENT_CLASS_MAX; class++) {
+        for (unsigned class = 0; class < _AGENT_CLASS_MAX; class ++) {
                 Run *run = node->runtime.waiting[class];
 
                 if (!run)
