@@ -147,6 +147,8 @@ static bool is_mass_silence(Oracle *oracle, const Node *dispatcher, const View *
                 n_known++;
                 n_silent += now > since + suspect_usec(sim, view);
         }
+        /* one that was deregistered by another dispatcher may have stayed in its registry */
+        n_known = MAX_OF(n_known, (uint64_t)dispatcher_n_runtimes(dispatcher->dispatcher.core) + 1);
         return n_silent >= 3 && n_silent * 3 > n_known;
 }
 

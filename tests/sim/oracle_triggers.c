@@ -37,21 +37,29 @@ static void on_deadline(Sim *sim, Event *event) {
                 dispatcher->name, event->argument, exec->id.text, ask->deadline_ms);
 }
 
-static void begin_life(Exec *exec, const Node *dispatcher, uint64_t now) {
+/* A life that is over by the dispatcher's clock has ended, or ends in this very turn. */
+static void begin_life(Exec *exec, const Node *dispatcher, const Ask *ask, Instant now) {
         Reach *reach = record_reach(exec, dispatcher);
+        const uint64_t deadline = now.usec + ask->deadline_ms * USEC_PER_MSEC;
 
-        /* where nobody wanted an answer, nothing was seen of the end of the one before */
-        if (reach) {
-                reach->life += reach->ended || !exec->options.wants_reply;
-                reach->ended = false;
+        if (!reach && exec->n_reaches == REACHES_MAX)
                 return;
-        }
-        if (exec->n_reaches < REACHES_MAX)
-                exec->reaches[exec->n_reaches++] = (Reach){
+        if (!reach) {
+                reach = &exec->reaches[exec->n_reaches++];
+                *reach = (Reach){
                         .dispatcher = dispatcher->index,
                         .incarnation = dispatcher->incarnation,
-                        .usec = now,
+                        .usec = ask->asked_usec,
+                        .deadline_local = deadline,
                 };
+                return;
+        }
+        /* where nobody wanted an answer, nothing was seen of the end of the one before */
+        if (!reach->ended && exec->options.wants_reply && now.usec < reach->deadline_local)
+                return;
+        reach->life++;
+        reach->ended = false;
+        reach->deadline_local = deadline;
 }
 
 static void end_life(Exec *exec, const Node *dispatcher) {
@@ -65,7 +73,7 @@ void triggers_on_reach(Oracle *oracle, Node *dispatcher, const Message *message)
         Sim *sim = oracle->sim;
         Ask *ask = &oracle->asks[message->meaning.ask];
 
-        begin_life(oracle->execs[ask->exec], dispatcher, sim->now);
+        begin_life(oracle->execs[ask->exec], dispatcher, ask, node_instant(sim, dispatcher));
         if (ask->dispatcher != INDEX_NONE)
                 return;
         ask->dispatcher = dispatcher->index;
@@ -389,7 +397,8 @@ static void on_check_due(Sim *sim, Event *event) {
                 return;
         /* one that it takes for gone is not asked */
         state = dispatcher_runtime_state(dispatcher->dispatcher.core, runtime->runtime.id, &epoch);
-        if (!state || strcmp(state, "live") != 0 || epoch != relay->epoch)
+        if (!state || strcmp(state, "live") != 0 || epoch != relay->epoch ||
+                oracle->views[dispatcher->index][runtime->index].refused_usec >= relay->usec)
                 return;
         sim_break(sim, "healing", "%s has not asked about %s for %.3f s, whose relay was lost", dispatcher->name,
                 exec->id.text, (double)(sim->now - relay->usec) / 1e6);

@@ -42,6 +42,7 @@ typedef struct Relay {
 typedef struct Reach {
         uint32_t dispatcher, incarnation, life;
         bool ended;
+        uint64_t deadline_local; /* of what began this life, by the dispatcher's clock */
         uint64_t usec;
 } Reach;
 
