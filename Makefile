@@ -56,24 +56,27 @@ daemons := $(bin)/compozy-dispatcherd $(bin)/compozy-runtimed
 .PHONY: all programs help deps demo check check-all lint unit corpus schemas sim e2e fuzz asan tsan tidy analyze bench format install clean
 
 all: $(daemons) ## build both daemons into build/bin/
+	@:
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z -]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 12
 	@echo "Variables: VARIANT=release|asan|tsan, SEEDS=n and SEED=n (sim), FUZZ_RUNS=n, KEEP=1 (demo), PREFIX= and DESTDIR= (install)"
 
 deps: ## install the Debian packages that are missing
-	@tests/install-deps.sh $(PACKAGES)
+	@flock -o Makefile tests/install-deps.sh $(PACKAGES)
 
-# The goals a newcomer types install what is missing first; the rest runs in a second make, which then finds it.
+# The goals a newcomer types install what is missing first; the rest runs in a second make, which then finds it. Two at once take
+# turns at installing and building.
 demo: deps ## build, start everything privately, run work through it, kill things, show what happened (KEEP=1 leaves it running)
-	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@flock -o Makefile $(MAKE) --no-print-directory -j$(JOBS) all
 	@KEEP=$(KEEP) tests/demo/demo.py
 
 check: deps ## build and run every test
-	@$(MAKE) --no-print-directory -j$(JOBS) programs
+	@flock -o Makefile $(MAKE) --no-print-directory -j$(JOBS) programs
 	@$(MAKE) --no-print-directory check-all
 
 programs: all $(units) $(fuzzers) $(sim) $(tool)
+	@:
 
 check-all: lint unit corpus schemas sim e2e
 

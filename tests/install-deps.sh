@@ -5,31 +5,33 @@ set -eu
 
 missing=
 for package in "$@"; do
-        status=$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null || true)
-        [ "$status" = "install ok installed" ] || missing="$missing $package"
+        dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null | grep -q ' ok installed$' || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0
 
 as_root=
 if [ "$(id -u)" -ne 0 ]; then
-        if ! command -v sudo >/dev/null; then
-                echo "These packages are missing, and only root may install them:$missing" >&2
-                exit 1
-        fi
         as_root=sudo
 fi
+if ! command -v apt-get >/dev/null || ! command -v ${as_root:-env} >/dev/null; then
+        echo "Packages are missing. As root on Debian: apt-get update && apt-get install$missing" >&2
+        exit 1
+fi
+
+# Waits while another apt runs, as it does soon after a machine's start.
+install() {
+        # shellcheck disable=SC2086 # a list of words
+        $as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 \
+                install -y -q --no-install-recommends $missing </dev/null
+}
 
 echo "Installing:$missing"
-export DEBIAN_FRONTEND=noninteractive
-# shellcheck disable=SC2086 # a list of words
-if ! $as_root apt-get install -y -q --no-install-recommends $missing >build-deps.log 2>&1; then
-        # The lists may be old or not there at all.
-        $as_root apt-get update -q >>build-deps.log 2>&1 || true
-        # shellcheck disable=SC2086
-        if ! $as_root apt-get install -y -q --no-install-recommends $missing >>build-deps.log 2>&1; then
-                tail -n 20 build-deps.log >&2
-                echo "Installing them failed; the whole of it is in build-deps.log" >&2
-                exit 1
-        fi
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+trap 'exit 1' INT TERM
+# Should it fail, the lists may be old or not there at all.
+if ! install >"$log" 2>&1 && ! { $as_root apt-get update -q; install; } >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        echo "That failed. As root: apt-get update && apt-get install$missing" >&2
+        exit 1
 fi
-rm -f build-deps.log
