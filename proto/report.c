@@ -59,7 +59,9 @@ static const ScanField execution_fields[] = {
                 .kind = SCAN_NAME,
                 .offset = offsetof(ExecutionReport, status),
                 .names = result_status_names },
-        { .name = "code", .kind = SCAN_NAME, .offset = offsetof(ExecutionReport, code), .names = error_code_names },
+        /* A code that a newer runtime knows and we don't is no reason to miss that the execution is done. */
+        { .name = "code", .kind = SCAN_NAME, .offset = offsetof(ExecutionReport, code), .names = error_code_names,
+                .max = ERROR_INTERNAL },
         { .name = "ask", .kind = SCAN_U64, .offset = offsetof(ExecutionReport, ask), .max = ASK_MAX },
         { 0 },
 };

@@ -28,7 +28,7 @@ typedef struct ExecutionReport {
         uint64_t attempt;
         unsigned state;  /* ExecutionState */
         unsigned status; /* ResultStatus; with EXECUTION_DONE */
-        unsigned code;   /* ErrorCode; with a refusal, or a status that is not SUCCESS */
+        unsigned code;   /* ErrorCode, INTERNAL for one that we don't know; with a refusal, or a status that is not SUCCESS */
         uint64_t ask;    /* of the relay it is about */
 } ExecutionReport;
 

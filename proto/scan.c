@@ -183,6 +183,10 @@ static int store_name(Scanner *s, const ScanField *field) {
                         *(unsigned *)(s->ret + field->offset) = i;
                         return 0;
                 }
+        if (field->max > 0) {
+                *(unsigned *)(s->ret + field->offset) = (unsigned)field->max;
+                return 0;
+        }
         return name_unknown(s, field, json_since(&s->json, first));
 }
 

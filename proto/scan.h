@@ -31,7 +31,7 @@ typedef enum ScanKind {
         SCAN_U64,     /* uint64_t: an integer, 0 to `max` */
         SCAN_REAL,    /* double: any finite number */
         SCAN_BOOL,    /* bool */
-        SCAN_NAME,    /* unsigned: index in `names`, a NULL-terminated list whose entry 0 is never matched */
+        SCAN_NAME,    /* unsigned: index in `names`, a NULL-terminated list whose entry 0 is never matched; others are refused, or `max` if it is set */
         SCAN_OBJECT,  /* descend with `fields` */
         SCAN_RAW,     /* Slice: any value, as it stood in the text */
         SCAN_RAW_OBJECT,

@@ -223,12 +223,26 @@ static void a_runtime_that_refuses_as_overloaded_is_left_alone_for_a_moment(void
         bench_expect(b, RELAY("r1"), "\"attempt\":2");
 }
 
+/* Else its caller, who has his answer, would get another at the deadline. */
+static void a_code_that_we_do_not_know_ends_the_execution_all_the_same(void **state) {
+        _cleanup_(bench_freep) Bench *b = bench();
+
+        (void)state;
+
+        bench_runtime(b, "r1", "a");
+        bench_trigger(b, "a", "e1", "caller", "");
+        bench_report_one(b, "r1", "e1", 1, "done", ",\"status\":\"AGENT_ERROR\",\"code\":\"OUT_OF_COFFEE\"");
+        assert_int_equal(dispatcher_n_in_flight(b->d), 0);
+        bench_expect_none(b, "caller");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_refusal_is_placed_elsewhere_or_is_the_answer),
                 cmocka_unit_test(a_runtime_that_refused_for_draining_is_draining),
                 cmocka_unit_test(an_agent_that_does_not_run_there_is_tried_again_after_a_registration),
                 cmocka_unit_test(a_runtime_that_refuses_as_overloaded_is_left_alone_for_a_moment),
+                cmocka_unit_test(a_code_that_we_do_not_know_ends_the_execution_all_the_same),
                 cmocka_unit_test(endless_refusals_come_to_an_end),
                 cmocka_unit_test(the_word_of_a_superseded_attempt_is_refused_and_counted),
                 cmocka_unit_test(a_report_of_another_runtime_is_not_believed),
