@@ -232,6 +232,8 @@ static const char *text_problem(ConfigKind kind, Slice value) {
                 return "is not an address to listen on (127.0.0.1:8080, [::1]:8080 or none)";
         if (kind == CONFIG_SUBJECT && (value.size > SUBJECT_PREFIX_MAX || !subject_is_valid(value)))
                 return "is not a subject (tokens with dots between them, at most " STRINGIFY(SUBJECT_PREFIX_MAX) " bytes)";
+        if (kind == CONFIG_SUBJECT && (value.data[0] == '$' || slice_starts_with(value, SLICE("_INBOX"))))
+                return "is the server's own ($...) or a place for answers (_INBOX...)";
         return NULL;
 }
 
@@ -460,17 +462,14 @@ static int load_defaults(Load *load) {
 }
 
 static int load_option(Load *load, const char *option) {
+        const Place place = { .source = "-o" };
         const char *equals = strchr(option, '='), *dot;
-        char source[KEY_MAX];
-        int shown;
 
-        /* what follows the = may be a secret */
-        shown = (int)MIN_OF(equals ? (size_t)(equals - option) : strlen(option), (size_t)SHOWN_MAX);
-        (void)snprintf(source, sizeof(source), "-o %.*s", shown, option);
         dot = equals ? memchr(option, '.', (size_t)(equals - option)) : NULL;
-        if (!dot)
-                return refuse(load, &(Place){ .source = source }, NULL, "must be section.key=value");
-        return set_by_name(load, &(Place){ .source = source }, trim((Slice){ option, (size_t)(dot - option) }),
+        if (!dot) /* what follows the = may be a secret */
+                return refuse(load, &place, NULL, "\"%.*s\" must be section.key=value",
+                              (int)MIN_OF(equals ? (size_t)(equals - option) : strlen(option), (size_t)SHOWN_MAX), option);
+        return set_by_name(load, &place, trim((Slice){ option, (size_t)(dot - option) }),
                            trim((Slice){ dot + 1, (size_t)(equals - dot - 1) }), trim(slice_of(equals + 1)));
 }
 
@@ -503,6 +502,35 @@ int config_load(
 
 static bool is_text(ConfigKind kind) {
         return kind != CONFIG_U64 && kind != CONFIG_REAL && kind != CONFIG_BOOL && kind != CONFIG_CHOICE;
+}
+
+static bool values_differ(const ConfigKey *key, const void *a, const void *b) {
+        const char *const p = (const char *)a + key->offset, *const q = (const char *)b + key->offset;
+
+        switch (key->kind) {
+        case CONFIG_U64:
+                return *(const uint64_t *)p != *(const uint64_t *)q;
+        case CONFIG_REAL:
+                return *(const double *)p < *(const double *)q || *(const double *)p > *(const double *)q;
+        case CONFIG_BOOL:
+                return *(const bool *)p != *(const bool *)q;
+        case CONFIG_CHOICE:
+                return *(const unsigned *)p != *(const unsigned *)q;
+        default:
+                return strcmp(*(const char *const *)p, *(const char *const *)q) != 0;
+        }
+}
+
+void config_report_fixed(const ConfigTable *table, const void *old, const void *new, void (*report)(const char *key)) {
+        for (size_t i = 0; i < table->n_keys; i++) {
+                const ConfigKey *key = &table->keys[i];
+                char name[KEY_MAX];
+
+                if (!key->at_start || !values_differ(key, old, new))
+                        continue;
+                (void)snprintf(name, sizeof(name), "%s.%s", key->section, key->name);
+                report(name);
+        }
 }
 
 void config_clear(const ConfigTable *table, void *config) {

@@ -33,6 +33,7 @@ typedef struct ConfigKey {
         uint64_t min, max;    /* max 0: no limit */
         const char *const *choices;
         const char *environment; /* a variable that takes the place of the default; NULL: none */
+        bool at_start;           /* a new value takes effect with the next start only: config_report_fixed() */
 } ConfigKey;
 
 typedef struct ConfigTable {
@@ -61,6 +62,9 @@ int config_load(
         size_t n_options,
         void *ret,
         ConfigError *ret_error);
+
+/* Names each key marked at_start ("section.key") whose values in two structs differ: a reload can't change it. */
+void config_report_fixed(const ConfigTable *table, const void *old, const void *new, void (*report)(const char *key));
 
 /* Frees the strings and zeroes them. */
 void config_clear(const ConfigTable *table, void *config);

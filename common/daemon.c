@@ -11,6 +11,7 @@
  * becomes earlier.
  */
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -128,6 +129,41 @@ void daemon_arguments_done(DaemonArguments *arguments) {
         *arguments = (DaemonArguments){ 0 };
 }
 
+/* Started with one of them closed, the next descriptor takes its number, and log lines go into a socket or worse. */
+static void open_standard_streams(void) {
+        int fd;
+
+        do
+                fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+        while (fd >= 0 && fd <= STDERR_FILENO);
+        if (fd >= 0)
+                (void)close(fd);
+}
+
+int daemon_main(
+        int argc, char **argv, const char *summary, const ConfigTable *table, int (*run)(const DaemonArguments *arguments)) {
+        DaemonArguments arguments = { 0 };
+        int r, status;
+
+        open_standard_streams();
+        r = daemon_parse_arguments(argc, argv, summary, table, &arguments);
+        if (r == DAEMON_E_OK)
+                status = run(&arguments);
+        else
+                status = r == DAEMON_E_EXIT ? EXIT_SUCCESS : r == DAEMON_E_USAGE ? 2 : EXIT_FAILURE;
+        daemon_arguments_done(&arguments);
+        return status;
+}
+
+int daemon_load(const DaemonArguments *arguments, const ConfigTable *table, void *ret, ConfigError *ret_error) {
+        const int r = config_load(table, arguments->file, arguments->options, arguments->n_options, ret, ret_error);
+
+        if (r < 0)
+                (void)snprintf(ret_error->text, sizeof(ret_error->text), "%s: %s", arguments->file ? arguments->file : "configuration",
+                        strerror(-r));
+        return r;
+}
+
 /* events */
 
 static void on_stop_signal(evutil_socket_t signal_number, short what, void *userdata) {
@@ -137,6 +173,8 @@ static void on_stop_signal(evutil_socket_t signal_number, short what, void *user
         (void)what;
 
         if (daemon->is_stopping || !daemon->callbacks.on_stop) {
+                if (daemon->callbacks.on_abort)
+                        daemon->callbacks.on_abort(daemon->callbacks.userdata);
                 daemon_exit(daemon, EXIT_FAILURE);
                 return;
         }

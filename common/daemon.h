@@ -35,10 +35,18 @@ int daemon_parse_arguments(
         int argc, char **argv, const char *summary, const ConfigTable *table, DaemonArguments *ret);
 void daemon_arguments_done(DaemonArguments *arguments);
 
+/* All of main(): parses the arguments, calls `run` with them, and returns the status to leave with. */
+int daemon_main(
+        int argc, char **argv, const char *summary, const ConfigTable *table, int (*run)(const DaemonArguments *arguments));
+
+/* config_load() of what the arguments name. Returns 0, CONFIG_E_INVALID or -errno, with the reason in `ret_error` always. */
+int daemon_load(const DaemonArguments *arguments, const ConfigTable *table, void *ret, ConfigError *ret_error);
+
 typedef struct Daemon Daemon;
 
 typedef struct DaemonCallbacks {
-        void (*on_stop)(void *userdata);   /* first SIGTERM or SIGINT: drain; a second one leaves at once */
+        void (*on_stop)(void *userdata);   /* first SIGTERM or SIGINT: drain */
+        void (*on_abort)(void *userdata);  /* a second one: daemon_run() returns at once, with EXIT_FAILURE; NULL: nothing to say about it */
         void (*on_reload)(void *userdata); /* SIGHUP */
         void (*on_time)(void *userdata);   /* the moment of daemon_arm() has come */
         void *userdata;

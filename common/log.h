@@ -76,6 +76,20 @@ typedef struct LogLimit {
         uint32_t n_lines, n_left_out;
 } LogLimit;
 
+/* log_line() under a LogLimit of LOG_BURST: what is left out is said with the next line that is written. */
+#define LOG_BURST 5 /* enough to see the pattern, few enough to read */
+#define log_limited(limit, now, level, message_id, fields, ...)                                              \
+        do {                                                                                                 \
+                uint32_t left_out_ = 0;                                                                      \
+                                                                                                             \
+                if ((level) > log_level() || !log_limit_pass((limit), LOG_BURST, (now), &left_out_))         \
+                        break;                                                                               \
+                if (left_out_ > 0)                                                                           \
+                        log_write((level), (message_id), FIELDS(F_U64("LEFT_OUT", left_out_)),               \
+                                "Lines like the next one were left out %u times", left_out_);                \
+                log_write((level), (message_id), (fields), __VA_ARGS__);                                     \
+        } while (0)
+
 /* May this line be written at `now`? `ret_left_out`: how many of the last window were not. */
 bool log_limit_pass(LogLimit *limit, uint32_t burst, uint64_t now, uint32_t *ret_left_out);
 

@@ -436,10 +436,13 @@ static void finish_close(NatsLink *link) {
 }
 
 static void could_not_connect(NatsLink *link, const char *why) {
-        if (strcmp(link->last_failure, why) == 0)
+        char text[sizeof(link->last_failure)];
+
+        (void)snprintf(text, sizeof(text), "could not connect: %.200s", why);
+        if (strcmp(link->last_failure, text) == 0)
                 return;
-        (void)snprintf(link->last_failure, sizeof(link->last_failure), "%s", why);
-        report_error(link, why);
+        memcpy(link->last_failure, text, sizeof(text));
+        report_error(link, text);
 }
 
 /* Where every connection ends, whoever noticed. Nothing is to be touched by the caller afterwards. */
@@ -623,10 +626,11 @@ static void forget_texts(NatsLinkOptions *options) {
 /* Starts the library's threads; see "Freeing" above. Where the policy may not be set, all works as well, a little slower. */
 static void open_library(void) {
         const struct sched_param none = {};
+        const bool is_ours = sched_getscheduler(0) == SCHED_OTHER && sched_setscheduler(0, SCHED_BATCH, &none) == 0;
 
-        (void)sched_setscheduler(0, SCHED_BATCH, &none);
         (void)nats_Open(-1);
-        (void)sched_setscheduler(0, SCHED_OTHER, &none);
+        if (is_ours) /* another policy is the operator's choice (CPUSchedulingPolicy=) */
+                (void)sched_setscheduler(0, SCHED_OTHER, &none);
 }
 
 int nats_link_new(struct event_base *base, const NatsLinkOptions *options, NatsLink **ret) {

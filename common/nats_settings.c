@@ -44,6 +44,10 @@ static int refuse_status(NatsReason *ret_why, natsStatus status, const char *wha
         return refuse(ret_why, status == NATS_NO_MEMORY ? -ENOMEM : -EINVAL, "%s: %s", what, natsStatus_GetText(status));
 }
 
+static int refuse_file(NatsReason *ret_why, natsStatus status, const char *key, const char *path) {
+        return refuse(ret_why, status == NATS_NO_MEMORY ? -ENOMEM : -EINVAL, "%s: %s: %s", key, path, natsStatus_GetText(status));
+}
+
 /* What comes after the scheme and, when there is one, "user:password@". */
 static Slice url_place(Slice url) {
         const char *scheme = memmem(url.data, url.size, "://", 3);
@@ -108,12 +112,12 @@ static int add_url(NatsSettings *settings, Slice url, bool *is_secure, NatsReaso
         const Slice place = url_place(url);
 
         if (scheme && !slice_equal(name, SLICE("nats")) && !slice_equal(name, SLICE("tls")))
-                return refuse(ret_why, -EINVAL, "\"%.*s://\" is not understood in a server's address (nats:// or tls://)",
+                return refuse(ret_why, -EINVAL, "nats.url: \"%.*s://\" is not understood in a server's address (nats:// or tls://)",
                               SLICE_ARG(name));
         if (!place_is_valid(place))
-                return refuse(ret_why, -EINVAL, "\"%.*s\" is not a server's address (nats://HOST:PORT)", SLICE_ARG(place));
+                return refuse(ret_why, -EINVAL, "nats.url: \"%.*s\" is not a server's address (nats://HOST:PORT)", SLICE_ARG(place));
         if (settings->n_servers == SERVERS_MAX)
-                return refuse(ret_why, -EINVAL, "more than %d server addresses", SERVERS_MAX);
+                return refuse(ret_why, -EINVAL, "nats.url: more than %d server addresses", SERVERS_MAX);
 
         settings->servers[settings->n_servers] = slice_dup(url);
         if (!settings->servers[settings->n_servers])
@@ -137,7 +141,7 @@ static int add_urls(NatsSettings *settings, const char *urls, bool *is_secure, N
                 while (url.size > 0 && isspace((unsigned char)url.data[url.size - 1]))
                         url.size--;
                 if (url.size == 0)
-                        return refuse(ret_why, -EINVAL, "an empty server address");
+                        return refuse(ret_why, -EINVAL, "nats.url: an empty server address");
                 r = add_url(settings, url, is_secure, ret_why);
                 if (r < 0)
                         return r;
@@ -153,7 +157,7 @@ static bool is_given(const char *text) {
         return text && text[0] != '\0';
 }
 
-static int check_file(const char *path, const char *what, NatsReason *ret_why) {
+static int check_file(const char *path, const char *key, NatsReason *ret_why) {
         struct stat st;
         int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), r = fd < 0 ? -errno : 0;
 
@@ -161,18 +165,22 @@ static int check_file(const char *path, const char *what, NatsReason *ret_why) {
                 r = fstat(fd, &st) < 0 ? -errno : S_ISDIR(st.st_mode) ? -EISDIR : 0;
                 (void)close(fd);
         }
-        return r < 0 ? refuse(ret_why, r, "%s %s: %s", what, path, strerror(-r)) : 0;
+        return r < 0 ? refuse(ret_why, r, "%s: %s: %s", key, path, strerror(-r)) : 0;
 }
 
 /* Finds the seed "SU…" in the file: its first word of that kind, so that decorated files do as well. */
 static int read_seed(const char *path, char ret_public[static NKEY_PUBLIC_SIZE], NatsReason *ret_why) {
         char text[4096];
-        FILE *file = fopen(path, "re");
+        FILE *file;
         size_t n;
-        int r = -EINVAL;
+        int r = check_file(path, "nats.nkey_seed_file", ret_why);
 
+        if (r < 0)
+                return r;
+        r = -EINVAL;
+        file = fopen(path, "re");
         if (!file)
-                return refuse(ret_why, -errno, "nkey seed file %s: %s", path, strerror(errno));
+                return refuse(ret_why, -errno, "nats.nkey_seed_file: %s: %s", path, strerror(errno));
         n = fread(text, 1, sizeof(text) - 1, file);
         (void)fclose(file);
         text[n] = '\0';
@@ -183,7 +191,7 @@ static int read_seed(const char *path, char ret_public[static NKEY_PUBLIC_SIZE],
                         r = nkey_public_from_seed((Slice){ word, (size_t)(end - word) }, ret_public);
         }
         explicit_bzero(text, sizeof(text));
-        return r < 0 ? refuse(ret_why, r, "nkey seed file %s holds no valid user seed", path) : 0;
+        return r < 0 ? refuse(ret_why, r, "nats.nkey_seed_file: %s holds no valid user seed", path) : 0;
 }
 
 static int set_credentials(NatsSettings *settings, const NatsLinkOptions *options, NatsReason *ret_why) {
@@ -192,20 +200,20 @@ static int set_credentials(NatsSettings *settings, const NatsLinkOptions *option
         int r;
 
         if (is_given(options->credentials) && is_given(options->nkey_seed_file))
-                return refuse(ret_why, -EINVAL, "credentials and nkey seed file are both given; one of them must go");
+                return refuse(ret_why, -EINVAL, "nats.credentials and nats.nkey_seed_file are both given; one of them must go");
         if (is_given(options->credentials)) {
-                r = check_file(options->credentials, "credentials file", ret_why);
+                r = check_file(options->credentials, "nats.credentials", ret_why);
                 if (r < 0)
                         return r;
                 s = natsOptions_SetUserCredentialsFromFiles(settings->options, options->credentials, NULL);
-                return s == NATS_OK ? 0 : refuse_status(ret_why, s, options->credentials);
+                return s == NATS_OK ? 0 : refuse_file(ret_why, s, "nats.credentials", options->credentials);
         }
         if (is_given(options->nkey_seed_file)) {
                 r = read_seed(options->nkey_seed_file, public_key, ret_why);
                 if (r < 0)
                         return r;
                 s = natsOptions_SetNKeyFromSeed(settings->options, public_key, options->nkey_seed_file);
-                return s == NATS_OK ? 0 : refuse_status(ret_why, s, options->nkey_seed_file);
+                return s == NATS_OK ? 0 : refuse_file(ret_why, s, "nats.nkey_seed_file", options->nkey_seed_file);
         }
         return 0;
 }
@@ -216,24 +224,24 @@ static int set_tls(NatsSettings *settings, const NatsLinkOptions *options, bool 
         int r;
 
         if (is_given(options->tls_cert) != is_given(options->tls_key))
-                return refuse(ret_why, -EINVAL, "a TLS certificate needs its key, and a key its certificate");
+                return refuse(ret_why, -EINVAL, "nats.tls_cert needs nats.tls_key, and the other way round");
         if (is_given(options->tls_ca)) {
-                r = check_file(options->tls_ca, "TLS CA file", ret_why);
+                r = check_file(options->tls_ca, "nats.tls_ca", ret_why);
                 if (r < 0)
                         return r;
                 s = natsOptions_LoadCATrustedCertificates(settings->options, options->tls_ca);
                 if (s != NATS_OK)
-                        return refuse_status(ret_why, s, options->tls_ca);
+                        return refuse_file(ret_why, s, "nats.tls_ca", options->tls_ca);
         }
         if (with_certificate) {
-                r = check_file(options->tls_cert, "TLS certificate", ret_why);
+                r = check_file(options->tls_cert, "nats.tls_cert", ret_why);
                 if (r == 0)
-                        r = check_file(options->tls_key, "TLS key", ret_why);
+                        r = check_file(options->tls_key, "nats.tls_key", ret_why);
                 if (r < 0)
                         return r;
                 s = natsOptions_LoadCertificatesChain(settings->options, options->tls_cert, options->tls_key);
                 if (s != NATS_OK)
-                        return refuse_status(ret_why, s, options->tls_cert);
+                        return refuse_file(ret_why, s, "nats.tls_cert and nats.tls_key", options->tls_cert);
         }
         if (is_secure || is_given(options->tls_ca) || with_certificate)
                 s = natsOptions_SetSecure(settings->options, true);
@@ -247,7 +255,7 @@ static int set_servers(NatsSettings *settings, NatsReason *ret_why) {
         for (size_t i = 0; i < settings->n_servers; i++)
                 servers[i] = settings->servers[i];
         s = natsOptions_SetServers(settings->options, servers, (int)settings->n_servers);
-        return s == NATS_OK ? 0 : refuse_status(ret_why, s, "server addresses");
+        return s == NATS_OK ? 0 : refuse_status(ret_why, s, "nats.url");
 }
 
 static int set_behaviour(NatsSettings *settings, const NatsLinkOptions *options, NatsReason *ret_why) {

@@ -26,72 +26,77 @@
 #define MSG_INVALID           "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0e"
 #define MSG_JETSTREAM         "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0f"
 
-/* Lines of one kind within ten seconds: enough to see the pattern, few enough to read. */
-#define BURST 5
-
-/* A limited line; the first after a pause says how many were left out. */
-#define log_limited(level, message_id, now, fields, format, ...)                                                  \
-        do {                                                                                                      \
-                static LogLimit limit;                                                                            \
-                uint32_t left_out;                                                                                \
-                                                                                                                  \
-                if ((level) <= log_level() && log_limit_pass(&limit, BURST, (now), &left_out)) {                  \
-                        if (left_out > 0)                                                                         \
-                                log_line((level), (message_id), FIELDS(F_U64("LEFT_OUT", left_out)),              \
-                                        "%" PRIu32 " lines like the next one were left out", left_out);           \
-                        log_line((level), (message_id), fields, format, __VA_ARGS__);                             \
-                }                                                                                                 \
+/* One limit for each kind of line: this process is one dispatcher. */
+#define limited(level, message_id, now, fields, ...)                                     \
+        do {                                                                             \
+                static LogLimit limit_;                                                  \
+                                                                                         \
+                log_limited(&limit_, (now), (level), (message_id), fields, __VA_ARGS__); \
         } while (0)
 
 /* the daemon */
 
 void diag_starting(const char *id, const char *nats_url, const char *http_address) {
         log_line(LOG_NOTICE, MSG_STARTING, FIELDS(F_STR("DISPATCHER_ID", id), F_STR("HTTP", http_address)),
-                "Dispatcher %s starting: NATS at %s, HTTP at %s", id, nats_url, http_address);
+                "Dispatcher %s was started (NATS at %s, http %s)", id, nats_url, http_address);
 }
 
-void diag_ready(size_t n_runtimes, size_t n_agents) {
-        log_line(LOG_NOTICE, MSG_READY, FIELDS(F_U64("RUNTIMES", n_runtimes), F_U64("AGENTS", n_agents)),
-                "Ready: %zu runtimes, %zu agents", n_runtimes, n_agents);
+void diag_ready(const char *id, size_t n_runtimes, size_t n_agents) {
+        log_line(LOG_NOTICE, MSG_READY, FIELDS(F_STR("DISPATCHER_ID", id), F_U64("RUNTIMES", n_runtimes), F_U64("AGENTS", n_agents)),
+                "Dispatcher %s was ready with %zu runtimes and %zu agents", id, n_runtimes, n_agents);
 }
 
-void diag_stopping(size_t n_waiting, size_t n_in_flight) {
-        log_line(LOG_NOTICE, MSG_STOPPED, FIELDS(F_U64("WAITING", n_waiting), F_U64("IN_FLIGHT", n_in_flight)),
-                "Stopping: %zu triggers wait for a runtime, %zu are with one", n_waiting, n_in_flight);
+void diag_stopping(const char *id, size_t n_waiting, size_t n_in_flight) {
+        log_line(LOG_NOTICE, MSG_STOPPED, FIELDS(F_STR("DISPATCHER_ID", id), F_U64("WAITING", n_waiting), F_U64("IN_FLIGHT", n_in_flight)),
+                "Dispatcher %s was asked to stop with %zu triggers waiting for a runtime and %zu with one", id, n_waiting, n_in_flight);
 }
 
-void diag_stopped(size_t n_left) {
-        log_line(LOG_NOTICE, MSG_STOPPED, FIELDS(F_U64("LEFT", n_left)),
-                "Stopped; %zu triggers were left to the runtimes that hold them", n_left);
+void diag_stopped(const char *id, size_t n_left) {
+        log_line(LOG_NOTICE, MSG_STOPPED, FIELDS(F_STR("DISPATCHER_ID", id), F_U64("LEFT", n_left)),
+                "Dispatcher %s stopped and left %zu triggers to the runtimes that hold them", id, n_left);
+}
+
+void diag_aborted(const char *id, size_t n_waiting, size_t n_in_flight) {
+        log_line(LOG_WARNING, MSG_STOPPED, FIELDS(F_STR("DISPATCHER_ID", id), F_U64("WAITING", n_waiting), F_U64("IN_FLIGHT", n_in_flight)),
+                "Dispatcher %s was told twice to stop and left at once, with %zu triggers waiting and %zu with runtimes", id, n_waiting,
+                n_in_flight);
+}
+
+void diag_start_failed(const char *why) {
+        log_line(LOG_ERR, MSG_FAILED, NO_FIELDS, "The start failed: %s", why);
 }
 
 void diag_reloaded(const char *file) {
-        log_line(LOG_NOTICE, MSG_RELOADED, FIELDS(F_STR("FILE", file)), "Configuration read again from %s", file);
+        log_line(LOG_NOTICE, MSG_RELOADED, FIELDS(F_STR("FILE", file)), "Configuration was read again from %s", file);
 }
 
 void diag_reload_refused(const char *why) {
-        log_line(LOG_ERR, MSG_RELOADED, NO_FIELDS, "Configuration not changed: %s", why);
+        log_line(LOG_ERR, MSG_RELOADED, NO_FIELDS, "Configuration kept its old values: %s", why);
+}
+
+void diag_reload_ignored(const char *key) {
+        log_line(LOG_WARNING, MSG_RELOADED, FIELDS(F_STR("KEY", key)), "A new value of %s was left for the next start", key);
 }
 
 void diag_nats_up(const char *url) {
-        log_line(LOG_NOTICE, MSG_NATS_LINK, FIELDS(F_STR("NATS", url)), "Connected to NATS at %s", url);
+        log_line(LOG_NOTICE, MSG_NATS_LINK, FIELDS(F_STR("URL", url)), "NATS at %s was connected", url);
 }
 
 void diag_nats_down(const char *why) {
-        log_line(LOG_WARNING, MSG_NATS_LINK, NO_FIELDS, "Connection to NATS lost: %s; trying again until it is back", why);
+        log_line(LOG_WARNING, MSG_NATS_LINK, NO_FIELDS, "NATS was lost: %s", why);
 }
 
 void diag_nats_error(const char *why, uint64_t now) {
-        log_limited(LOG_WARNING, MSG_NATS_LINK, now, NO_FIELDS, "NATS reported: %s", why);
+        limited(LOG_WARNING, MSG_NATS_LINK, now, NO_FIELDS, "The link to NATS had an error: %s", why);
 }
 
 void diag_publish_refused(uint64_t n_refused, uint64_t now) {
-        log_limited(LOG_WARNING, MSG_NATS_LINK, now, FIELDS(F_U64("MESSAGES", n_refused)),
+        limited(LOG_WARNING, MSG_NATS_LINK, now, FIELDS(F_U64("MESSAGES", n_refused)),
                 "%" PRIu64 " messages could not be published: NATS is away or reads too slowly", n_refused);
 }
 
-void diag_failed(const char *what, int error) {
-        log_line(LOG_ERR, MSG_FAILED, FIELDS(F_U64("ERRNO", (uint64_t)-error)), "%s failed: %s", what, strerror(-error));
+void diag_http_trouble(const char *why, uint64_t now) {
+        limited(LOG_WARNING, NULL, now, NO_FIELDS, "HTTP could not accept a connection: %s", why);
 }
 
 /* runtimes */
@@ -132,12 +137,12 @@ void diag_runtime_removed(
 }
 
 void diag_registration_refused(Slice runtime_id, uint64_t epoch, const char *why, uint64_t now) {
-        log_limited(LOG_WARNING, MSG_REGISTRATION, now, FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch)),
+        limited(LOG_WARNING, MSG_REGISTRATION, now, FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch)),
                 "Registration of runtime %.*s was refused: %s", SLICE_ARG(runtime_id), why);
 }
 
 void diag_runtime_unheard(Slice runtime_id, uint64_t now) {
-        log_limited(LOG_WARNING, MSG_RUNTIME_STATE, now, FIELDS(F_SLICE("RUNTIME_ID", runtime_id)),
+        limited(LOG_WARNING, MSG_RUNTIME_STATE, now, FIELDS(F_SLICE("RUNTIME_ID", runtime_id)),
                 "Nobody listens for runtime %.*s; it gets no work until it is heard again", SLICE_ARG(runtime_id));
 }
 
@@ -163,7 +168,7 @@ void diag_stalled(uint64_t late_usec) {
 }
 
 void diag_deaf(uint64_t now) {
-        log_limited(LOG_WARNING, MSG_STALLED, now, NO_FIELDS, "%s",
+        limited(LOG_WARNING, MSG_STALLED, now, NO_FIELDS,
                 "Neither a probe nor our own echo came back through NATS; every runtime gets a full window from now");
 }
 
@@ -175,22 +180,22 @@ void diag_settled(size_t n_runtimes, size_t n_agents) {
 /* triggers */
 
 void diag_message_invalid(Slice subject, const char *why, uint64_t now) {
-        log_limited(LOG_WARNING, MSG_INVALID, now, FIELDS(F_SLICE("SUBJECT", subject)), "A message on %.*s was refused: %s",
+        limited(LOG_WARNING, MSG_INVALID, now, FIELDS(F_SLICE("SUBJECT", subject)), "A message on %.*s was refused: %s",
                 SLICE_ARG(subject), why);
 }
 
 void diag_result_forbidden(Slice subject, uint64_t now) {
-        log_limited(LOG_WARNING, MSG_INVALID, now, FIELDS(F_SLICE("SUBJECT", subject)),
+        limited(LOG_WARNING, MSG_INVALID, now, FIELDS(F_SLICE("SUBJECT", subject)),
                 "A trigger wanted its result on %.*s, which is reserved; nothing was published there", SLICE_ARG(subject));
 }
 
 void diag_trigger_shed(Slice exec_id, Slice agent_id, const char *why, uint64_t now) {
-        log_limited(LOG_WARNING, MSG_SHED, now, FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("AGENT_ID", agent_id)),
+        limited(LOG_WARNING, MSG_SHED, now, FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("AGENT_ID", agent_id)),
                 "Trigger %.*s for agent %.*s was refused: %s", SLICE_ARG(exec_id), SLICE_ARG(agent_id), why);
 }
 
 void diag_stale_report(Slice exec_id, Slice runtime_id, uint64_t attempt, uint64_t now) {
-        log_limited(LOG_INFO, MSG_SHED, now, FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("RUNTIME_ID", runtime_id)),
+        limited(LOG_INFO, MSG_SHED, now, FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("RUNTIME_ID", runtime_id)),
                 "Runtime %.*s reported on attempt %" PRIu64 " of %.*s, which was superseded; ignored", SLICE_ARG(runtime_id),
                 attempt, SLICE_ARG(exec_id));
 }
@@ -217,7 +222,7 @@ void diag_execution_ended(Slice exec_id, Slice agent_id, const char *status, Err
 
 void diag_execution_failed(
         Slice exec_id, Slice agent_id, Slice correlation_id, ErrorCode code, const char *why, uint64_t now) {
-        log_limited(LOG_INFO, MSG_SHED, now,
+        limited(LOG_INFO, MSG_SHED, now,
                 FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("AGENT_ID", agent_id), F_SLICE("CORRELATION_ID", correlation_id),
                         F_STR("CODE", error_code_name(code))),
                 "Trigger %.*s for agent %.*s was answered %s: %s", SLICE_ARG(exec_id), SLICE_ARG(agent_id),

@@ -13,16 +13,19 @@
 /* the daemon */
 
 void diag_starting(const char *id, const char *nats_url, const char *http_address);
-void diag_ready(size_t n_runtimes, size_t n_agents);
-void diag_stopping(size_t n_waiting, size_t n_in_flight);
-void diag_stopped(size_t n_left);
+void diag_ready(const char *id, size_t n_runtimes, size_t n_agents);
+void diag_stopping(const char *id, size_t n_waiting, size_t n_in_flight);
+void diag_stopped(const char *id, size_t n_left);
+void diag_aborted(const char *id, size_t n_waiting, size_t n_in_flight);
+void diag_start_failed(const char *why);
 void diag_reloaded(const char *file);
 void diag_reload_refused(const char *why);
+void diag_reload_ignored(const char *key);
 void diag_nats_up(const char *url);
 void diag_nats_down(const char *why);
 void diag_nats_error(const char *why, uint64_t now);
 void diag_publish_refused(uint64_t n_refused, uint64_t now);
-void diag_failed(const char *what, int error);
+void diag_http_trouble(const char *why, uint64_t now);
 
 /* runtimes */
 

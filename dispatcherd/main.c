@@ -9,32 +9,21 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/daemon.h"
-#include "common/http.h"
+#include "common/edge.h"
 #include "common/link_metrics.h"
 #include "common/log.h"
 #include "common/metrics.h"
-#include "common/nats_link.h"
-#include "common/rng.h"
 #include "dispatcherd/diag.h"
 #include "dispatcherd/dispatcher.h"
 #include "dispatcherd/settings.h"
-
-#define PING_INTERVAL_USEC (700 * USEC_PER_MSEC) /* a dead link is noticed in 2.5 of these: /readyz is honest within 2 s */
-#define SUBSCRIPTION_BYTES_MAX (256 * 1024 * 1024)
-#define CLOSE_TIMEOUT_USEC (2 * USEC_PER_SEC)
-
-/* /healthz: a loop that did not come round for this long hangs. */
-#define HEALTHY_TURN_USEC (10 * USEC_PER_SEC)
 
 typedef struct App {
         const DaemonArguments *arguments;
         DispatcherSettings settings;
         DispatcherOptions options;
+        EdgeNames names;
         char hostname[ID_MAX + 1];
         char id[ID_MAX + 1];
-        char inbox[ID_MAX + 16];
-        char shown_url[256];
 
         Daemon *daemon;
         NatsLink *link;
@@ -64,7 +53,7 @@ static void app_donep(App *app) {
 static void on_closed(void *userdata) {
         App *app = userdata;
 
-        diag_stopped(dispatcher_n_in_flight(app->core));
+        diag_stopped(app->id, dispatcher_n_in_flight(app->core));
         daemon_exit(app->daemon, EXIT_SUCCESS);
 }
 
@@ -72,7 +61,7 @@ static void close_when_drained(App *app) {
         if (!app->is_stopping || app->is_closing || !dispatcher_is_drained(app->core))
                 return;
         app->is_closing = true;
-        nats_link_close(app->link, CLOSE_TIMEOUT_USEC, on_closed, app);
+        nats_link_close(app->link, EDGE_CLOSE_TIMEOUT_USEC, on_closed, app);
 }
 
 /* the end of each turn: publish what the core wants, re-arm its timer, tell the service manager what changed */
@@ -81,7 +70,7 @@ static void tell_ready(App *app) {
         if (app->is_ready || app->is_stopping || !dispatcher_is_settled(app->core))
                 return;
         app->is_ready = true;
-        diag_ready(dispatcher_n_runtimes(app->core), dispatcher_n_agents(app->core));
+        diag_ready(app->id, dispatcher_n_runtimes(app->core), dispatcher_n_agents(app->core));
         daemon_notify_ready(app->daemon);
         daemon_notify_status(app->daemon, "Ready: %zu runtimes, %zu agents", dispatcher_n_runtimes(app->core),
                 dispatcher_n_agents(app->core));
@@ -111,7 +100,7 @@ static void on_up(uint64_t max_payload, const char *server_version, void *userda
         Instant now = instant_now();
 
         (void)server_version; /* nats.c does not know it */
-        diag_nats_up(app->shown_url);
+        diag_nats_up(app->names.shown_url);
         dispatcher_on_link_up(app->core, max_payload, now);
         finish_turn(app, now);
 }
@@ -160,8 +149,8 @@ static void on_stop(void *userdata) {
         size_t n;
 
         app->is_stopping = true;
-        diag_stopping(dispatcher_n_waiting(app->core), dispatcher_n_in_flight(app->core));
-        daemon_notify_stopping(app->daemon, timeout_usec + CLOSE_TIMEOUT_USEC);
+        diag_stopping(app->id, dispatcher_n_waiting(app->core), dispatcher_n_in_flight(app->core));
+        daemon_notify_stopping(app->daemon, timeout_usec + EDGE_CLOSE_TIMEOUT_USEC);
         daemon_notify_status(app->daemon, "Stopping: %zu triggers wait, %zu are with runtimes", dispatcher_n_waiting(app->core),
                 dispatcher_n_in_flight(app->core));
         /* The queue groups are how new work comes; other dispatchers have it from now on. */
@@ -173,19 +162,19 @@ static void on_stop(void *userdata) {
         finish_turn(app, now);
 }
 
-static int load_settings(const App *app, DispatcherSettings *ret, ConfigError *ret_error) {
-        const DaemonArguments *arguments = app->arguments;
-        int r;
+static void on_abort(void *userdata) {
+        const App *app = userdata;
 
-        r = config_load(&dispatcher_config, arguments->file, arguments->options, arguments->n_options, ret, ret_error);
-        if (r < 0)
-                (void)snprintf(ret_error->text, sizeof(ret_error->text), "%s: %s",
-                        arguments->file ? arguments->file : "configuration", strerror(-r));
-        if (r == 0) {
+        diag_aborted(app->id, dispatcher_n_waiting(app->core), dispatcher_n_in_flight(app->core));
+}
+
+static int load_settings(const App *app, DispatcherSettings *ret, ConfigError *ret_error) {
+        int r = daemon_load(app->arguments, &dispatcher_config, ret, ret_error);
+
+        if (r == 0)
                 r = dispatcher_settings_check(ret, ret_error);
-                if (r != 0)
-                        config_clear(&dispatcher_config, ret);
-        }
+        if (r != 0)
+                config_clear(&dispatcher_config, ret);
         return r;
 }
 
@@ -201,6 +190,7 @@ static void on_reload(void *userdata) {
         } else {
                 DispatcherOptions options = app->options;
 
+                config_report_fixed(&dispatcher_config, &app->settings, &settings, diag_reload_ignored);
                 log_set_level((int)settings.daemon.log_level);
                 dispatcher_settings_apply(&settings, &options);
                 dispatcher_set_options(app->core, &options);
@@ -208,7 +198,8 @@ static void on_reload(void *userdata) {
                 config_clear(&dispatcher_config, &settings);
                 diag_reloaded(app->arguments->file ? app->arguments->file : "the command line");
         }
-        daemon_notify_ready(app->daemon);
+        if (app->is_ready)
+                daemon_notify_ready(app->daemon);
 }
 
 /* HTTP */
@@ -222,11 +213,9 @@ static void on_metrics(Buffer *buffer, void *userdata) {
 }
 
 static bool on_health(Buffer *reason, void *userdata) {
-        App *app = userdata;
-        uint64_t idle_usec = instant_now().usec - daemon_last_turn_usec(app->daemon);
+        const App *app = userdata;
 
-        buffer_printf(reason, "the loop last came round %llu ms ago", (unsigned long long)(idle_usec / USEC_PER_MSEC));
-        return idle_usec < HEALTHY_TURN_USEC;
+        return edge_is_healthy(app->daemon, reason);
 }
 
 static bool on_ready(Buffer *reason, void *userdata) {
@@ -239,108 +228,93 @@ static bool on_ready(Buffer *reason, void *userdata) {
         return up && settled && !app->is_stopping;
 }
 
+static void on_http_trouble(const char *why, void *userdata) {
+        (void)userdata;
+
+        diag_http_trouble(why, instant_now().usec);
+}
+
 /* starting */
 
-static void make_names(App *app) {
-        char host[256] = "host";
+/* "<host>-<pid>", as far as it fits the grammar of ids: several dispatchers on one host need no configuration. */
+static void make_id(App *app) {
         size_t n = 0;
-        Id unique;
-        Rng rng;
 
-        (void)gethostname(host, sizeof(host) - 1);
-        (void)snprintf(app->hostname, sizeof(app->hostname), "%.64s", host);
         if (app->settings.id[0] != '\0') {
                 (void)snprintf(app->id, sizeof(app->id), "%s", app->settings.id);
-        } else {
-                for (const char *c = host; *c && *c != '.' && n < 48; c++)
-                        app->id[n++] = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') ? *c : '-';
-                (void)snprintf(app->id + n, sizeof(app->id) - n, "-%d", (int)getpid());
+                return;
         }
+        for (const char *c = app->names.hostname; *c && *c != '.' && n < 48; c++)
+                app->id[n++] = id_is_valid((Slice){ c, 1 }) ? *c : '-';
+        (void)snprintf(app->id + n, sizeof(app->id) - n, "-%d", (int)getpid());
+}
 
-        if (rng_seed_from_system(&rng) < 0)
-                rng_seed(&rng, instant_now().real_usec ^ (uint64_t)getpid());
-        unique = rng_id(&rng);
-        (void)snprintf(app->inbox, sizeof(app->inbox), "_INBOX.%s", unique.text);
-        app->options.random_seed = rng_next(&rng);
+static void make_options(App *app) {
+        edge_names(&app->settings.daemon, &app->names);
+        (void)snprintf(app->hostname, sizeof(app->hostname), "%.64s", app->names.hostname);
+        make_id(app);
+
+        dispatcher_settings_apply(&app->settings, &app->options);
+        app->options.random_seed = app->names.random_seed;
         app->options.id = app->id;
-        app->options.inbox_prefix = app->inbox;
+        app->options.inbox_prefix = app->names.inbox_prefix;
         app->options.hostname = app->hostname;
         app->options.version = COMPOZY_VERSION;
         app->options.reconnect_grace_usec = NATS_LINK_RECONNECT_GRACE_USEC;
 }
 
-static int start_http(App *app) {
-        const HttpCallbacks callbacks = { .metrics = on_metrics, .health = on_health, .ready = on_ready, .userdata = app };
-        int r;
+static int start_http(App *app, ConfigError *ret_error) {
+        const HttpCallbacks callbacks = {
+                .metrics = on_metrics, .health = on_health, .ready = on_ready, .trouble = on_http_trouble, .userdata = app,
+        };
 
-        if (strcmp(app->settings.daemon.http_listen, "none") == 0)
-                return 0;
-        r = http_server_new(daemon_base(app->daemon), app->settings.daemon.http_listen, &callbacks, &app->http);
-        if (r < 0)
-                diag_failed(app->settings.daemon.http_listen, r);
-        return r;
+        return edge_start_http(app->daemon, &app->settings.daemon, &callbacks, &app->http, ret_error);
 }
 
-static int start_link(App *app) {
-        const DaemonSettings *settings = &app->settings.daemon;
+static int start_link(App *app, ConfigError *ret_error) {
         NatsReason why = {};
-        const NatsLinkOptions options = {
-                .url = settings->url,
-                .name = app->id,
-                .credentials = settings->credentials,
-                .nkey_seed_file = settings->nkey_seed_file,
-                .tls_ca = settings->tls_ca,
-                .tls_cert = settings->tls_cert,
-                .tls_key = settings->tls_key,
-                .pending_bytes_max = settings->pending_bytes_max,
-                .subscription_bytes_max = SUBSCRIPTION_BYTES_MAX,
-                .reconnect_max_usec = NATS_LINK_RECONNECT_MAX_USEC,
-                .ping_interval_usec = PING_INTERVAL_USEC,
-                .on_up = on_up,
-                .on_down = on_down,
-                .on_message = on_message,
-                .on_turn_end = on_turn_end,
-                .on_error = on_link_error,
-                .userdata = app,
-                .ret_why = &why,
-        };
+        NatsLinkOptions options = edge_link_options(&app->settings.daemon, app->id, &why);
         const NatsLinkSubscription *subscriptions;
         size_t n;
         int r;
 
+        options.on_up = on_up;
+        options.on_down = on_down;
+        options.on_message = on_message;
+        options.on_turn_end = on_turn_end;
+        options.on_error = on_link_error;
+        options.userdata = app;
         r = nats_link_new(daemon_base(app->daemon), &options, &app->link);
         if (r < 0) {
-                diag_failed(why.text[0] ? why.text : "Connecting to NATS", r);
+                (void)snprintf(ret_error->text, sizeof(ret_error->text), "%s", why.text);
                 return r;
         }
+
         subscriptions = dispatcher_subscriptions(app->core, &n);
         for (size_t i = 0; r == 0 && i < n; i++)
                 r = nats_link_subscribe(app->link, &subscriptions[i]);
         return r;
 }
 
-static int start(App *app) {
-        const DaemonCallbacks callbacks = { .on_stop = on_stop, .on_reload = on_reload, .on_time = on_time, .userdata = app };
-        _cleanup_(buffer_done) Buffer shown = {};
+/* `ret_error` stays empty where only the errno says why. */
+static int start(App *app, ConfigError *ret_error) {
+        const DaemonCallbacks callbacks = {
+                .on_stop = on_stop, .on_abort = on_abort, .on_reload = on_reload, .on_time = on_time, .userdata = app,
+        };
         int r;
 
-        make_names(app);
-        dispatcher_settings_apply(&app->settings, &app->options);
-        nats_url_redact(slice_of(app->settings.daemon.url), &shown);
-        (void)snprintf(app->shown_url, sizeof(app->shown_url), "%.*s", SLICE_ARG(buffer_slice(&shown)));
-
+        make_options(app);
         r = daemon_new(&callbacks, &app->daemon);
+        if (r == 0)
+                r = dispatcher_new(&app->options, &app->outbox, instant_now(), &app->core);
+        if (r == 0)
+                r = start_http(app, ret_error);
         if (r < 0)
                 return r;
-        r = dispatcher_new(&app->options, &app->outbox, instant_now(), &app->core);
-        if (r < 0)
-                return r;
-        r = start_http(app);
-        if (r < 0)
-                return r;
-        diag_starting(app->id, app->shown_url, app->http ? http_server_address(app->http) : "none");
-        daemon_notify_status(app->daemon, "Connecting to NATS at %s", app->shown_url);
-        return start_link(app);
+
+        diag_starting(app->id, app->names.shown_url, edge_http_address(app->http));
+        daemon_notify_status(app->daemon, "Connecting to NATS at %s", app->names.shown_url);
+        return start_link(app, ret_error);
 }
 
 static int run(const DaemonArguments *arguments) {
@@ -349,7 +323,10 @@ static int run(const DaemonArguments *arguments) {
         int r;
 
         outbox_init(&app.outbox);
-        if (load_settings(&app, &app.settings, &error) != 0) {
+        r = load_settings(&app, &app.settings, &error);
+        if (r == 0 && arguments->check_config)
+                r = edge_check(&app.settings.daemon, &error);
+        if (r != 0) {
                 (void)fprintf(stderr, "compozy-dispatcherd: %s\n", error.text);
                 return EXIT_FAILURE;
         }
@@ -359,24 +336,14 @@ static int run(const DaemonArguments *arguments) {
         }
 
         log_open("compozy-dispatcherd", (LogTarget)app.settings.daemon.log_target, (int)app.settings.daemon.log_level);
-        r = start(&app);
+        r = start(&app, &error);
         if (r != 0) {
-                diag_failed("Starting", r < 0 ? r : -EINVAL);
+                diag_start_failed(error.text[0] != '\0' ? error.text : strerror(-r));
                 return EXIT_FAILURE;
         }
         return daemon_run(app.daemon);
 }
 
 int main(int argc, char **argv) {
-        DaemonArguments arguments = {};
-        int r, status;
-
-        r = daemon_parse_arguments(
-                argc, argv, "Keeps the registry of agent runtimes and routes triggers to them.", &dispatcher_config, &arguments);
-        if (r == DAEMON_E_OK)
-                status = run(&arguments);
-        else
-                status = r == DAEMON_E_EXIT ? EXIT_SUCCESS : r == DAEMON_E_USAGE ? 2 : EXIT_FAILURE;
-        daemon_arguments_done(&arguments);
-        return status;
+        return daemon_main(argc, argv, "Keeps the registry of agent runtimes and routes triggers to them.", &dispatcher_config, run);
 }

@@ -15,7 +15,8 @@ static const ConfigKey keys[] = {
         DAEMON_KEYS(DispatcherSettings, daemon),
 
         KEY("dispatcher", "id", CONFIG_ID, id, "",
-                "Name of this dispatcher among those that run side by side; empty: made from the host name and the process id"),
+                "Name of this dispatcher among those that run side by side; empty: made from the host name and the process id",
+                .at_start = true),
         KEY("dispatcher", "queue_limit", CONFIG_U64, queue_limit, "10000",
                 "Triggers that may wait for a free slot; more are refused with OVERLOADED", .min = 0, .max = 10000000),
         KEY("dispatcher", "queue_bytes", CONFIG_U64, queue_bytes, "268435456",
@@ -34,7 +35,7 @@ static const ConfigKey keys[] = {
         KEY("dispatcher", "drain_timeout_ms", CONFIG_U64, drain_timeout_ms, "5000",
                 "On SIGTERM: how long waiting triggers may still find a runtime", .min = 0, .max = 600000),
         KEY("dispatcher", "history", CONFIG_U64, history, "1024", "Ended executions that explain still knows", .min = 16,
-                .max = 1000000),
+                .max = 1000000, .at_start = true),
 
         KEY("liveness", "suspect_after", CONFIG_REAL, suspect_after, "2",
                 "Heartbeat intervals of silence until a runtime is suspect", .min = 1, .max = 1000),
@@ -57,9 +58,9 @@ static const ConfigKey keys[] = {
                 "Execution events to publish: all (but dispatched), verbose, outcomes, none", .choices = events_names),
 
         KEY("jetstream", "enabled", CONFIG_BOOL, jetstream, "yes",
-                "Keep the stream COMPOZY_EVENTS and the bucket compozy_runtimes, when the server has JetStream"),
+                "Keep the stream COMPOZY_EVENTS and the bucket compozy_runtimes, when the server has JetStream", .at_start = true),
         KEY("jetstream", "events_max_age_hours", CONFIG_U64, events_max_age_hours, "168",
-                "Age at which the stream forgets events, when this dispatcher creates it", .min = 1, .max = 87600),
+                "Age at which the stream forgets events, when this dispatcher creates it", .min = 1, .max = 87600, .at_start = true),
 };
 
 const ConfigTable dispatcher_config = { .keys = keys, .n_keys = ELEMENTSOF(keys) };

@@ -24,21 +24,8 @@
 #define MSG_LINK_DOWN                "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70c"
 #define MSG_RUNTIME_SHEDS            "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70d"
 #define MSG_CONFIG_RELOADED          "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70e"
-
-#define BURST 5 /* lines of one kind in 10 s that a peer can cause */
-
-/* A line that a peer can cause: LEFT_OUT is there when lines like it were not written. */
-#define LIMITED_LINE(limit, now, level, message_id, fields, ...)                                                    \
-        do {                                                                                                         \
-                uint32_t left_out_ = 0;                                                                              \
-                                                                                                                     \
-                if (log_level() < LOG_DEBUG && !log_limit_pass((limit), BURST, (now), &left_out_))                   \
-                        break;                                                                                       \
-                if (left_out_ > 0)                                                                                   \
-                        log_line(LOG_WARNING, message_id, FIELDS(F_U64("LEFT_OUT", left_out_)),                      \
-                                "Lines like the next were left out %u times", left_out_);                            \
-                log_line(level, message_id, fields, __VA_ARGS__);                                                    \
-        } while (0)
+#define MSG_RUNTIME_START_FAILED     "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70f"
+#define MSG_LINK_TROUBLE             "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d710"
 
 void diag_starting(const char *runtime_id, const char *url, const char *http_address) {
         log_line(LOG_NOTICE, MSG_RUNTIME_STARTING, FIELDS(F_STR("RUNTIME_ID", runtime_id), F_STR("HTTP", http_address)),
@@ -64,8 +51,13 @@ void diag_stopped(const char *runtime_id, size_t n_handed_back, size_t n_cut_sho
                 "Runtime %s stopped; %zu executions were handed back, %zu cut short", runtime_id, n_handed_back, n_cut_short);
 }
 
-void diag_failed(const char *what, int error) {
-        log_line(LOG_ERR, NULL, FIELDS(F_U64("ERRNO", (uint64_t)-error)), "%s failed: %s", what, strerror(-error));
+void diag_aborted(const char *runtime_id, size_t n_in_flight) {
+        log_line(LOG_WARNING, MSG_RUNTIME_STOPPED, FIELDS(F_STR("RUNTIME_ID", runtime_id), F_U64("IN_FLIGHT", n_in_flight)),
+                "Runtime %s was told twice to stop and left at once, with %zu executions in flight", runtime_id, n_in_flight);
+}
+
+void diag_start_failed(const char *why) {
+        log_line(LOG_ERR, MSG_RUNTIME_START_FAILED, NO_FIELDS, "The start failed: %s", why);
 }
 
 void diag_workers_stuck(void) {
@@ -123,7 +115,7 @@ void diag_congested(Slice runtime_id, bool is_congested) {
 }
 
 void diag_registration_refused(Slice runtime_id, Slice code, Slice message, LogLimit *limit, uint64_t now) {
-        LIMITED_LINE(limit, now, LOG_WARNING, NULL, FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_SLICE("CODE", code)),
+        log_limited(limit, now, LOG_WARNING, NULL, FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_SLICE("CODE", code)),
                 "Registration of %.*s was refused with %.*s: %.*s", SLICE_ARG(runtime_id), SLICE_ARG(code), SLICE_ARG(message));
 }
 
@@ -164,12 +156,12 @@ void diag_agents_dir(const char *directory, int error) {
 }
 
 void diag_message_invalid(Slice subject, const char *why, LogLimit *limit, uint64_t now) {
-        LIMITED_LINE(limit, now, LOG_WARNING, NULL, FIELDS(F_SLICE("SUBJECT", subject)),
+        log_limited(limit, now, LOG_WARNING, NULL, FIELDS(F_SLICE("SUBJECT", subject)),
                 "Message on %.*s was refused: %s", SLICE_ARG(subject), why);
 }
 
 void diag_trigger_refused(Slice agent_id, Slice exec_id, ErrorCode code, LogLimit *limit, uint64_t now) {
-        LIMITED_LINE(limit, now, LOG_INFO, MSG_RUNTIME_SHEDS,
+        log_limited(limit, now, LOG_INFO, MSG_RUNTIME_SHEDS,
                 FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("EXEC_ID", exec_id), F_STR("OUTCOME", error_code_name(code))),
                 "Execution %.*s of agent %.*s was refused with %s", SLICE_ARG(exec_id), SLICE_ARG(agent_id), error_code_name(code));
 }
@@ -196,11 +188,11 @@ void diag_link_down(const char *why) {
 }
 
 void diag_link_error(const char *why, LogLimit *limit, uint64_t now) {
-        LIMITED_LINE(limit, now, LOG_WARNING, NULL, NO_FIELDS, "NATS reported: %s", why);
+        log_limited(limit, now, LOG_WARNING, MSG_LINK_TROUBLE, NO_FIELDS, "The link to NATS had an error: %s", why);
 }
 
 void diag_publish_refused(uint64_t n, LogLimit *limit, uint64_t now) {
-        LIMITED_LINE(limit, now, LOG_WARNING, MSG_RUNTIME_SHEDS, FIELDS(F_U64("MESSAGES", n)),
+        log_limited(limit, now, LOG_WARNING, MSG_RUNTIME_SHEDS, FIELDS(F_U64("MESSAGES", n)),
                 "The connection to NATS took %llu messages less than we had", (unsigned long long)n);
 }
 
@@ -215,9 +207,9 @@ void diag_reload_refused(const char *why) {
 }
 
 void diag_reload_ignored(const char *key) {
-        log_line(LOG_WARNING, NULL, FIELDS(F_STR("KEY", key)), "A new value of %s takes effect with the next start only", key);
+        log_line(LOG_WARNING, MSG_CONFIG_RELOADED, FIELDS(F_STR("KEY", key)), "A new value of %s was left for the next start", key);
 }
 
-void diag_http_failed(const char *listen, int error) {
-        log_line(LOG_ERR, NULL, FIELDS(F_STR("LISTEN", listen)), "HTTP could not listen on %s: %s", listen, strerror(-error));
+void diag_http_trouble(const char *why, LogLimit *limit, uint64_t now) {
+        log_limited(limit, now, LOG_WARNING, NULL, NO_FIELDS, "HTTP could not accept a connection: %s", why);
 }

@@ -21,7 +21,8 @@ void diag_starting(const char *runtime_id, const char *url, const char *http_add
 void diag_ready(const char *runtime_id, uint64_t epoch, size_t n_agents, bool is_registered, const char *http_address);
 void diag_stopping(const char *runtime_id, size_t n_in_flight, uint64_t timeout_usec);
 void diag_stopped(const char *runtime_id, size_t n_handed_back, size_t n_cut_short);
-void diag_failed(const char *what, int error);
+void diag_aborted(const char *runtime_id, size_t n_in_flight);
+void diag_start_failed(const char *why);
 void diag_workers_stuck(void);
 void diag_session_state(Slice runtime_id, uint64_t epoch, SessionState from, SessionState to);
 void diag_session_declared_dead(Slice runtime_id, uint64_t old_epoch, uint64_t epoch);
@@ -57,4 +58,4 @@ void diag_publish_refused(uint64_t n, LogLimit *limit, uint64_t now);
 void diag_reloaded(size_t n_created, size_t n_changed, size_t n_removed, size_t n_refused);
 void diag_reload_refused(const char *why);
 void diag_reload_ignored(const char *key);
-void diag_http_failed(const char *listen, int error);
+void diag_http_trouble(const char *why, LogLimit *limit, uint64_t now);

@@ -14,28 +14,20 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/daemon.h"
-#include "common/http.h"
+#include "common/edge.h"
 #include "common/link_metrics.h"
 #include "common/log.h"
 #include "common/metrics.h"
-#include "common/nats_link.h"
-#include "common/rng.h"
 #include "runtimed/agents_dir.h"
 #include "runtimed/diag.h"
 #include "runtimed/pool.h"
 #include "runtimed/runtime.h"
 #include "runtimed/settings.h"
 
-#define PING_INTERVAL_USEC (2 * USEC_PER_SEC)
-#define SUBSCRIPTION_BYTES_MAX (256 * 1024 * 1024)
-#define CLOSE_TIMEOUT_USEC (2 * USEC_PER_SEC)
 #define WORKERS_TIMEOUT_USEC (2 * USEC_PER_SEC)
 
 /* Ready without a dispatcher after so long: one that starts later calls the roll. */
 #define SETTLE_USEC (2 * USEC_PER_SEC)
-
-#define HEALTHY_TURN_USEC (10 * USEC_PER_SEC) /* /healthz: a loop that did not come round for this long hangs */
 
 #define EXIT_REPLACED 3
 
@@ -44,10 +36,8 @@ typedef struct App {
         RuntimeSettings settings;
         RuntimeOptions options;
         Id id;
-        char hostname[256];
+        EdgeNames names;
         char ip_address[NI_MAXHOST];
-        char inbox[ID_MAX + 16];
-        char shown_url[256];
 
         Daemon *daemon;
         NatsLink *link;
@@ -60,7 +50,7 @@ typedef struct App {
         uint64_t armed_usec;
         uint64_t settle_usec; /* when to be ready without a dispatcher; USEC_NEVER: not connected yet, or ready */
         bool is_ready, is_stopping, is_closing;
-        LogLimit publish_limit, error_limit;
+        LogLimit publish_limit, error_limit, http_limit;
 } App;
 
 /* stopping */
@@ -83,7 +73,7 @@ static void begin_stop(App *app, Instant now) {
 
         app->is_stopping = true;
         diag_stopping(app->id.text, n, timeout_usec);
-        daemon_notify_stopping(app->daemon, timeout_usec + CLOSE_TIMEOUT_USEC + WORKERS_TIMEOUT_USEC);
+        daemon_notify_stopping(app->daemon, timeout_usec + EDGE_CLOSE_TIMEOUT_USEC + WORKERS_TIMEOUT_USEC);
         daemon_notify_status(app->daemon, "Stopping: %zu executions in flight", n);
         runtime_stop(app->core, now.usec + timeout_usec, now);
 }
@@ -153,7 +143,7 @@ static void close_when_stopped(App *app) {
                 return;
 
         app->is_closing = true;
-        nats_link_close(app->link, CLOSE_TIMEOUT_USEC, on_closed, app);
+        nats_link_close(app->link, EDGE_CLOSE_TIMEOUT_USEC, on_closed, app);
 }
 
 /* The core is told at half of what the connection bears: what it says in the meantime must still fit. */
@@ -197,7 +187,7 @@ static void on_up(uint64_t max_payload, const char *server_version, void *userda
         App *app = userdata;
         Instant now = instant_now();
 
-        diag_link_up(app->shown_url, server_version, max_payload);
+        diag_link_up(app->names.shown_url, server_version, max_payload);
         if (!app->is_ready && app->settle_usec == USEC_NEVER)
                 app->settle_usec = now.usec + SETTLE_USEC;
         runtime_on_link_up(app->core, max_payload, now);
@@ -264,67 +254,36 @@ static void on_stop(void *userdata) {
         finish_turn(app, now);
 }
 
+static void on_abort(void *userdata) {
+        const App *app = userdata;
+
+        diag_aborted(app->id.text, runtime_n_in_flight(app->core));
+}
+
 /* configuration */
 
-static int load_settings(const App *app, RuntimeSettings *ret, ConfigError *ret_error) {
-        const DaemonArguments *arguments = app->arguments;
-        int r = config_load(&runtime_config, arguments->file, arguments->options, arguments->n_options, ret, ret_error);
+static void reload_agents(App *app, Instant now) {
+        AgentsDirCounts counts = {};
+        int r = app->agents_dir ? agents_dir_load(app->agents_dir, app->core, now, &counts) : 0;
 
-        if (r < 0)
-                (void)snprintf(ret_error->text, sizeof(ret_error->text), "%s: %s", arguments->file ? arguments->file : "configuration",
-                        strerror(-r));
-        return r;
-}
-
-static void load_agents(App *app, Instant now, AgentsDirCounts *ret) {
-        int r;
-
-        *ret = (AgentsDirCounts){};
-        if (!app->agents_dir)
-                return;
-
-        r = agents_dir_load(app->agents_dir, app->core, now, ret);
         if (r < 0)
                 diag_agents_dir(app->settings.agents_dir, r);
-}
-
-/* What a running process can't change: reported when it was asked for. */
-static void report_ignored(const RuntimeSettings *old, const RuntimeSettings *new) {
-        const struct {
-                const char *key;
-                bool differs;
-        } fixed[] = {
-                { "nats.url", strcmp(old->daemon.url, new->daemon.url) != 0 },
-                { "nats.subject_prefix", strcmp(old->daemon.subject_prefix, new->daemon.subject_prefix) != 0 },
-                { "http.listen", strcmp(old->daemon.http_listen, new->daemon.http_listen) != 0 },
-                { "log.target", old->daemon.log_target != new->daemon.log_target },
-                { "runtime.id", strcmp(old->id, new->id) != 0 },
-                { "runtime.labels", strcmp(old->labels, new->labels) != 0 },
-                { "runtime.agents_dir", strcmp(old->agents_dir, new->agents_dir) != 0 },
-                { "runtime.workers", old->workers != new->workers },
-                { "runtime.memory_executions", old->memory_executions != new->memory_executions },
-                { "runtime.memory_bytes", old->memory_bytes != new->memory_bytes },
-        };
-
-        for (size_t i = 0; i < ELEMENTSOF(fixed); i++)
-                if (fixed[i].differs)
-                        diag_reload_ignored(fixed[i].key);
+        diag_reloaded(counts.n_created, counts.n_changed, counts.n_removed, counts.n_refused);
 }
 
 static void on_reload(void *userdata) {
         App *app = userdata;
         RuntimeSettings settings = {};
         ConfigError error = {};
-        AgentsDirCounts counts;
         Instant now = instant_now();
 
         daemon_notify_reloading(app->daemon);
-        if (load_settings(app, &settings, &error) != 0) {
+        if (daemon_load(app->arguments, &runtime_config, &settings, &error) != 0) {
                 diag_reload_refused(error.text);
         } else {
                 RuntimeOptions options = app->options;
 
-                report_ignored(&app->settings, &settings);
+                config_report_fixed(&runtime_config, &app->settings, &settings, diag_reload_ignored);
                 runtime_settings_apply(&settings, &options);
                 runtime_set_options(app->core, &options);
                 log_set_level((int)settings.daemon.log_level);
@@ -332,8 +291,7 @@ static void on_reload(void *userdata) {
                 app->settings.run_inline = settings.run_inline;
                 config_clear(&runtime_config, &settings);
 
-                load_agents(app, now, &counts);
-                diag_reloaded(counts.n_created, counts.n_changed, counts.n_removed, counts.n_refused);
+                reload_agents(app, now);
         }
         finish_turn(app, now);
         if (app->is_ready)
@@ -342,8 +300,13 @@ static void on_reload(void *userdata) {
 
 static int check_configuration(const RuntimeSettings *settings) {
         size_t n_good = 0, n_bad = 0;
+        ConfigError error;
         int r;
 
+        if (edge_check(&settings->daemon, &error) != 0) {
+                (void)fprintf(stderr, "compozy-runtimed: %s\n", error.text);
+                return EXIT_FAILURE;
+        }
         if (settings->agents_dir[0] != '\0') {
                 r = agents_dir_check(settings->agents_dir, &n_good, &n_bad);
                 if (r < 0) {
@@ -372,11 +335,9 @@ static void on_metrics(Buffer *buffer, void *userdata) {
 }
 
 static bool on_health(Buffer *reason, void *userdata) {
-        App *app = userdata;
-        uint64_t idle_usec = instant_now().usec - daemon_last_turn_usec(app->daemon);
+        const App *app = userdata;
 
-        buffer_printf(reason, "the loop last came round %llu ms ago", (unsigned long long)(idle_usec / USEC_PER_MSEC));
-        return idle_usec < HEALTHY_TURN_USEC;
+        return edge_is_healthy(app->daemon, reason);
 }
 
 static bool on_ready(Buffer *reason, void *userdata) {
@@ -387,6 +348,12 @@ static bool on_ready(Buffer *reason, void *userdata) {
                 is_registered ? "registered" : "no dispatcher has answered", runtime_n_agents(app->core),
                 app->is_stopping ? ", stopping" : "");
         return is_up && app->is_ready && !app->is_stopping;
+}
+
+static void on_http_trouble(const char *why, void *userdata) {
+        App *app = userdata;
+
+        diag_http_trouble(why, &app->http_limit, instant_now().usec);
 }
 
 /* starting */
@@ -414,52 +381,35 @@ static void find_address(char *ret, size_t size) {
         freeifaddrs(all);
 }
 
-static void make_names(App *app, Instant now) {
-        _cleanup_(buffer_done) Buffer shown = {};
-        Id unique;
-        Rng rng;
-
-        if (gethostname(app->hostname, sizeof(app->hostname) - 1) < 0)
-                (void)snprintf(app->hostname, sizeof(app->hostname), "localhost");
+static void make_options(App *app, Instant now) {
+        edge_names(&app->settings.daemon, &app->names);
         find_address(app->ip_address, sizeof(app->ip_address));
         if (app->settings.id[0] != '\0')
                 app->id = id_of(slice_of(app->settings.id));
         else
-                runtime_id_from_host(app->hostname, &app->id);
-
-        if (rng_seed_from_system(&rng) < 0)
-                rng_seed(&rng, now.real_usec ^ (uint64_t)getpid());
-        unique = rng_id(&rng);
-        (void)snprintf(app->inbox, sizeof(app->inbox), "_INBOX.%s", unique.text);
-        nats_url_redact(slice_of(app->settings.daemon.url), &shown);
-        (void)snprintf(app->shown_url, sizeof(app->shown_url), "%.*s", SLICE_ARG(buffer_slice(&shown)));
+                runtime_id_from_host(app->names.hostname, &app->id);
 
         runtime_settings_apply(&app->settings, &app->options);
         app->options.id = app->id.text;
-        app->options.inbox_prefix = app->inbox;
-        app->options.hostname = app->hostname;
+        app->options.inbox_prefix = app->names.inbox_prefix;
+        app->options.hostname = app->names.hostname;
         app->options.ip_address = app->ip_address;
         app->options.version = COMPOZY_VERSION;
         app->options.pid = (uint64_t)getpid();
         app->options.epoch = now.real_usec / 1000;
-        app->options.random_seed = rng_next(&rng);
+        app->options.random_seed = app->names.random_seed;
 }
 
-static int start_http(App *app) {
-        const HttpCallbacks callbacks = { .metrics = on_metrics, .health = on_health, .ready = on_ready, .userdata = app };
-        const char *listen = app->settings.daemon.http_listen;
+static int start_http(App *app, ConfigError *ret_error) {
+        const HttpCallbacks callbacks = {
+                .metrics = on_metrics, .health = on_health, .ready = on_ready, .trouble = on_http_trouble, .userdata = app,
+        };
         int r;
 
-        if (strcmp(listen, "none") == 0)
-                return 0;
-
-        r = http_server_new(daemon_base(app->daemon), listen, &callbacks, &app->http);
-        if (r < 0) {
-                diag_http_failed(listen, r);
-                return r;
-        }
-        app->options.http_address = http_server_address(app->http);
-        return 0;
+        r = edge_start_http(app->daemon, &app->settings.daemon, &callbacks, &app->http, ret_error);
+        if (r == 0 && app->http)
+                app->options.http_address = http_server_address(app->http);
+        return r;
 }
 
 static int start_pool(App *app) {
@@ -476,49 +426,39 @@ static int start_pool(App *app) {
         return app->outcomes && event_add(app->outcomes, NULL) == 0 ? 0 : -ENOMEM;
 }
 
-static int start_agents(App *app, Instant now) {
+/* A file that can't be used costs its agent only; a directory that can't be read costs all of them, so it ends the start. */
+static int start_agents(App *app, Instant now, ConfigError *ret_error) {
+        const char *path = app->settings.agents_dir;
         AgentsDirCounts counts;
         int r;
 
-        if (app->settings.agents_dir[0] == '\0')
+        if (path[0] == '\0')
                 return 0;
 
-        r = agents_dir_new(app->settings.agents_dir, &app->agents_dir);
+        r = agents_dir_new(path, &app->agents_dir);
         if (r == 0)
-                load_agents(app, now, &counts);
+                r = agents_dir_load(app->agents_dir, app->core, now, &counts);
+        if (r < 0)
+                (void)snprintf(ret_error->text, sizeof(ret_error->text), "runtime.agents_dir: %s: %s", path, strerror(-r));
         return r;
 }
 
-static int start_link(App *app) {
-        const DaemonSettings *settings = &app->settings.daemon;
+static int start_link(App *app, ConfigError *ret_error) {
         NatsReason why = {};
-        const NatsLinkOptions options = {
-                .url = settings->url,
-                .name = app->id.text,
-                .credentials = settings->credentials,
-                .nkey_seed_file = settings->nkey_seed_file,
-                .tls_ca = settings->tls_ca,
-                .tls_cert = settings->tls_cert,
-                .tls_key = settings->tls_key,
-                .pending_bytes_max = settings->pending_bytes_max,
-                .subscription_bytes_max = SUBSCRIPTION_BYTES_MAX,
-                .reconnect_max_usec = NATS_LINK_RECONNECT_MAX_USEC,
-                .ping_interval_usec = PING_INTERVAL_USEC,
-                .on_up = on_up,
-                .on_down = on_down,
-                .on_message = on_message,
-                .on_turn_end = on_turn_end,
-                .on_error = on_link_error,
-                .userdata = app,
-                .ret_why = &why,
-        };
+        NatsLinkOptions options = edge_link_options(&app->settings.daemon, app->id.text, &why);
         const NatsLinkSubscription *subscriptions;
         size_t n;
         int r;
 
+        options.on_up = on_up;
+        options.on_down = on_down;
+        options.on_message = on_message;
+        options.on_turn_end = on_turn_end;
+        options.on_error = on_link_error;
+        options.userdata = app;
         r = nats_link_new(daemon_base(app->daemon), &options, &app->link);
         if (r < 0) {
-                diag_failed(why.text[0] ? why.text : "Connecting to NATS", r);
+                (void)snprintf(ret_error->text, sizeof(ret_error->text), "%s", why.text);
                 return r;
         }
 
@@ -528,30 +468,37 @@ static int start_link(App *app) {
         return r;
 }
 
-static int start(App *app) {
-        const DaemonCallbacks callbacks = { .on_stop = on_stop, .on_reload = on_reload, .on_time = on_time, .userdata = app };
+/* `ret_error` stays empty where only the errno says why. */
+static int start(App *app, ConfigError *ret_error) {
+        const DaemonCallbacks callbacks = {
+                .on_stop = on_stop, .on_abort = on_abort, .on_reload = on_reload, .on_time = on_time, .userdata = app,
+        };
         const Instant now = instant_now();
         int r;
 
-        make_names(app, now);
+        make_options(app, now);
         r = daemon_new(&callbacks, &app->daemon);
         if (r == 0)
-                r = start_http(app);
+                r = start_http(app, ret_error);
         if (r == 0)
                 r = runtime_new(&app->options, &app->outbox, now, &app->core);
         if (r == 0)
                 r = start_pool(app);
-        if (r == 0)
-                r = start_agents(app, now);
         if (r < 0)
                 return r;
 
-        diag_starting(app->id.text, app->shown_url, app->http ? http_server_address(app->http) : "none");
-        daemon_notify_status(app->daemon, "Connecting to NATS at %s", app->shown_url);
-        return start_link(app);
+        diag_starting(app->id.text, app->names.shown_url, edge_http_address(app->http));
+        r = start_agents(app, now, ret_error);
+        if (r < 0)
+                return r;
+        daemon_notify_status(app->daemon, "Connecting to NATS at %s", app->names.shown_url);
+        return start_link(app, ret_error);
 }
 
-/* The workers end; what they have not begun is played to its end here (all of it was called off), so that every stop hook runs. */
+/*
+ * The workers end. What they have not begun is played to its end here, so that every stop hook runs: all of it was called off by the stop. After an
+ * abort nothing was called off, and nobody waits for it.
+ */
 static bool stop_workers(App *app) {
         const Instant now = instant_now();
         Outcome *outcome, *next;
@@ -562,6 +509,8 @@ static bool stop_workers(App *app) {
                 return true;
         if (!pool_stop(app->pool, WORKERS_TIMEOUT_USEC))
                 return false;
+        if (!runtime_is_stopped(app->core))
+                return true;
 
         for (outcome = pool_take(app->pool); outcome; outcome = next) {
                 next = outcome->next;
@@ -598,7 +547,7 @@ static int run(const DaemonArguments *arguments) {
         outbox_init(&app.outbox);
         outbox_init(&app.events);
         app.options.late_outbox = &app.events;
-        if (load_settings(&app, &app.settings, &error) != 0) {
+        if (daemon_load(arguments, &runtime_config, &app.settings, &error) != 0) {
                 (void)fprintf(stderr, "compozy-runtimed: %s\n", error.text);
                 return EXIT_FAILURE;
         }
@@ -609,9 +558,9 @@ static int run(const DaemonArguments *arguments) {
         }
 
         log_open("compozy-runtimed", (LogTarget)app.settings.daemon.log_target, (int)app.settings.daemon.log_level);
-        r = start(&app);
+        r = start(&app, &error);
         if (r != 0)
-                diag_failed("Starting", r < 0 ? r : -EINVAL);
+                diag_start_failed(error.text[0] != '\0' ? error.text : strerror(-r));
         status = r == 0 ? daemon_run(app.daemon) : EXIT_FAILURE;
 
         if (!stop_workers(&app)) {
@@ -623,15 +572,5 @@ static int run(const DaemonArguments *arguments) {
 }
 
 int main(int argc, char **argv) {
-        DaemonArguments arguments = {};
-        int r, status;
-
-        r = daemon_parse_arguments(
-                argc, argv, "Hosts agents and runs what dispatchers send them.", &runtime_config, &arguments);
-        if (r == DAEMON_E_OK)
-                status = run(&arguments);
-        else
-                status = r == DAEMON_E_EXIT ? EXIT_SUCCESS : r == DAEMON_E_USAGE ? 2 : EXIT_FAILURE;
-        daemon_arguments_done(&arguments);
-        return status;
+        return daemon_main(argc, argv, "Hosts agents and runs what dispatchers send them.", &runtime_config, run);
 }

@@ -175,7 +175,8 @@ void core_set_draining(Runtime *runtime, bool is_draining, Instant now) {
                 return;
 
         runtime->is_draining = is_draining;
-        diag_draining(runtime->id, is_draining, runtime->executions.n);
+        if (!runtime->is_stopping) /* that has a line of its own */
+                diag_draining(runtime->id, is_draining, runtime->executions.n);
         core_apply(runtime, session_speak(&runtime->session, now), now);
 }
 

@@ -31,17 +31,18 @@ static const ConfigKey keys[] = {
           .help = "Servers", .environment = "TEST_COMPOZY_URL" },
         { .section = "nats", .name = "subject_prefix", .kind = CONFIG_SUBJECT, .offset = offsetof(Settings, prefix),
           .fallback = "compozy", .help = "Prefix" },
-        { .section = "runtime", .name = "id", .kind = CONFIG_ID, .offset = offsetof(Settings, id), .fallback = "", .help = "Id" },
+        { .section = "runtime", .name = "id", .kind = CONFIG_ID, .offset = offsetof(Settings, id), .fallback = "", .help = "Id",
+          .at_start = true },
         { .section = "runtime", .name = "labels", .kind = CONFIG_LABELS, .offset = offsetof(Settings, labels), .fallback = "",
           .help = "Labels" },
         { .section = "http", .name = "listen", .kind = CONFIG_LISTEN, .offset = offsetof(Settings, listen),
           .fallback = "127.0.0.1:0", .help = "Address" },
         { .section = "limits", .name = "queue_limit", .kind = CONFIG_U64, .offset = offsetof(Settings, limit), .fallback = "10",
-          .help = "Limit", .min = 1, .max = 1000 },
+          .help = "Limit", .min = 1, .max = 1000, .at_start = true },
         { .section = "liveness", .name = "dead_after", .kind = CONFIG_REAL, .offset = offsetof(Settings, factor),
           .fallback = "2.5", .help = "Factor", .min = 0, .max = 100 },
         { .section = "liveness", .name = "on", .kind = CONFIG_BOOL, .offset = offsetof(Settings, on), .fallback = "yes",
-          .help = "Switch" },
+          .help = "Switch", .at_start = true },
         { .section = "log", .name = "level", .kind = CONFIG_CHOICE, .offset = offsetof(Settings, level), .fallback = "middle",
           .help = "Level", .choices = levels },
 };
@@ -184,10 +185,10 @@ static void addresses_to_listen_on_may_be_of_both_families_or_none(void **state)
 
 static void a_wrong_option_is_named_without_its_value(void **state) {
         static const char *const options[][2] = {
-                { "nats.ulr=nats://geheim", "-o nats.ulr: unknown key nats.ulr; did you mean nats.url?" },
-                { "nats.url=geheim\x01", "-o nats.url: nats.url: the value has a control character in it" },
+                { "nats.ulr=nats://geheim", "-o: unknown key nats.ulr; did you mean nats.url?" },
+                { "nats.url=geheim\x01", "-o: nats.url: the value has a control character in it" },
                 { "geheim", "must be section.key=value" },
-                { "limits.queue_limit=x", "-o limits.queue_limit: limits.queue_limit: \"x\" is not a whole number (1 to 1000)" },
+                { "limits.queue_limit=x", "-o: limits.queue_limit: \"x\" is not a whole number (1 to 1000)" },
         };
         Fixture *f = *state;
 
@@ -196,6 +197,32 @@ static void a_wrong_option_is_named_without_its_value(void **state) {
                 assert_non_null(strstr(f->error.text, options[i][1]));
                 assert_true(i == 2 || !strstr(f->error.text, "geheim"));
         }
+}
+
+static char reported[256];
+
+static void note_key(const char *key) {
+        (void)snprintf(reported + strlen(reported), sizeof(reported) - strlen(reported), "%s ", key);
+}
+
+static void a_reload_names_the_keys_that_it_cant_change(void **state) {
+        static const char *const options[] = { "runtime.id=other", "limits.queue_limit=11", "log.level=high" };
+        Fixture *f = *state;
+        Settings old = { 0 };
+
+        assert_int_equal(config_load(&table, NULL, NULL, 0, &old, &f->error), 0);
+        assert_int_equal(load(f, NULL, options, ELEMENTSOF(options)), 0);
+        config_report_fixed(&table, &old, &f->settings, note_key);
+        assert_string_equal(reported, "runtime.id limits.queue_limit ");
+        config_clear(&table, &old);
+}
+
+static void a_prefix_may_not_be_where_answers_come_or_the_servers_own(void **state) {
+        static const char *const options[] = { "nats.subject_prefix=$SYS", "nats.subject_prefix=_INBOX.x" };
+        Fixture *f = *state;
+
+        for (size_t i = 0; i < ELEMENTSOF(options); i++)
+                assert_int_equal(load(f, NULL, &options[i], 1), CONFIG_E_INVALID);
 }
 
 static void a_line_that_is_too_long_is_refused_and_one_that_is_only_long_is_not_cut(void **state) {
@@ -232,6 +259,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(what_is_wrong_is_named_by_file_line_and_key, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(addresses_to_listen_on_may_be_of_both_families_or_none, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(a_wrong_option_is_named_without_its_value, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(a_reload_names_the_keys_that_it_cant_change, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(a_prefix_may_not_be_where_answers_come_or_the_servers_own, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(a_line_that_is_too_long_is_refused_and_one_that_is_only_long_is_not_cut, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(a_missing_file_is_an_error_and_a_broken_drop_in_too, set_up, tear_down),
         };

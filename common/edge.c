@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The numbers here are the same for both daemons on purpose: a dispatcher judges runtimes by how long their next attempt to connect may
+ * take (common/nats_link.h), and DESIGN §9 promises of both that /readyz notices a lost server within two seconds.
+ */
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/edge.h"
+#include "common/nats_settings.h"
+#include "common/rng.h"
+
+#define PING_INTERVAL_USEC (700 * USEC_PER_MSEC) /* a dead link is noticed in 2.5 of these */
+#define SUBSCRIPTION_BYTES_MAX (256 * 1024 * 1024)
+#define HEALTHY_TURN_USEC (10 * USEC_PER_SEC) /* a loop that did not come round for so long hangs */
+
+void edge_names(const DaemonSettings *settings, EdgeNames *ret) {
+        _cleanup_(buffer_done) Buffer shown = { 0 };
+        Id unique;
+        Rng rng;
+
+        *ret = (EdgeNames){ 0 };
+        if (gethostname(ret->hostname, sizeof(ret->hostname) - 1) < 0)
+                (void)snprintf(ret->hostname, sizeof(ret->hostname), "localhost");
+        nats_url_redact(slice_of(settings->url), &shown);
+        (void)snprintf(ret->shown_url, sizeof(ret->shown_url), "%.*s", SLICE_ARG(buffer_slice(&shown)));
+
+        if (rng_seed_from_system(&rng) < 0)
+                rng_seed(&rng, instant_now().real_usec ^ (uint64_t)getpid());
+        unique = rng_id(&rng);
+        (void)snprintf(ret->inbox_prefix, sizeof(ret->inbox_prefix), "_INBOX.%s", unique.text);
+        ret->random_seed = rng_next(&rng);
+}
+
+NatsLinkOptions edge_link_options(const DaemonSettings *settings, const char *name, NatsReason *ret_why) {
+        return (NatsLinkOptions){
+                .url = settings->url,
+                .name = name,
+                .credentials = settings->credentials,
+                .nkey_seed_file = settings->nkey_seed_file,
+                .tls_ca = settings->tls_ca,
+                .tls_cert = settings->tls_cert,
+                .tls_key = settings->tls_key,
+                .pending_bytes_max = settings->pending_bytes_max,
+                .subscription_bytes_max = SUBSCRIPTION_BYTES_MAX,
+                .reconnect_max_usec = NATS_LINK_RECONNECT_MAX_USEC,
+                .ping_interval_usec = PING_INTERVAL_USEC,
+                .ret_why = ret_why,
+        };
+}
+
+int edge_check(const DaemonSettings *settings, ConfigError *ret_error) {
+        _cleanup_(nats_settings_unrefp) NatsSettings *made = NULL;
+        NatsReason why = { 0 };
+        const NatsLinkOptions options = edge_link_options(settings, "check", &why);
+        int r = nats_settings_new(&options, &made, &why);
+
+        if (r == 0)
+                return 0;
+        (void)snprintf(ret_error->text, sizeof(ret_error->text), "%s", why.text[0] != '\0' ? why.text : strerror(-r));
+        return CONFIG_E_INVALID;
+}
+
+int edge_start_http(
+        Daemon *daemon, const DaemonSettings *settings, const HttpCallbacks *callbacks, HttpServer **ret, ConfigError *ret_error) {
+        int r;
+
+        if (strcmp(settings->http_listen, "none") == 0) {
+                *ret = NULL;
+                return 0;
+        }
+
+        r = http_server_new(daemon_base(daemon), settings->http_listen, callbacks, ret);
+        if (r < 0)
+                (void)snprintf(ret_error->text, sizeof(ret_error->text), "http.listen: %s: %s", settings->http_listen, strerror(-r));
+        return r;
+}
+
+const char *edge_http_address(const HttpServer *server) {
+        return server ? http_server_address(server) : "none";
+}
+
+bool edge_is_healthy(const Daemon *daemon, Buffer *reason) {
+        const uint64_t idle_usec = instant_now().usec - daemon_last_turn_usec(daemon);
+
+        buffer_printf(reason, "the loop last came round %llu ms ago", (unsigned long long)(idle_usec / USEC_PER_MSEC));
+        return idle_usec < HEALTHY_TURN_USEC;
+}
