@@ -376,18 +376,16 @@ static const ScanField *find_field(const ScanField *fields, const JsonString *ke
 
 /* The hot path: is `"name"` what stands here? Then the reader is behind it. */
 static bool take_name(JsonReader *json, const char *name, Slice *ret_key) {
-        const char *const first = json->at + 1, *p = first;
+        const char *const first = json->at + 1;
+        size_t size;
 
-        if (!name || json->at == json->end || *json->at != '"')
+        if (!name || !json_at(json, '"'))
                 return false;
-        while (*name != '\0' && p < json->end && *p == *name) {
-                p++;
-                name++;
-        }
-        if (*name != '\0' || p == json->end || *p != '"')
+        size = strlen(name);
+        if ((size_t)(json->end - first) <= size || first[size] != '"' || memcmp(first, name, size) != 0)
                 return false;
-        *ret_key = (Slice){ first, (size_t)(p - first) };
-        json->at = p + 1;
+        *ret_key = (Slice){ first, size };
+        json->at = first + size + 1;
         return true;
 }
 

@@ -136,9 +136,13 @@ SubjectMatch subject_parse(Slice prefix, Slice subject) {
 }
 
 bool subject_may_receive_result(Slice prefix, Slice subject) {
+        return subject_is_valid(subject) && subject_is_open_to_results(prefix, subject);
+}
+
+bool subject_is_open_to_results(Slice prefix, Slice subject) {
         Slice rest;
 
-        if (!subject_is_valid(subject) || subject.data[0] == '$')
+        if (subject.data[0] == '$')
                 return false;
         if (!slice_starts_with(subject, prefix))
                 return true;

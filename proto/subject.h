@@ -68,3 +68,6 @@ SubjectMatch subject_parse(Slice prefix, Slice subject);
  * <prefix>.results.> (DESIGN, "Names on the wire").
  */
 bool subject_may_receive_result(Slice prefix, Slice subject);
+
+/* The same for a subject that is known to be valid. */
+bool subject_is_open_to_results(Slice prefix, Slice subject);

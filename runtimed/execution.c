@@ -175,7 +175,7 @@ Execution *executions_add(Executions *executions, const Trigger *trigger, Slice 
                 return NULL;
 
         make_blank(execution);
-        execution->id = id_of(trigger->agent_exec_id);
+        id_set(&execution->id, trigger->agent_exec_id);
         execution->accepted_usec = now.usec;
         execution->expires_usec = execution->wake_usec = USEC_NEVER;
         if (copy_trigger(execution, trigger, headers, reply_to) < 0) {

@@ -25,15 +25,16 @@ typedef struct Arrival {
         Id made_up;         /* the execution's id when it came without */
 } Arrival;
 
-static bool may_publish_to(const Runtime *runtime, Slice subject) {
-        if (runtime->options.allow_forbidden_topics)
-                return subject_is_valid(subject);
-        return subject_may_receive_result(runtime->prefix, subject);
+/* Subjects in a message were checked when it was decoded; the one that it came with was not. */
+static bool may_publish_to(const Runtime *runtime, const InMessage *message, Slice subject) {
+        if (subject.data == message->reply.data && !subject_is_valid(subject))
+                return false;
+        return runtime->options.allow_forbidden_topics || subject_is_open_to_results(runtime->prefix, subject);
 }
 
 /* A dispatcher's own subject for reports, or one of an inbox. */
-static bool may_report_to(const Runtime *runtime, Slice subject) {
-        return subject_parse(runtime->prefix, subject).kind == SUBJECT_DISPATCHER_REPORT || may_publish_to(runtime, subject);
+static bool may_report_to(const Runtime *runtime, const InMessage *message, Slice subject) {
+        return subject_parse(runtime->prefix, subject).kind == SUBJECT_DISPATCHER_REPORT || may_publish_to(runtime, message, subject);
 }
 
 static void refuse(Runtime *runtime, Arrival *arrival, ErrorCode code, const char *why, Instant now) {
@@ -286,7 +287,7 @@ static bool find_addressees(Runtime *runtime, Arrival *arrival, Instant now) {
         }
 
         if (report_to.data) {
-                if (may_report_to(runtime, report_to))
+                if (may_report_to(runtime, arrival->message, report_to))
                         arrival->reporter = reporters_get(&runtime->reporters, report_to);
                 if (!arrival->reporter) {
                         runtime->counters.refused[ERROR_TOPIC_FORBIDDEN]++;
@@ -296,8 +297,9 @@ static bool find_addressees(Runtime *runtime, Arrival *arrival, Instant now) {
                 }
         }
 
-        if (arrival->reply_to.data && !may_publish_to(runtime, arrival->reply_to)) {
-                arrival->reply_to = !trigger->dispatch.present && reply.data && may_publish_to(runtime, reply) ? reply : SLICE_NONE;
+        if (arrival->reply_to.data && !may_publish_to(runtime, arrival->message, arrival->reply_to)) {
+                arrival->reply_to =
+                        !trigger->dispatch.present && reply.data && may_publish_to(runtime, arrival->message, reply) ? reply : SLICE_NONE;
                 refuse(runtime, arrival, ERROR_TOPIC_FORBIDDEN, "no result may go to that reply subject", now);
                 return false;
         }
@@ -326,7 +328,7 @@ static bool decode(Runtime *runtime, Arrival *arrival, Instant now) {
 
         /* Nothing of what it said is trusted, so the answer goes where NATS says it came from. */
         arrival->trigger = (Trigger){};
-        if (message->reply.data && may_publish_to(runtime, message->reply))
+        if (message->reply.data && may_publish_to(runtime, message, message->reply))
                 core_answer_refusal(runtime, &arrival->trigger, message->reply, ERROR_INVALID_MESSAGE, error.text, now);
         return false;
 }
