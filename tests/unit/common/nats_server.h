@@ -3,7 +3,7 @@
 
 /*
  * A real nats-server for a test: on the loopback, on a free port, ended by its own process id. The program is
- * $NATS_SERVER, else nats-server from the path.
+ * $NATS_SERVER, else nats-server from the path, else where Debian has it, which is in root's path only.
  */
 
 #include <dirent.h>
@@ -31,16 +31,17 @@ typedef struct TestServer {
 } TestServer;
 
 static inline void server_execute(const TestServer *server, const char *port, const char *config) {
-        const char *program = getenv("NATS_SERVER") ? getenv("NATS_SERVER") : "nats-server";
+        const char *const arguments[] = { "nats-server", "-a", "127.0.0.1", "-p", port, "--ports_file_dir",
+                server->directory, config ? "-c" : NULL, config, NULL };
+        const char *program = getenv("NATS_SERVER");
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void)dup2(null, STDOUT_FILENO);
         (void)dup2(null, STDERR_FILENO);
-        if (config)
-                (void)execlp(program, program, "-a", "127.0.0.1", "-p", port, "--ports_file_dir", server->directory, "-c", config, NULL);
-        else
-                (void)execlp(program, program, "-a", "127.0.0.1", "-p", port, "--ports_file_dir", server->directory, NULL);
+        (void)execvp(program ? program : "nats-server", (char *const *)arguments);
+        if (!program)
+                (void)execv("/usr/sbin/nats-server", (char *const *)arguments);
         _exit(127);
 }
 
