@@ -148,7 +148,7 @@ void dispatcher_on_message(Dispatcher *d, const InMessage *received, Instant now
                 message = &safe;
         }
         notice_stall(d, now);
-        arena_clear(&d->arena);
+        arena_reset(&d->arena);
         if (message->subject.size > d->inbox.size && slice_starts_with(message->subject, d->inbox) &&
                 message->subject.data[d->inbox.size] == '.') {
                 on_inbox(d, slice_after(message->subject, d->inbox.size + 1), message, now);

@@ -21,7 +21,7 @@
 #include "common/id_index.h"
 #include "dispatcherd/execution.h"
 
-/* Of what one report ends, as much is kept as the next turn's triggers may need; half a megabyte at most. */
+/* Of what one report ends, as much is kept as the next turn's triggers may need: half a megabyte, and as much again where triggers have labels. */
 #define SPARE_MAX 256
 #define PARCEL_BYTES 1024 /* what most triggers fit in; a larger parcel is allocated as large as it is, and freed */
 
@@ -92,6 +92,7 @@ static Parcel *parcel_alloc(ExecutionTable *table, size_t size) {
                 if (!parcel)
                         return NULL;
                 parcel->capacity = capacity;
+                parcel->arena = (Arena){};
         }
         return parcel;
 }
@@ -116,7 +117,6 @@ Parcel *parcel_new(ExecutionTable *table, Slice body, Slice reply, Slice headers
         parcel->reply = copy_part(parcel, reply);
         parcel->headers = copy_part(parcel, headers);
         parcel->reply_to = SLICE_NONE;
-        parcel->arena = (Arena){};
         parcel->labels = NULL;
         return parcel;
 }
@@ -125,10 +125,11 @@ Parcel *parcel_free(ExecutionTable *table, Parcel *parcel) {
         if (!parcel)
                 return NULL;
 
-        arena_clear(&parcel->arena);
         if (parcel->capacity > PARCEL_BYTES || table->n_spare_parcels >= SPARE_MAX) {
+                arena_clear(&parcel->arena);
                 free(parcel);
         } else {
+                arena_reset(&parcel->arena);
                 parcel->next = table->spare_parcels;
                 table->spare_parcels = parcel;
                 table->n_spare_parcels++;
@@ -428,6 +429,7 @@ static void done_spare(ExecutionTable *table) {
                 Parcel *parcel = table->spare_parcels;
 
                 table->spare_parcels = parcel->next;
+                arena_clear(&parcel->arena);
                 free(parcel);
         }
 }

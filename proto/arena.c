@@ -58,6 +58,25 @@ void *arena_alloc(Arena *arena, size_t size) {
         return place;
 }
 
+void arena_reset(Arena *arena) {
+        ArenaChunk *kept = NULL;
+
+        while (arena->chunks) {
+                ArenaChunk *chunk = arena->chunks;
+
+                arena->chunks = chunk->next;
+                if (!kept && chunk->size == CHUNK_SIZE)
+                        kept = chunk;
+                else
+                        free(chunk);
+        }
+        if (kept) {
+                kept->next = NULL;
+                kept->used = 0;
+        }
+        arena->chunks = kept;
+}
+
 void arena_clear(Arena *arena) {
         while (arena->chunks) {
                 ArenaChunk *chunk = arena->chunks;
