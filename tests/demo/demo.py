@@ -246,7 +246,8 @@ class Demo:
 
 def main():
     keep = os.environ.get("KEEP") not in (None, "", "0")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     began = time.monotonic()
     demo = Demo(keep)
     status = 1
@@ -263,7 +264,8 @@ def main():
     except (AssertionError, natsclient.NatsError, OSError, KeyError) as error:
         print(f"\nFAILED: {type(error).__name__}: {error}", flush=True)
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         if status == 1:
             demo.world.show_logs(15)
             demo.world.keep_directory = True
