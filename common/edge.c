@@ -2,7 +2,7 @@
 
 /*
  * The numbers here are the same for both daemons on purpose: a dispatcher judges runtimes by how long their next attempt to connect may
- * take (common/nats_link.h), and DESIGN §9 promises of both that /readyz notices a lost server within two seconds.
+ * take (common/nats_link.h), and both promise that /readyz notices a lost server within two seconds.
  */
 
 #include <stdio.h>

@@ -288,7 +288,7 @@ void membership_heard(Dispatcher *d, Runtime *runtime, Instant now) {
                 observers_runtime_changed(d, runtime, RUNTIME_CHANGE_UPDATED, "heard again", now);
 }
 
-/* Not dead, says DESIGN, but nobody is there now. It gets no work until it is heard; silence decides the rest. */
+/* That nobody is there now does not mean dead. It gets no work until it is heard; silence decides the rest. */
 void membership_unheard(Dispatcher *d, Runtime *runtime, Instant now) {
         if (runtime->unreachable)
                 return;

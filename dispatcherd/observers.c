@@ -86,7 +86,7 @@ void observers_runtime_changed(Dispatcher *d, const Runtime *runtime, RuntimeCha
                 jetstream_put_runtime(d->jetstream, runtime, now);
 }
 
-/* Which events are wanted at all: DESIGN, end of "Names on the wire". */
+/* Which events are wanted at all, by the key events.executions. */
 static bool is_wanted(const Dispatcher *d, ExecutionEventKind kind) {
         if (kind == EXECUTION_EVENT_DISPATCHED)
                 return d->options.events == EVENTS_VERBOSE;

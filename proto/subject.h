@@ -65,7 +65,7 @@ SubjectMatch subject_parse(Slice prefix, Slice subject);
 
 /*
  * May a result be directed there? Refused: invalid subjects, wildcards, `$`..., everything below the prefix but
- * <prefix>.results.> (DESIGN, "Names on the wire").
+ * <prefix>.results.>.
  */
 bool subject_may_receive_result(Slice prefix, Slice subject);
 

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Definition: what an agent is, as written in the files of agents.d (DESIGN §7).
+ * Definition: what an agent is, as written in the files of agents.d (docs/design.md).
  *
- * Every key of DESIGN §7 is known and checked. A key that asks for something this version can't do is refused, and
+ * Every key, also those of what is planned, is known and checked. A key that asks for something this version can't do is refused, and
  * so is a key that nobody knows (it is a typing error more often than not): a definition never means less than it says.
  */
 

@@ -62,7 +62,7 @@ enum {
 };
 
 /*
- * Creates and starts an agent from the text of its definition (DESIGN §7). The error names field, value and limit. One whose
+ * Creates and starts an agent from the text of its definition (docs/design.md). The error names field, value and limit. One whose
  * init fails leaves nothing behind. Returns 0, RUNTIME_E_REFUSED, -ENOMEM.
  */
 int runtime_create_agent(Runtime *runtime, Slice definition, Instant now, ErrorCode *ret_code, WireError *ret_error);

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * Oracle: sees every message and every fault, and knows what is true; says which promise of DESIGN §2 is broken.
+ * Oracle: sees every message and every fault, and knows what is true; says which promise (docs/design.md) is broken.
  *
  * It never asks a core what it believes in order to judge a message: it keeps its own record from what was published,
  * delivered and lost. README.md says what each check is and what excuses it.

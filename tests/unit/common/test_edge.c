@@ -56,7 +56,7 @@ static void the_check_names_the_key_before_anything_is_started(void **state) {
         assert_string_equal(error.text, "nats.credentials: /nonexistent/x.creds: No such file or directory");
 }
 
-/* DESIGN §9: /readyz is false within 2 s of losing NATS; the link takes 2 intervals of silence, and half a one to look. */
+/* /readyz is false within 2 s of losing NATS; the link takes 2 intervals of silence, and half a one to look. */
 static void a_dead_server_is_noticed_within_two_seconds(void **state) {
         const NatsLinkOptions options = edge_link_options(&good, "x", NULL);
 
