@@ -247,7 +247,8 @@ class Demo:
 def main():
     keep = os.environ.get("KEEP") not in (None, "", "0")
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)
     began = time.monotonic()
     demo = Demo(keep)
     status = 1
