@@ -12,6 +12,7 @@ A few words with a running system, over NATS:
 import json
 import os
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "e2e"))
 
@@ -32,6 +33,18 @@ def show(message):
         print(message.data.decode(errors="replace"))
 
 
+def patiently(attempt):
+    """Who types this right after starting the servers may be faster than they are."""
+    deadline = time.monotonic() + 3
+    while True:
+        try:
+            return attempt()
+        except (OSError, natsclient.NoResponders):
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.05)
+
+
 def watch(client, subject):
     subscription = client.subscribe(subject)
     try:
@@ -50,23 +63,28 @@ def main(arguments):
         print(__doc__.strip())
         return 2
     url, what, *rest = arguments
-    with natsclient.Client(url, "ask") as client:
-        try:
+    try:
+        with patiently(lambda: natsclient.Client(url, "ask")) as client:
+            def ask(subject, body, timeout=5.0):
+                show(patiently(lambda: client.request(subject, body, timeout)))
+
             if what == "trigger" and rest:
                 body = {"payload": {"context": {"input": value_of(rest[1]) if len(rest) > 1 else None}}}
-                show(client.request(f"compozy.commands.agent.adhoc.trigger.{rest[0]}", body, 35))
+                ask(f"compozy.commands.agent.adhoc.trigger.{rest[0]}", body, 35)
             elif what == "verb" and rest:
-                show(client.request(f"compozy.commands.agent_dispatcher.{rest[0]}", rest[1] if len(rest) > 1 else "{}"))
+                ask(f"compozy.commands.agent_dispatcher.{rest[0]}", rest[1] if len(rest) > 1 else "{}")
             elif what == "control" and len(rest) > 1:
-                show(client.request(f"compozy.runtime.{rest[0]}.control.{rest[1]}", rest[2] if len(rest) > 2 else "{}"))
+                ask(f"compozy.runtime.{rest[0]}.control.{rest[1]}", rest[2] if len(rest) > 2 else "{}")
             elif what == "watch":
                 watch(client, rest[0] if rest else "compozy.events.>")
             else:
                 print(__doc__.strip())
                 return 2
-        except natsclient.NatsError as error:
-            print(error, file=sys.stderr)
-            return 1
+    except BrokenPipeError:  # of a pager or head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (natsclient.NatsError, OSError) as error:
+        print(f"{url}: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
