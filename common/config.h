@@ -27,13 +27,13 @@ typedef enum ConfigKind {
 typedef struct ConfigKey {
         const char *section, *name;
         ConfigKind kind;
+        bool at_start; /* a new value takes effect with the next start only: config_report_fixed() */
         size_t offset;
         const char *fallback; /* the default, as text */
         const char *help;     /* one line, for --help and the manual */
         uint64_t min, max;    /* max 0: no limit */
         const char *const *choices;
         const char *environment; /* a variable that takes the place of the default; NULL: none */
-        bool at_start;           /* a new value takes effect with the next start only: config_report_fixed() */
 } ConfigKey;
 
 typedef struct ConfigTable {

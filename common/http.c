@@ -207,22 +207,22 @@ static void on_shift(evutil_socket_t fd, short what, void *userdata) {
 }
 
 static void note_address(HttpServer *server) {
-        struct sockaddr_storage storage = { 0 };
-        socklen_t size = sizeof(storage);
+        union {
+                struct sockaddr any;
+                struct sockaddr_in v4;
+                struct sockaddr_in6 v6;
+        } address = { .v6 = { 0 } };
+        socklen_t size = sizeof(address);
         char host[INET6_ADDRSTRLEN] = "?";
 
-        if (getsockname(evconnlistener_get_fd(server->socket), (struct sockaddr *)&storage, &size) < 0)
+        if (getsockname(evconnlistener_get_fd(server->socket), &address.any, &size) < 0)
                 return;
-        if (storage.ss_family == AF_INET6) {
-                const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&storage;
-
-                (void)evutil_inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host));
-                (void)snprintf(server->address, sizeof(server->address), "[%s]:%u", host, ntohs(v6->sin6_port));
+        if (address.any.sa_family == AF_INET6) {
+                (void)evutil_inet_ntop(AF_INET6, &address.v6.sin6_addr, host, sizeof(host));
+                (void)snprintf(server->address, sizeof(server->address), "[%s]:%u", host, ntohs(address.v6.sin6_port));
         } else {
-                const struct sockaddr_in *v4 = (const struct sockaddr_in *)&storage;
-
-                (void)evutil_inet_ntop(AF_INET, &v4->sin_addr, host, sizeof(host));
-                (void)snprintf(server->address, sizeof(server->address), "%s:%u", host, ntohs(v4->sin_port));
+                (void)evutil_inet_ntop(AF_INET, &address.v4.sin_addr, host, sizeof(host));
+                (void)snprintf(server->address, sizeof(server->address), "%s:%u", host, ntohs(address.v4.sin_port));
         }
 }
 

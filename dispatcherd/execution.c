@@ -302,6 +302,8 @@ static Demand *demand_get(ExecutionTable *table, const Execution *execution) {
 static void demand_place(ExecutionTable *table, Demand *demand) {
         const Execution *head = demand_head(demand);
 
+        assert(head); /* one that nobody waits in is gone */
+
         demand->order = head->order;
         demand->sequence = head->sequence;
         (void)RB_INSERT(DemandTree, &table->by_order, demand);

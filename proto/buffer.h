@@ -43,8 +43,11 @@ static inline void buffer_append(Buffer *buffer, const void *data, size_t size) 
                 buffer_append_slow(buffer, data, size);
                 return;
         }
-        if (size > 0)
+        if (size > 0) {
+                if (!buffer->data)
+                        __builtin_unreachable(); /* there is data if and only if there is capacity: said for gcc's analyzer */
                 memcpy(buffer->data + buffer->size, data, size);
+        }
         buffer->size += size;
 }
 

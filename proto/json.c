@@ -283,7 +283,7 @@ static const char *skip_members(JsonReader *reader, const char *p, bool named, c
 }
 
 static const char *skip_container(JsonReader *reader, const char *p, bool named, char close) {
-        bool more;
+        bool more = false;
 
         reader->at = p;
         if (json_enter(reader, close, &more) != 0)

@@ -105,42 +105,34 @@ static void close_fdp(int *fd) {
                 (void)close(*fd);
 }
 
-/* A named pipe without a writer would hold up its opener for ever, and the loop with it. */
-static int open_regular(const char *path, const char *name, off_t *ret_size) {
+/* A named pipe without a writer would hold up its opener for ever, and the loop with it: O_NONBLOCK, and regular files only. */
+static int open_file(const char *path, const char *name) {
         _cleanup_(free_charp) char *full = NULL;
-        _cleanup_(close_fdp) int fd = -1;
-        struct stat st;
-        int r;
+        int fd;
 
         if (asprintf(&full, "%s/%s", path, name) < 0) {
                 full = NULL;
                 return -ENOMEM;
         }
         fd = open(full, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-        if (fd < 0 || fstat(fd, &st) < 0)
-                return -errno;
-        if (!S_ISREG(st.st_mode))
-                return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
-
-        *ret_size = st.st_size;
-        r = fd;
-        fd = -1;
-        return r;
+        return fd < 0 ? -errno : fd;
 }
 
 /* Of one that grows meanwhile at most a little more than allowed is read; the parser refuses it then. */
 static int read_file(const char *path, const char *name, Buffer *text, WireError *ret_error) {
-        _cleanup_(close_fdp) int fd = -1;
-        off_t size = 0;
+        _cleanup_(close_fdp) int fd = open_file(path, name);
+        struct stat st;
         ssize_t n;
 
-        fd = open_regular(path, name, &size);
-        if (fd == -EINVAL)
-                return wire_error(ret_error, "this is no regular file");
         if (fd < 0)
                 return fd;
-        if (size > DEFINITION_BYTES_MAX)
-                return wire_error(ret_error, "a definition of %lld bytes is over the limit of %d", (long long)size, DEFINITION_BYTES_MAX);
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode))
+                return wire_error(ret_error, "this is no regular file");
+        if (st.st_size > DEFINITION_BYTES_MAX)
+                return wire_error(ret_error, "a definition of %lld bytes is over the limit of %d", (long long)st.st_size,
+                        DEFINITION_BYTES_MAX);
 
         buffer_clear(text);
         while (text->size <= DEFINITION_BYTES_MAX) {
