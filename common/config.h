@@ -21,7 +21,7 @@ typedef enum ConfigKind {
         CONFIG_ID,      /* char *: an id (proto/id.h), or "" */
         CONFIG_LABELS,  /* char *: "name=value,name=value", kept as text, checked */
         CONFIG_LISTEN,  /* char *: ADDRESS:PORT or none */
-        CONFIG_SUBJECT, /* char *: NATS subject tokens, no wildcards */
+        CONFIG_SUBJECT, /* char *: NATS subject tokens, no wildcards, nothing reserved ($..., _INBOX...) */
 } ConfigKind;
 
 typedef struct ConfigKey {

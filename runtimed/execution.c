@@ -261,18 +261,3 @@ Asker *execution_add_asker(Execution *execution, Slice reply_to, uint64_t attemp
         last->next = asker;
         return asker;
 }
-
-const char *execution_phase_name(ExecutionPhase phase) {
-        static const char *const names[_PHASE_MAX] = {
-                [PHASE_NONE] = "none",
-                [PHASE_QUEUED] = "queued",
-                [PHASE_OUT] = "running",
-                [PHASE_SETTLING] = "settling",
-                [PHASE_DEFERRED] = "deferred",
-                [PHASE_HELD] = "held",
-                [PHASE_ABANDONED] = "abandoned",
-        };
-
-        assert(phase < _PHASE_MAX);
-        return names[phase];
-}

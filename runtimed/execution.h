@@ -29,9 +29,6 @@ typedef struct Reporter Reporter;
 typedef enum DeadlineKind {
         DEADLINE_EXECUTION, /* expires_usec or wake_usec, whichever is first */
         DEADLINE_WATCH,     /* of an agent: what is its worker at? */
-        DEADLINE_REPORT,
-        DEADLINE_SESSION,
-        DEADLINE_STOP,
 } DeadlineKind;
 
 typedef enum ExecutionPhase {
@@ -111,12 +108,6 @@ static inline bool execution_is_relayed(const Execution *execution) {
         return execution->asker.reporter;
 }
 
-static inline bool execution_is_answered(const Execution *execution) {
-        return execution->phase == PHASE_ABANDONED;
-}
-
 static inline Execution *execution_of_mail(Mail *mail) {
         return CONTAINER_OF(mail, Execution, mail);
 }
-
-const char *execution_phase_name(ExecutionPhase phase);
