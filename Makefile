@@ -164,11 +164,11 @@ format: ## clang-format on what git tracks
 	@clang-format -i $$(git ls-files '*.c' '*.h')
 
 install: all ## into DESTDIR/PREFIX
-	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin build/bin/compozy-dispatcherd build/bin/compozy-runtimed
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/compozy README.md LICENSE docs/*.md systemd/*.conf
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/compozy/examples/agents.d examples/agents.d/*.json
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/compozy/schemas proto/schemas/*.json
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/catalog systemd/compozy.catalog
+	install -D -m 755 -t "$(DESTDIR)$(PREFIX)/bin" build/bin/compozy-dispatcherd build/bin/compozy-runtimed
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy" README.md LICENSE docs/*.md systemd/*.conf
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/agents.d" examples/agents.d/*.json
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/compozy/schemas" proto/schemas/*.json
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/catalog" systemd/compozy.catalog
 
 clean: ## remove build/
 	rm -rf build
