@@ -696,6 +696,10 @@ bool nats_link_is_congested(const NatsLink *link) {
         return link->n_unsent > link->options.pending_bytes_max;
 }
 
+size_t nats_link_n_unsent(const NatsLink *link) {
+        return link->n_unsent;
+}
+
 void nats_link_close(NatsLink *link, uint64_t timeout_usec, void (*on_closed)(void *userdata), void *userdata) {
         struct timeval timeout = {
                 .tv_sec = (time_t)(timeout_usec / USEC_PER_SEC), .tv_usec = (suseconds_t)(timeout_usec % USEC_PER_SEC)

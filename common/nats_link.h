@@ -102,6 +102,7 @@ void nats_link_flush(NatsLink *link);
 
 bool nats_link_is_up(const NatsLink *link);
 bool nats_link_is_congested(const NatsLink *link);
+size_t nats_link_n_unsent(const NatsLink *link); /* bytes, an estimate between two writes */
 
 /* Stops receiving, writes what is unsent (bounded by `timeout_usec`), then calls `on_closed` on the loop thread. */
 void nats_link_close(NatsLink *link, uint64_t timeout_usec, void (*on_closed)(void *userdata), void *userdata);

@@ -148,10 +148,7 @@ static void close_when_stopped(App *app) {
 
 /* The core is told at half of what the connection bears: what it says in the meantime must still fit. */
 static void look_at_congestion(App *app, Instant now) {
-        NatsLinkStats stats;
-
-        nats_link_stats(app->link, &stats);
-        runtime_set_congested(app->core, stats.pending_bytes > app->settings.daemon.pending_bytes_max / 2, now);
+        runtime_set_congested(app->core, nats_link_n_unsent(app->link) > app->settings.daemon.pending_bytes_max / 2, now);
 }
 
 static void finish_turn(App *app, Instant now) {
