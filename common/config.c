@@ -65,7 +65,8 @@ static int refuse(const Load *load, const Place *place, const char *key, const c
 static void describe_range(const ConfigKey *key, char *ret, size_t size) {
         ret[0] = '\0';
         if (key->max > 0)
-                (void)snprintf(ret, size, " (%llu to %llu)", (unsigned long long)key->min, (unsigned long long)key->max);
+                (void)snprintf(
+                        ret, size, " (%llu to %llu)", (unsigned long long)key->min, (unsigned long long)key->max);
         else if (key->min > 0)
                 (void)snprintf(ret, size, " (at least %llu)", (unsigned long long)key->min);
 }
@@ -77,7 +78,7 @@ static bool parse_u64(Slice text, uint64_t *ret) {
                 return false;
         for (size_t i = 0; i < text.size; i++) {
                 if (!isdigit((unsigned char)text.data[i]) || __builtin_mul_overflow(value, 10, &value) ||
-                    __builtin_add_overflow(value, (uint64_t)(text.data[i] - '0'), &value))
+                        __builtin_add_overflow(value, (uint64_t)(text.data[i] - '0'), &value))
                         return false;
         }
         *ret = value;
@@ -128,7 +129,7 @@ static bool labels_are_valid(Slice text) {
                 if (!equals || ++n > LABELS_MAX)
                         return false;
                 if (!label_text_is_valid((Slice){ label.data, (size_t)(equals - label.data) }) ||
-                    !label_text_is_valid(slice_after(label, (size_t)(equals - label.data) + 1)))
+                        !label_text_is_valid(slice_after(label, (size_t)(equals - label.data) + 1)))
                         return false;
                 if (!comma)
                         return true;
@@ -150,7 +151,8 @@ static bool listen_is_valid(Slice text) {
 
         if (slice_equal(text, SLICE("none")))
                 return true;
-        if (!colon || !parse_u64((Slice){ colon + 1, (size_t)(text.data + text.size - colon - 1) }, &port) || port > 65535)
+        if (!colon || !parse_u64((Slice){ colon + 1, (size_t)(text.data + text.size - colon - 1) }, &port) ||
+                port > 65535)
                 return false;
         n = (size_t)(colon - text.data);
         is_v6 = n > 2 && text.data[0] == '[' && text.data[n - 1] == ']';
@@ -186,7 +188,8 @@ static int set_choice(Load *load, const ConfigKey *key, const Place *place, cons
                 }
                 (void)snprintf(known + n, sizeof(known) - n, "%s%s", i > 0 ? ", " : "", key->choices[i]);
         }
-        return refuse(load, place, name, "\"%.*s\" is none of %s", (int)MIN_OF(value.size, (size_t)SHOWN_MAX), value.data, known);
+        return refuse(load, place, name, "\"%.*s\" is none of %s", (int)MIN_OF(value.size, (size_t)SHOWN_MAX),
+                value.data, known);
 }
 
 static int set_number(Load *load, const ConfigKey *key, const Place *place, const char *name, Slice value) {
@@ -231,7 +234,8 @@ static const char *text_problem(ConfigKind kind, Slice value) {
         if (kind == CONFIG_LISTEN && !listen_is_valid(value))
                 return "is not an address to listen on (127.0.0.1:8080, [::1]:8080 or none)";
         if (kind == CONFIG_SUBJECT && (value.size > SUBJECT_PREFIX_MAX || !subject_is_valid(value)))
-                return "is not a subject (tokens with dots between them, at most " STRINGIFY(SUBJECT_PREFIX_MAX) " bytes)";
+                return "is not a subject (tokens with dots between them, at most " STRINGIFY(
+                        SUBJECT_PREFIX_MAX) " bytes)";
         if (kind == CONFIG_SUBJECT && (value.data[0] == '$' || slice_starts_with(value, SLICE("_INBOX"))))
                 return "is the server's own ($...) or a place for answers (_INBOX...)";
         return NULL;
@@ -251,15 +255,15 @@ static int config_set(Load *load, const ConfigKey *key, const Place *place, Slic
         case CONFIG_BOOL:
                 if (!parse_bool(value, (bool *)((char *)load->config + key->offset)))
                         return refuse(load, place, name, "\"%.*s\" is neither yes nor no",
-                                      (int)MIN_OF(value.size, (size_t)SHOWN_MAX), value.data);
+                                (int)MIN_OF(value.size, (size_t)SHOWN_MAX), value.data);
                 return 0;
         default:
                 problem = text_problem(key->kind, value);
                 if (problem && key->kind == CONFIG_STRING) /* it may be a secret: not repeated */
                         return refuse(load, place, name, "the value %s", problem);
                 if (problem)
-                        return refuse(load, place, name, "\"%.*s\" %s",
-                                      (int)MIN_OF(value.size, (size_t)SHOWN_MAX), value.data, problem);
+                        return refuse(load, place, name, "\"%.*s\" %s", (int)MIN_OF(value.size, (size_t)SHOWN_MAX),
+                                value.data, problem);
                 return set_text(load, key, value);
         }
 }
@@ -354,7 +358,7 @@ static int load_line(Load *load, const Place *place, Slice line, char *section) 
                 line = trim((Slice){ line.data + 1, line.size - 2 });
                 if (line.size >= KEY_MAX || !section_is_known(load->table, line))
                         return refuse(load, place, NULL, "unknown section [%.*s]",
-                                      (int)MIN_OF(line.size, (size_t)SHOWN_MAX), line.data);
+                                (int)MIN_OF(line.size, (size_t)SHOWN_MAX), line.data);
                 (void)snprintf(section, KEY_MAX, "%.*s", SLICE_ARG(line));
                 return 0;
         }
@@ -365,7 +369,7 @@ static int load_line(Load *load, const Place *place, Slice line, char *section) 
         if (section[0] == '\0')
                 return refuse(load, place, NULL, "a key before the first [section]");
         return set_by_name(load, place, slice_of(section), trim((Slice){ line.data, (size_t)(equals - line.data) }),
-                           trim(slice_after(line, (size_t)(equals - line.data) + 1)));
+                trim(slice_after(line, (size_t)(equals - line.data) + 1)));
 }
 
 static int load_stream(Load *load, FILE *stream, const char *path) {
@@ -468,17 +472,12 @@ static int load_option(Load *load, const char *option) {
         dot = equals ? memchr(option, '.', (size_t)(equals - option)) : NULL;
         if (!dot) /* what follows the = may be a secret */
                 return refuse(load, &place, NULL, "\"%.*s\" must be section.key=value",
-                              (int)MIN_OF(equals ? (size_t)(equals - option) : strlen(option), (size_t)SHOWN_MAX), option);
+                        (int)MIN_OF(equals ? (size_t)(equals - option) : strlen(option), (size_t)SHOWN_MAX), option);
         return set_by_name(load, &place, trim((Slice){ option, (size_t)(dot - option) }),
-                           trim((Slice){ dot + 1, (size_t)(equals - dot - 1) }), trim(slice_of(equals + 1)));
+                trim((Slice){ dot + 1, (size_t)(equals - dot - 1) }), trim(slice_of(equals + 1)));
 }
 
-int config_load(
-        const ConfigTable *table,
-        const char *file,
-        const char *const *options,
-        size_t n_options,
-        void *ret,
+int config_load(const ConfigTable *table, const char *file, const char *const *options, size_t n_options, void *ret,
         ConfigError *ret_error) {
         Load load = { .table = table, .config = ret, .error = ret_error };
         int r;

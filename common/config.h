@@ -55,12 +55,7 @@ enum {
  * Fills `ret` (a struct of zeroes). `file` NULL: only defaults and options. `options` are "section.key=value".
  * On failure nothing is left in `ret`. Returns 0, CONFIG_E_INVALID, -errno.
  */
-int config_load(
-        const ConfigTable *table,
-        const char *file,
-        const char *const *options,
-        size_t n_options,
-        void *ret,
+int config_load(const ConfigTable *table, const char *file, const char *const *options, size_t n_options, void *ret,
         ConfigError *ret_error);
 
 /* Names each key marked at_start ("section.key") whose values in two structs differ: a reload can't change it. */

@@ -54,7 +54,7 @@ static void print_help(const char *program, const char *summary, const ConfigTab
                      "  -h, --help                     print this\n"
                      "\n"
                      "Keys and their defaults:\n",
-                     program, summary);
+                program, summary);
         (void)fflush(stdout);
         config_print_help(table, STDOUT_FILENO);
 }
@@ -112,8 +112,7 @@ static int parse_arguments(
         return 0;
 }
 
-int daemon_parse_arguments(
-        int argc, char **argv, const char *summary, const ConfigTable *table, DaemonArguments *ret) {
+int daemon_parse_arguments(int argc, char **argv, const char *summary, const ConfigTable *table, DaemonArguments *ret) {
         DaemonArguments arguments = { 0 };
         int r = parse_arguments(argc, argv, summary, table, &arguments);
 
@@ -140,8 +139,8 @@ static void open_standard_streams(void) {
                 (void)close(fd);
 }
 
-int daemon_main(
-        int argc, char **argv, const char *summary, const ConfigTable *table, int (*run)(const DaemonArguments *arguments)) {
+int daemon_main(int argc, char **argv, const char *summary, const ConfigTable *table,
+        int (*run)(const DaemonArguments *arguments)) {
         DaemonArguments arguments = { 0 };
         int r, status;
 
@@ -159,8 +158,8 @@ int daemon_load(const DaemonArguments *arguments, const ConfigTable *table, void
         const int r = config_load(table, arguments->file, arguments->options, arguments->n_options, ret, ret_error);
 
         if (r < 0)
-                (void)snprintf(ret_error->text, sizeof(ret_error->text), "%s: %s", arguments->file ? arguments->file : "configuration",
-                        strerror(-r));
+                (void)snprintf(ret_error->text, sizeof(ret_error->text), "%s: %s",
+                        arguments->file ? arguments->file : "configuration", strerror(-r));
         return r;
 }
 
@@ -257,18 +256,20 @@ static void on_libevent_log(int severity, const char *text) {
 
 static int add_events(Daemon *daemon) {
         const uint64_t usec = daemon->watchdog_usec > 0 ? MIN_OF(TICK_USEC, daemon->watchdog_usec / 4) : TICK_USEC;
-        const struct timeval tick = { .tv_sec = (time_t)(usec / USEC_PER_SEC), .tv_usec = (suseconds_t)(usec % USEC_PER_SEC) };
+        const struct timeval tick = { .tv_sec = (time_t)(usec / USEC_PER_SEC),
+                .tv_usec = (suseconds_t)(usec % USEC_PER_SEC) };
 
         daemon->term_event = evsignal_new(daemon->base, SIGTERM, on_stop_signal, daemon);
         daemon->int_event = evsignal_new(daemon->base, SIGINT, on_stop_signal, daemon);
         daemon->hup_event = evsignal_new(daemon->base, SIGHUP, on_reload_signal, daemon);
         daemon->timer_event = event_new(daemon->base, daemon->timer_fd, EV_READ | EV_PERSIST, on_timer, daemon);
         daemon->tick_event = event_new(daemon->base, -1, EV_PERSIST, on_tick, daemon);
-        if (!daemon->term_event || !daemon->int_event || !daemon->hup_event || !daemon->timer_event || !daemon->tick_event)
+        if (!daemon->term_event || !daemon->int_event || !daemon->hup_event || !daemon->timer_event ||
+                !daemon->tick_event)
                 return -ENOMEM;
         if (event_add(daemon->term_event, NULL) < 0 || event_add(daemon->int_event, NULL) < 0 ||
-            event_add(daemon->hup_event, NULL) < 0 || event_add(daemon->timer_event, NULL) < 0 ||
-            event_add(daemon->tick_event, &tick) < 0)
+                event_add(daemon->hup_event, NULL) < 0 || event_add(daemon->timer_event, NULL) < 0 ||
+                event_add(daemon->tick_event, &tick) < 0)
                 return -ENOMEM;
         return 0;
 }
@@ -311,7 +312,11 @@ Daemon *daemon_free(Daemon *daemon) {
                 return NULL;
 
         struct event *events[] = {
-                daemon->tick_event, daemon->timer_event, daemon->hup_event, daemon->int_event, daemon->term_event,
+                daemon->tick_event,
+                daemon->timer_event,
+                daemon->hup_event,
+                daemon->int_event,
+                daemon->term_event,
         };
 
         for (size_t i = 0; i < ELEMENTSOF(events); i++)
@@ -381,7 +386,7 @@ void daemon_notify_reloading(Daemon *daemon) {
 
         (void)clock_gettime(CLOCK_MONOTONIC, &now);
         (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
-                         (unsigned long long)now.tv_sec * USEC_PER_SEC + (unsigned long long)now.tv_nsec / 1000);
+                (unsigned long long)now.tv_sec * USEC_PER_SEC + (unsigned long long)now.tv_nsec / 1000);
 }
 
 void daemon_notify_stopping(Daemon *daemon, uint64_t extend_usec) {

@@ -17,8 +17,8 @@
 #define COMPOZY_VERSION "0.1.0"
 
 typedef struct DaemonArguments {
-        const char *file;           /* -c */
-        const char **options;       /* -o, n_options of them; the array is owned */
+        const char *file;     /* -c */
+        const char **options; /* -o, n_options of them; the array is owned */
         size_t n_options;
         bool check_config;
 } DaemonArguments;
@@ -31,22 +31,23 @@ enum {
 };
 
 /* -c, -o, --check-config, --version, --help. `summary` is one line for --help. */
-int daemon_parse_arguments(
-        int argc, char **argv, const char *summary, const ConfigTable *table, DaemonArguments *ret);
+int daemon_parse_arguments(int argc, char **argv, const char *summary, const ConfigTable *table, DaemonArguments *ret);
 void daemon_arguments_done(DaemonArguments *arguments);
 
 /* All of main(): parses the arguments, calls `run` with them, and returns the status to leave with. */
-int daemon_main(
-        int argc, char **argv, const char *summary, const ConfigTable *table, int (*run)(const DaemonArguments *arguments));
+int daemon_main(int argc, char **argv, const char *summary, const ConfigTable *table,
+        int (*run)(const DaemonArguments *arguments));
 
-/* config_load() of what the arguments name. Returns 0, CONFIG_E_INVALID or -errno, with the reason in `ret_error` always. */
+/* config_load() of what the arguments name. Returns 0, CONFIG_E_INVALID or -errno, with the reason in `ret_error`
+ * always. */
 int daemon_load(const DaemonArguments *arguments, const ConfigTable *table, void *ret, ConfigError *ret_error);
 
 typedef struct Daemon Daemon;
 
 typedef struct DaemonCallbacks {
         void (*on_stop)(void *userdata);   /* first SIGTERM or SIGINT: drain */
-        void (*on_abort)(void *userdata);  /* a second one: daemon_run() returns at once, with EXIT_FAILURE; NULL: nothing to say about it */
+        void (*on_abort)(void *userdata);  /* a second one: daemon_run() returns at once, with EXIT_FAILURE; NULL:
+                                              nothing to say about it */
         void (*on_reload)(void *userdata); /* SIGHUP */
         void (*on_time)(void *userdata);   /* the moment of daemon_arm() has come */
         void *userdata;
@@ -62,7 +63,8 @@ struct event_base *daemon_base(Daemon *daemon);
 /* Arms the one timer of the core; USEC_NEVER disarms. */
 void daemon_arm(Daemon *daemon, uint64_t usec);
 
-/* sd_notify(3): READY=1 once, STATUS=..., RELOADING, STOPPING, EXTEND_TIMEOUT_USEC. Nothing when there is no manager. */
+/* sd_notify(3): READY=1 once, STATUS=..., RELOADING, STOPPING, EXTEND_TIMEOUT_USEC. Nothing when there is no manager.
+ */
 void daemon_notify_ready(Daemon *daemon);
 void daemon_notify_status(Daemon *daemon, const char *format, ...) _printf_(2, 3);
 void daemon_notify_reloading(Daemon *daemon); /* daemon_notify_ready() ends it */

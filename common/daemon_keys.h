@@ -27,30 +27,36 @@ typedef struct DaemonSettings {
         ((const char *const[]){ "emerg", "alert", "crit", "err", "warning", "notice", "info", "debug", NULL })
 #define DAEMON_LOG_TARGETS ((const char *const[]){ "auto", "journal", "stderr", NULL })
 
-#define DAEMON_KEY(section_, name_, kind_, type, field, fallback_, help_, ...)                             \
-        { .section = section_, .name = name_, .kind = kind_, .offset = offsetof(type, field),              \
-          .fallback = fallback_, .help = help_, ##__VA_ARGS__ }
+#define DAEMON_KEY(section_, name_, kind_, type, field, fallback_, help_, ...)                      \
+        {                                                                                           \
+                .section = section_, .name = name_, .kind = kind_, .offset = offsetof(type, field), \
+                .fallback = fallback_, .help = help_, ##__VA_ARGS__                                 \
+        }
 
 /* Initialisers of ConfigKey for a struct `type` whose member `member` is a DaemonSettings. */
-#define DAEMON_KEYS(type, member)                                                                                     \
-        DAEMON_KEY("nats", "url", CONFIG_STRING, type, member.url, "nats://127.0.0.1:4222",                           \
-                "Servers to connect to, separated by commas", .environment = "NATS_URL", .at_start = true),           \
-        DAEMON_KEY("nats", "credentials", CONFIG_STRING, type, member.credentials, "",                                \
-                "File with user JWT and nkey seed", .at_start = true),                                                \
-        DAEMON_KEY("nats", "nkey_seed_file", CONFIG_STRING, type, member.nkey_seed_file, "",                          \
-                "File with an nkey seed", .at_start = true),                                                          \
-        DAEMON_KEY("nats", "tls_ca", CONFIG_STRING, type, member.tls_ca, "",                                          \
-                "CA certificates that the server's must come from; turns TLS on", .at_start = true),                  \
-        DAEMON_KEY("nats", "tls_cert", CONFIG_STRING, type, member.tls_cert, "", "Our certificate", .at_start = true),\
-        DAEMON_KEY("nats", "tls_key", CONFIG_STRING, type, member.tls_key, "", "Its private key", .at_start = true),  \
-        DAEMON_KEY("nats", "subject_prefix", CONFIG_SUBJECT, type, member.subject_prefix, "compozy",                  \
-                "First token (or tokens) of every subject; the same for all daemons of one system", .at_start = true),\
-        DAEMON_KEY("nats", "pending_bytes_max", CONFIG_U64, type, member.pending_bytes_max, "16777216",               \
-                "Unsent bytes beyond which no new work is taken and publishing is refused",                           \
-                .min = 1048576, .max = UINT64_C(1) << 40, .at_start = true),                                          \
-        DAEMON_KEY("http", "listen", CONFIG_LISTEN, type, member.http_listen, "127.0.0.1:0",                          \
-                "ADDRESS:PORT of /metrics, /healthz and /readyz (port 0 picks one), or none", .at_start = true),      \
-        DAEMON_KEY("log", "level", CONFIG_CHOICE, type, member.log_level, "info",                                     \
-                "Least urgent lines to write", .choices = DAEMON_LOG_LEVELS),                                         \
-        DAEMON_KEY("log", "target", CONFIG_CHOICE, type, member.log_target, "auto",                                   \
-                "auto: journal as a service, else stderr", .choices = DAEMON_LOG_TARGETS, .at_start = true)
+#define DAEMON_KEYS(type, member)                                                                                   \
+        DAEMON_KEY("nats", "url", CONFIG_STRING, type, member.url, "nats://127.0.0.1:4222",                         \
+                "Servers to connect to, separated by commas", .environment = "NATS_URL", .at_start = true),         \
+                DAEMON_KEY("nats", "credentials", CONFIG_STRING, type, member.credentials, "",                      \
+                        "File with user JWT and nkey seed", .at_start = true),                                      \
+                DAEMON_KEY("nats", "nkey_seed_file", CONFIG_STRING, type, member.nkey_seed_file, "",                \
+                        "File with an nkey seed", .at_start = true),                                                \
+                DAEMON_KEY("nats", "tls_ca", CONFIG_STRING, type, member.tls_ca, "",                                \
+                        "CA certificates that the server's must come from; turns TLS on", .at_start = true),        \
+                DAEMON_KEY("nats", "tls_cert", CONFIG_STRING, type, member.tls_cert, "", "Our certificate",         \
+                        .at_start = true),                                                                          \
+                DAEMON_KEY("nats", "tls_key", CONFIG_STRING, type, member.tls_key, "", "Its private key",           \
+                        .at_start = true),                                                                          \
+                DAEMON_KEY("nats", "subject_prefix", CONFIG_SUBJECT, type, member.subject_prefix, "compozy",        \
+                        "First token (or tokens) of every subject; the same for all daemons of one system",         \
+                        .at_start = true),                                                                          \
+                DAEMON_KEY("nats", "pending_bytes_max", CONFIG_U64, type, member.pending_bytes_max, "16777216",     \
+                        "Unsent bytes beyond which no new work is taken and publishing is refused", .min = 1048576, \
+                        .max = UINT64_C(1) << 40, .at_start = true),                                                \
+                DAEMON_KEY("http", "listen", CONFIG_LISTEN, type, member.http_listen, "127.0.0.1:0",                \
+                        "ADDRESS:PORT of /metrics, /healthz and /readyz (port 0 picks one), or none",               \
+                        .at_start = true),                                                                          \
+                DAEMON_KEY("log", "level", CONFIG_CHOICE, type, member.log_level, "info",                           \
+                        "Least urgent lines to write", .choices = DAEMON_LOG_LEVELS),                               \
+                DAEMON_KEY("log", "target", CONFIG_CHOICE, type, member.log_target, "auto",                         \
+                        "auto: journal as a service, else stderr", .choices = DAEMON_LOG_TARGETS, .at_start = true)

@@ -4,8 +4,9 @@
  * A red-black tree rather than a heap: disarming from the middle is as cheap as arming, nothing is allocated, and
  * the tree's leftmost node is found in the few steps that a loop turn can spare.
  *
- * Beside it stands a line for what comes in order anyway, such as the next look at each execution: in a tree of thousands, arming and disarming
- * each missed the caches at every level (5 % of a dispatcher's time). What would come out of order there goes into the tree.
+ * Beside it stands a line for what comes in order anyway, such as the next look at each execution: in a tree of
+ * thousands, arming and disarming each missed the caches at every level (5 % of a dispatcher's time). What would come
+ * out of order there goes into the tree.
  */
 
 #include "common/deadline.h"
@@ -75,7 +76,8 @@ void deadline_disarm(DeadlineQueue *queue, Deadline *deadline) {
 
 /* The macros of tree.h take no const head, though RB_MIN changes nothing. */
 static Deadline *earliest(const DeadlineQueue *queue) {
-        Deadline *of_tree = RB_MIN(DeadlineTree, (struct DeadlineTree *)&queue->tree), *of_line = TAILQ_FIRST(&queue->line);
+        Deadline *of_tree = RB_MIN(DeadlineTree, (struct DeadlineTree *)&queue->tree),
+                 *of_line = TAILQ_FIRST(&queue->line);
 
         if (!of_tree || !of_line)
                 return of_tree ? of_tree : of_line;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The numbers here are the same for both daemons on purpose: a dispatcher judges runtimes by how long their next attempt to connect may
- * take (common/nats_link.h), and both promise that /readyz notices a lost server within two seconds.
+ * The numbers here are the same for both daemons on purpose: a dispatcher judges runtimes by how long their next
+ * attempt to connect may take (common/nats_link.h), and both promise that /readyz notices a lost server within two
+ * seconds.
  */
 
 #include <stdio.h>
@@ -64,8 +65,8 @@ int edge_check(const DaemonSettings *settings, ConfigError *ret_error) {
         return CONFIG_E_INVALID;
 }
 
-int edge_start_http(
-        Daemon *daemon, const DaemonSettings *settings, const HttpCallbacks *callbacks, HttpServer **ret, ConfigError *ret_error) {
+int edge_start_http(Daemon *daemon, const DaemonSettings *settings, const HttpCallbacks *callbacks, HttpServer **ret,
+        ConfigError *ret_error) {
         int r;
 
         if (strcmp(settings->http_listen, "none") == 0) {
@@ -75,7 +76,8 @@ int edge_start_http(
 
         r = http_server_new(daemon_base(daemon), settings->http_listen, callbacks, ret);
         if (r < 0)
-                (void)snprintf(ret_error->text, sizeof(ret_error->text), "http.listen: %s: %s", settings->http_listen, strerror(-r));
+                (void)snprintf(ret_error->text, sizeof(ret_error->text), "http.listen: %s: %s", settings->http_listen,
+                        strerror(-r));
         return r;
 }
 

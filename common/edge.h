@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Edge: what both daemons build around their core from the keys that they share (common/daemon_keys.h): names, the options of the
- * NATS link, the HTTP listener. The order of starting and stopping is each daemon's own, in its main.c.
+ * Edge: what both daemons build around their core from the keys that they share (common/daemon_keys.h): names, the
+ * options of the NATS link, the HTTP listener. The order of starting and stopping is each daemon's own, in its main.c.
  *
  * Loop thread only. Nothing here logs: what went wrong is a ConfigError, for the caller to print or to log.
  */
@@ -26,15 +26,16 @@ typedef struct EdgeNames {
 
 void edge_names(const DaemonSettings *settings, EdgeNames *ret);
 
-/* Would edge_link_options() make a link? Reads credentials and certificates. Returns 0 or CONFIG_E_INVALID, with key and reason. */
+/* Would edge_link_options() make a link? Reads credentials and certificates. Returns 0 or CONFIG_E_INVALID, with key
+ * and reason. */
 int edge_check(const DaemonSettings *settings, ConfigError *ret_error);
 
 /* All but the callbacks; borrows from `settings`, `name` and `ret_why`. */
 NatsLinkOptions edge_link_options(const DaemonSettings *settings, const char *name, NatsReason *ret_why);
 
 /* Listens on http.listen; none: *ret is NULL. Returns 0, or -errno with key, address and reason. */
-int edge_start_http(
-        Daemon *daemon, const DaemonSettings *settings, const HttpCallbacks *callbacks, HttpServer **ret, ConfigError *ret_error);
+int edge_start_http(Daemon *daemon, const DaemonSettings *settings, const HttpCallbacks *callbacks, HttpServer **ret,
+        ConfigError *ret_error);
 
 /* "127.0.0.1:43211", or "none". */
 const char *edge_http_address(const HttpServer *server);

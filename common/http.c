@@ -14,9 +14,9 @@
  * answered, however many others come. A shift runs from its own event, never from a callback of evhttp or of a
  * listener, so it frees nothing on the stack.
  *
- * A connection that can't be accepted (no descriptor is left) stays in the backlog, where the loop would find it again at once and for ever.
- * So young stops accepting then, and a shift a moment later, which closes what it can, tries again. The listener's error callback is told
- * of the evhttp only, hence the list of living servers.
+ * A connection that can't be accepted (no descriptor is left) stays in the backlog, where the loop would find it again
+ * at once and for ever. So young stops accepting then, and a shift a moment later, which closes what it can, tries
+ * again. The listener's error callback is told of the evhttp only, hence the list of living servers.
  *
  * Methods other than GET and HEAD are let through to on_request(), as evhttp's own answer to them is 501 without Allow.
  * What evhttp can't parse or finds too large it answers itself, 400 or 413 with a page of its own. When the client is

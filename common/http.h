@@ -18,12 +18,14 @@ typedef struct HttpCallbacks {
         /* true: healthy / ready. `reason` gets one line of text either way. */
         bool (*health)(Buffer *reason, void *userdata);
         bool (*ready)(Buffer *reason, void *userdata);
-        void (*trouble)(const char *why, void *userdata); /* no connection can be accepted; told again while it lasts. NULL: nobody asks */
+        void (*trouble)(const char *why,
+                void *userdata); /* no connection can be accepted; told again while it lasts. NULL: nobody asks */
         void *userdata;
 } HttpCallbacks;
 
 /* `listen` is ADDRESS:PORT ([v6]:PORT), port 0 picks one. Returns 0 or -errno (-EADDRINUSE, …). */
-int http_server_new(struct event_base *base, const char *listen, const HttpCallbacks *callbacks, HttpServer **ret) _must_check_;
+int http_server_new(
+        struct event_base *base, const char *listen, const HttpCallbacks *callbacks, HttpServer **ret) _must_check_;
 HttpServer *http_server_free(HttpServer *server);
 
 DEFINE_CLEANUP(HttpServer *, http_server_free);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Open addressing with linear probing, at most half full; removal moves what follows back, so no graves are left behind. A slot holds the whole
- * hash: a probe compares ids only where all 64 bits agree. Chained through the objects (uthash), a look-up missed the caches at each step
- * of a chain: 6 % of a dispatcher's time with 1,500 executions.
+ * Open addressing with linear probing, at most half full; removal moves what follows back, so no graves are left
+ * behind. A slot holds the whole hash: a probe compares ids only where all 64 bits agree. Chained through the objects
+ * (uthash), a look-up missed the caches at each step of a chain: 6 % of a dispatcher's time with 1,500 executions.
  *
- * The hash folds 128-bit products with a secret seed and a secret multiplier (the construction of wyhash): 16 characters cost two multiplications.
+ * The hash folds 128-bit products with a secret seed and a secret multiplier (the construction of wyhash): 16
+ * characters cost two multiplications.
  */
 
 #include <string.h>
@@ -38,7 +39,7 @@ static uint64_t hash_of(const IdIndex *index, Slice id) {
 void id_index_init(IdIndex *index, uint64_t seed) {
         /* Two different odd constants spread one seed over both words; a multiplier must be odd to lose nothing. */
         *index = (IdIndex){ .seed = fold(seed ^ UINT64_C(0xa0761d6478bd642f), UINT64_C(0xe7037ed1a0b428db)),
-                            .multiplier = fold(seed ^ UINT64_C(0x8ebc6af09c88c6e3), UINT64_C(0x589965cc75374cc3)) | 1 };
+                .multiplier = fold(seed ^ UINT64_C(0x8ebc6af09c88c6e3), UINT64_C(0x589965cc75374cc3)) | 1 };
 }
 
 void id_index_done(IdIndex *index) {
@@ -95,7 +96,8 @@ void id_index_remove(IdIndex *index, const Id *id) {
         hole = at = (size_t)(probe(index, hash_of(index, id_slice(id)), id_slice(id)) - index->slots);
         assert(index->slots[hole].id == id);
 
-        /* Whatever follows without a gap moves into the hole, unless that lies before the place where its probing begins. */
+        /* Whatever follows without a gap moves into the hole, unless that lies before the place where its probing
+         * begins. */
         for (;;) {
                 size_t wanted;
 

@@ -2,10 +2,11 @@
 #pragma once
 
 /*
- * IdIndex: finds objects by the Id that each embeds. Embedded by value; borrows the ids, whose text may not change while they are in it.
+ * IdIndex: finds objects by the Id that each embeds. Embedded by value; borrows the ids, whose text may not change
+ * while they are in it.
  *
- * For tables of thousands that every message looks into: a look-up for an id that is not there, the usual answer for a new one, reads the index
- * alone and no object. What is found is the Id: CONTAINER_OF() leads to its object.
+ * For tables of thousands that every message looks into: a look-up for an id that is not there, the usual answer for a
+ * new one, reads the index alone and no object. What is found is the Id: CONTAINER_OF() leads to its object.
  */
 
 #include "proto/cc.h"
@@ -30,7 +31,7 @@ void id_index_done(IdIndex *index);
 /* NULL when it is not there. */
 const Id *id_index_find(const IdIndex *index, Slice id);
 
-int id_index_add(IdIndex *index, const Id *id); /* must not be there; 0, -ENOMEM */
+int id_index_add(IdIndex *index, const Id *id);     /* must not be there; 0, -ENOMEM */
 void id_index_remove(IdIndex *index, const Id *id); /* must be there */
 
 /* Each id once, in no order; `cursor` starts at 0; NULL after the last. The index may not change meanwhile. */

@@ -31,14 +31,14 @@ typedef struct LevelLook {
 } LevelLook;
 
 static const LevelLook levels[] = {
-        [LOG_EMERG]   = { "emerg",   "EMERG",  "\033[1;31m" },
-        [LOG_ALERT]   = { "alert",   "ALERT",  "\033[1;31m" },
-        [LOG_CRIT]    = { "crit",    "CRIT",   "\033[1;31m" },
-        [LOG_ERR]     = { "err",     "ERROR",  "\033[1;31m" },
-        [LOG_WARNING] = { "warning", "WARN",   "\033[1;33m" },
-        [LOG_NOTICE]  = { "notice",  "NOTICE", "\033[1m" },
-        [LOG_INFO]    = { "info",    "INFO",   "" },
-        [LOG_DEBUG]   = { "debug",   "DEBUG",  "\033[2m" },
+        [LOG_EMERG] = { "emerg", "EMERG", "\033[1;31m" },
+        [LOG_ALERT] = { "alert", "ALERT", "\033[1;31m" },
+        [LOG_CRIT] = { "crit", "CRIT", "\033[1;31m" },
+        [LOG_ERR] = { "err", "ERROR", "\033[1;31m" },
+        [LOG_WARNING] = { "warning", "WARN", "\033[1;33m" },
+        [LOG_NOTICE] = { "notice", "NOTICE", "\033[1m" },
+        [LOG_INFO] = { "info", "INFO", "" },
+        [LOG_DEBUG] = { "debug", "DEBUG", "\033[2m" },
 };
 
 /* Written by log_open() and log_set_sink() before other threads log; only the level changes later. */
@@ -60,7 +60,7 @@ static bool stderr_is_journal(void) {
         struct stat st;
 
         return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
-                st.st_dev == device && st.st_ino == inode;
+               st.st_dev == device && st.st_ino == inode;
 }
 
 void log_open(const char *ident, LogTarget target, int level) {

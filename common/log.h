@@ -44,9 +44,8 @@ typedef struct LogFields {
         size_t n_items;
 } LogFields;
 
-#define FIELDS(...)                                                     \
-        ((LogFields){ (const LogField[]){ __VA_ARGS__ },                \
-                      sizeof((const LogField[]){ __VA_ARGS__ }) / sizeof(LogField) })
+#define FIELDS(...) \
+        ((LogFields){ (const LogField[]){ __VA_ARGS__ }, sizeof((const LogField[]){ __VA_ARGS__ }) / sizeof(LogField) })
 #define NO_FIELDS ((LogFields){ NULL, 0 })
 
 /* `ident` is the program's name, borrowed for good. */
@@ -61,9 +60,9 @@ void log_set_sink(LogSink sink, void *userdata);
 /* `message_id`: 32 hexadecimal digits, or NULL. */
 void log_write(int level, const char *message_id, LogFields fields, const char *format, ...) _printf_(4, 5);
 
-#define log_line(level, message_id, fields, ...)                                \
-        do {                                                                    \
-                if ((level) <= log_level())                                     \
+#define log_line(level, message_id, fields, ...)                                 \
+        do {                                                                     \
+                if ((level) <= log_level())                                      \
                         log_write((level), (message_id), (fields), __VA_ARGS__); \
         } while (0)
 
@@ -78,16 +77,16 @@ typedef struct LogLimit {
 
 /* log_line() under a LogLimit of LOG_BURST: what is left out is said with the next line that is written. */
 #define LOG_BURST 5 /* enough to see the pattern, few enough to read */
-#define log_limited(limit, now, level, message_id, fields, ...)                                              \
-        do {                                                                                                 \
-                uint32_t left_out_ = 0;                                                                      \
-                                                                                                             \
-                if ((level) > log_level() || !log_limit_pass((limit), LOG_BURST, (now), &left_out_))         \
-                        break;                                                                               \
-                if (left_out_ > 0)                                                                           \
-                        log_write((level), (message_id), FIELDS(F_U64("LEFT_OUT", left_out_)),               \
-                                "Lines like the next one were left out %u times", left_out_);                \
-                log_write((level), (message_id), (fields), __VA_ARGS__);                                     \
+#define log_limited(limit, now, level, message_id, fields, ...)                                      \
+        do {                                                                                         \
+                uint32_t left_out_ = 0;                                                              \
+                                                                                                     \
+                if ((level) > log_level() || !log_limit_pass((limit), LOG_BURST, (now), &left_out_)) \
+                        break;                                                                       \
+                if (left_out_ > 0)                                                                   \
+                        log_write((level), (message_id), FIELDS(F_U64("LEFT_OUT", left_out_)),       \
+                                "Lines like the next one were left out %u times", left_out_);        \
+                log_write((level), (message_id), (fields), __VA_ARGS__);                             \
         } while (0)
 
 /* May this line be written at `now`? `ret_left_out`: how many of the last window were not. */

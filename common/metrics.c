@@ -154,7 +154,7 @@ static double cpu_seconds(void) {
 
         (void)getrusage(RUSAGE_SELF, &usage);
         return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-                (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / (double)USEC_PER_SEC;
+               (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / (double)USEC_PER_SEC;
 }
 
 static double start_seconds(void) {
@@ -165,10 +165,9 @@ static double start_seconds(void) {
 
         read_proc("/proc/self/stat", text, sizeof(text));
         after_name = strrchr(text, ')'); /* the name, field 2, may hold anything; starttime is field 22, proc(5) */
-        if (!after_name ||
-            sscanf(after_name + 1,
-                   " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-                   &ticks) != 1)
+        if (!after_name || sscanf(after_name + 1,
+                                   " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+                                   &ticks) != 1)
                 return 0;
         return booted + (double)ticks / (double)sysconf(_SC_CLK_TCK);
 }
@@ -180,7 +179,8 @@ void metrics_process(Buffer *buffer, const char *component) {
         metrics_gauge_value(buffer, "process_open_fds", "Number of open file descriptors", open_fds());
         metrics_counter(buffer, "process_cpu_seconds_total", "Total user and system CPU time spent in seconds");
         metrics_sample_real(buffer, "process_cpu_seconds_total", "", cpu_seconds());
-        metrics_gauge(buffer, "process_start_time_seconds", "Start time of the process since the Unix epoch in seconds");
+        metrics_gauge(
+                buffer, "process_start_time_seconds", "Start time of the process since the Unix epoch in seconds");
         metrics_sample_real(buffer, "process_start_time_seconds", "", start_seconds());
 
         metrics_label(&labels, "component", component);

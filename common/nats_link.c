@@ -22,10 +22,10 @@
  *   intervals on the loop's own clock ends the wire; a PONG is as good a sign of life as any message. A process
  *   that was stopped counts no time.
  *
- * - Freeing. natsMsg_Destroy() only hands the message to a collecting thread and wakes it if it sleeps; handing over one at a time as they are
- *   handled wakes it for each (measured: 42 % of a dispatcher's samples were thread switches). So messages that were handled are kept until some
- *   hundreds can be given back in one go, after the write. The library's own threads are started under SCHED_BATCH, so that being woken they
- *   don't preempt the loop.
+ * - Freeing. natsMsg_Destroy() only hands the message to a collecting thread and wakes it if it sleeps; handing over
+ * one at a time as they are handled wakes it for each (measured: 42 % of a dispatcher's samples were thread switches).
+ * So messages that were handled are kept until some hundreds can be given back in one go, after the write. The
+ * library's own threads are started under SCHED_BATCH, so that being woken they don't preempt the loop.
  *
  * - Writing. nats.c appends what is published to a buffer and never refuses. The buffer is written once at the end
  *   of a turn; what the socket did not take is `n_unsent`, and past pending_bytes_max nothing more goes in.
@@ -44,9 +44,9 @@
 #include "common/rng.h"
 
 #define RETRY_FIRST_USEC (50 * USEC_PER_MSEC)
-#define RETRY_JITTER_PERCENT 50 /* a fleet that lost its server together must not come back together */
+#define RETRY_JITTER_PERCENT 50                /* a fleet that lost its server together must not come back together */
 #define RETRY_SETTLED_USEC (10 * USEC_PER_SEC) /* a connection that lasted so long starts over with short pauses */
-#define SILENT_TICKS_MAX 4 /* of half a ping interval */
+#define SILENT_TICKS_MAX 4                     /* of half a ping interval */
 #define INBOX_BATCH 1024
 #define SPENT_MAX 512 /* messages handled and not yet given back to nats.c ... */
 #define SPENT_BYTES_MAX (256 * 1024)
@@ -104,7 +104,8 @@ struct NatsLink {
 
 static void link_retry_later(NatsLink *link);
 
-/* What nats.c has put into its buffer goes out at the end of the turn, or, in nobody's turn, before the loop waits again. */
+/* What nats.c has put into its buffer goes out at the end of the turn, or, in nobody's turn, before the loop waits
+ * again. */
 static void schedule_flush(NatsLink *link) {
         if (link->in_turn || link->flush_scheduled || link->write_pending)
                 return;
@@ -177,7 +178,7 @@ static void sweep_subscriptions(NatsLink *link) {
                 const Subscription *subscription = &link->subscriptions[i - 1];
 
                 if (subscription->is_leaving &&
-                    (!subscription->handle || !natsSubscription_IsValid(subscription->handle)))
+                        (!subscription->handle || !natsSubscription_IsValid(subscription->handle)))
                         subscription_remove(link, i - 1);
         }
 }
@@ -390,7 +391,8 @@ static void drop_wire(NatsLink *link) {
 
 static void start_pulse(NatsLink *link) {
         const uint64_t usec = link->options.ping_interval_usec / 2;
-        const struct timeval tick = { .tv_sec = (time_t)(usec / USEC_PER_SEC), .tv_usec = (suseconds_t)(usec % USEC_PER_SEC) };
+        const struct timeval tick = { .tv_sec = (time_t)(usec / USEC_PER_SEC),
+                .tv_usec = (suseconds_t)(usec % USEC_PER_SEC) };
 
         link->n_silent_ticks = 0;
         link->n_reads_seen = nats_wire_n_reads(link->wire);
@@ -493,7 +495,8 @@ static void link_retry_later(NatsLink *link) {
         const uint64_t longest = MAX_OF(link->options.reconnect_max_usec, RETRY_FIRST_USEC);
         const uint64_t doubled = RETRY_FIRST_USEC << MIN_OF(link->n_attempts, 20u);
         const uint64_t usec = rng_jitter(&link->rng, MIN_OF(doubled, longest), RETRY_JITTER_PERCENT);
-        const struct timeval pause = { .tv_sec = (time_t)(usec / USEC_PER_SEC), .tv_usec = (suseconds_t)(usec % USEC_PER_SEC) };
+        const struct timeval pause = { .tv_sec = (time_t)(usec / USEC_PER_SEC),
+                .tv_usec = (suseconds_t)(usec % USEC_PER_SEC) };
 
         link->state = LINK_WAITING;
         link->n_attempts++;
@@ -623,7 +626,8 @@ static void forget_texts(NatsLinkOptions *options) {
         options->ret_why = NULL;
 }
 
-/* Starts the library's threads; see "Freeing" above. Where the policy may not be set, all works as well, a little slower. */
+/* Starts the library's threads; see "Freeing" above. Where the policy may not be set, all works as well, a little
+ * slower. */
 static void open_library(void) {
         const struct sched_param none = {};
         const bool is_ours = sched_getscheduler(0) == SCHED_OTHER && sched_setscheduler(0, SCHED_BATCH, &none) == 0;
@@ -701,9 +705,8 @@ size_t nats_link_n_unsent(const NatsLink *link) {
 }
 
 void nats_link_close(NatsLink *link, uint64_t timeout_usec, void (*on_closed)(void *userdata), void *userdata) {
-        struct timeval timeout = {
-                .tv_sec = (time_t)(timeout_usec / USEC_PER_SEC), .tv_usec = (suseconds_t)(timeout_usec % USEC_PER_SEC)
-        };
+        struct timeval timeout = { .tv_sec = (time_t)(timeout_usec / USEC_PER_SEC),
+                .tv_usec = (suseconds_t)(timeout_usec % USEC_PER_SEC) };
 
         assert(link);
 

@@ -23,11 +23,12 @@
 #include "proto/cc.h"
 
 /*
- * Both daemons use it, since it is a matter between them: after the server was away, a dispatcher must give runtimes the time that their next attempt
- * may take.
+ * Both daemons use it, since it is a matter between them: after the server was away, a dispatcher must give runtimes
+ * the time that their next attempt may take.
  */
 #define NATS_LINK_RECONNECT_MAX_USEC (2 * USEC_PER_SEC)
-#define NATS_LINK_RECONNECT_GRACE_USEC (NATS_LINK_RECONNECT_MAX_USEC * 3 / 2 + USEC_PER_SEC / 2) /* with jitter, and to register */
+#define NATS_LINK_RECONNECT_GRACE_USEC \
+        (NATS_LINK_RECONNECT_MAX_USEC * 3 / 2 + USEC_PER_SEC / 2) /* with jitter, and to register */
 
 enum {
         NATS_LINK_E_OK,
@@ -62,7 +63,8 @@ typedef struct NatsLinkOptions {
         /* each time it (re)connects; nats.c does not tell the server's version: "" */
         void (*on_up)(uint64_t max_payload, const char *server_version, void *userdata);
         void (*on_down)(const char *why, void *userdata);
-        void (*on_message)(const InMessage *message, Instant now, void *userdata); /* borrowed until it returns; `now`: one read of the clock for all of a turn */
+        void (*on_message)(const InMessage *message, Instant now,
+                void *userdata); /* borrowed until it returns; `now`: one read of the clock for all of a turn */
         void (*on_turn_end)(void *userdata); /* after a batch of messages: publish now, the write follows */
         /* asynchronous errors: permission violations, slow consumer; and why it can't connect, when that changes */
         void (*on_error)(const char *why, void *userdata);
@@ -91,7 +93,8 @@ int nats_link_subscribe(NatsLink *link, const NatsLinkSubscription *subscription
 /* No new messages for it; those that the server had sent already still come. Unknown subjects are ignored. */
 void nats_link_unsubscribe(NatsLink *link, const char *subject);
 
-/* Queued; written at the end of the turn. Returns 0, an outcome above, -EINVAL (a subject that can't travel), -ENOMEM. */
+/* Queued; written at the end of the turn. Returns 0, an outcome above, -EINVAL (a subject that can't travel), -ENOMEM.
+ */
 int nats_link_publish(NatsLink *link, const OutMessage *message);
 
 /* Publishes what is in the outbox and clears it; `ret_refused` counts what was refused. */
@@ -108,7 +111,8 @@ size_t nats_link_n_unsent(const NatsLink *link); /* bytes, an estimate between t
 void nats_link_close(NatsLink *link, uint64_t timeout_usec, void (*on_closed)(void *userdata), void *userdata);
 
 typedef struct NatsLinkStats {
-        uint64_t in_messages, in_bytes, out_messages, out_bytes, reconnects, dropped_messages, refused_messages, pending_bytes;
+        uint64_t in_messages, in_bytes, out_messages, out_bytes, reconnects, dropped_messages, refused_messages,
+                pending_bytes;
 } NatsLinkStats;
 
 void nats_link_stats(const NatsLink *link, NatsLinkStats *ret);

@@ -15,7 +15,7 @@
 
 static bool header_passes(const char *name) {
         return strcasecmp(name, "traceparent") == 0 || strcasecmp(name, "tracestate") == 0 ||
-                strncasecmp(name, "Compozy-", 8) == 0;
+               strncasecmp(name, "Compozy-", 8) == 0;
 }
 
 /* Costs one comparison inside nats.c when the message has no headers. */
@@ -50,7 +50,8 @@ size_t nats_message_payload(const OutMessage *message) {
         return message->body.size + message->headers.size + (message->headers.size > 0 ? HEADER_OVERHEAD : 0);
 }
 
-/* Eight bytes at a time: subjects are a hundred characters of each message. A byte below 0x21 borrows, and has no high bit of its own. */
+/* Eight bytes at a time: subjects are a hundred characters of each message. A byte below 0x21 borrows, and has no high
+ * bit of its own. */
 static bool has_blank_or_control(Slice text) {
         const uint64_t ones = UINT64_C(0x0101010101010101), high = ones * 0x80;
 
@@ -110,13 +111,14 @@ static natsStatus add_headers(natsMsg *message, Slice headers, Buffer *scratch) 
         return s;
 }
 
-static natsStatus publish_with_headers(
-        natsConnection *connection, const OutMessage *message, const char *subject, const char *reply, Buffer *scratch) {
+static natsStatus publish_with_headers(natsConnection *connection, const OutMessage *message, const char *subject,
+        const char *reply, Buffer *scratch) {
         natsMsg *out = NULL;
         natsStatus s = natsMsg_Create(&out, subject, reply, message->body.data, (int)message->body.size);
 
         if (s == NATS_OK)
-                s = add_headers(out, message->headers, scratch); /* `subject` and `reply`, which lie there, were copied */
+                s = add_headers(
+                        out, message->headers, scratch); /* `subject` and `reply`, which lie there, were copied */
         if (s == NATS_OK)
                 s = natsConnection_PublishMsg(connection, out);
         natsMsg_Destroy(out);
@@ -147,7 +149,7 @@ int nats_message_publish(natsConnection *connection, const OutMessage *message, 
 
         buffer_clear(scratch);
         if (append_subject(scratch, message->subject) < 0 ||
-            (message->reply.data && append_subject(scratch, message->reply) < 0))
+                (message->reply.data && append_subject(scratch, message->reply) < 0))
                 return -EINVAL;
         if (scratch->failed)
                 return -ENOMEM;

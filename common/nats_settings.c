@@ -19,8 +19,11 @@
 #include "common/nkey.h"
 
 #define SERVERS_MAX 64
-#define IO_BUFFER_BYTES (128 * 1024) /* at 512 requests outstanding the usual 32 KiB means four times the system calls */
-#define CONNECT_TIMEOUT_MSEC 5000 /* a TLS handshake across the world; it holds up a thread of its own, not the loop */
+#define IO_BUFFER_BYTES \
+        (128 * 1024) /* at 512 requests outstanding the usual 32 KiB means four times the system calls */
+#define CONNECT_TIMEOUT_MSEC                                                                    \
+        5000 /* a TLS handshake across the world; it holds up a thread of its own, not the loop \
+              */
 
 struct NatsSettings {
         atomic_uint n_refs;
@@ -41,11 +44,13 @@ static int refuse(NatsReason *ret_why, int error, const char *format, ...) {
 }
 
 static int refuse_status(NatsReason *ret_why, natsStatus status, const char *what) {
-        return refuse(ret_why, status == NATS_NO_MEMORY ? -ENOMEM : -EINVAL, "%s: %s", what, natsStatus_GetText(status));
+        return refuse(
+                ret_why, status == NATS_NO_MEMORY ? -ENOMEM : -EINVAL, "%s: %s", what, natsStatus_GetText(status));
 }
 
 static int refuse_file(NatsReason *ret_why, natsStatus status, const char *key, const char *path) {
-        return refuse(ret_why, status == NATS_NO_MEMORY ? -ENOMEM : -EINVAL, "%s: %s: %s", key, path, natsStatus_GetText(status));
+        return refuse(ret_why, status == NATS_NO_MEMORY ? -ENOMEM : -EINVAL, "%s: %s: %s", key, path,
+                natsStatus_GetText(status));
 }
 
 /* What comes after the scheme and, when there is one, "user:password@". */
@@ -112,10 +117,12 @@ static int add_url(NatsSettings *settings, Slice url, bool *is_secure, NatsReaso
         const Slice place = url_place(url);
 
         if (scheme && !slice_equal(name, SLICE("nats")) && !slice_equal(name, SLICE("tls")))
-                return refuse(ret_why, -EINVAL, "nats.url: \"%.*s://\" is not understood in a server's address (nats:// or tls://)",
-                              SLICE_ARG(name));
+                return refuse(ret_why, -EINVAL,
+                        "nats.url: \"%.*s://\" is not understood in a server's address (nats:// or tls://)",
+                        SLICE_ARG(name));
         if (!place_is_valid(place))
-                return refuse(ret_why, -EINVAL, "nats.url: \"%.*s\" is not a server's address (nats://HOST:PORT)", SLICE_ARG(place));
+                return refuse(ret_why, -EINVAL, "nats.url: \"%.*s\" is not a server's address (nats://HOST:PORT)",
+                        SLICE_ARG(place));
         if (settings->n_servers == SERVERS_MAX)
                 return refuse(ret_why, -EINVAL, "nats.url: more than %d server addresses", SERVERS_MAX);
 
@@ -200,7 +207,8 @@ static int set_credentials(NatsSettings *settings, const NatsLinkOptions *option
         int r;
 
         if (is_given(options->credentials) && is_given(options->nkey_seed_file))
-                return refuse(ret_why, -EINVAL, "nats.credentials and nats.nkey_seed_file are both given; one of them must go");
+                return refuse(ret_why, -EINVAL,
+                        "nats.credentials and nats.nkey_seed_file are both given; one of them must go");
         if (is_given(options->credentials)) {
                 r = check_file(options->credentials, "nats.credentials", ret_why);
                 if (r < 0)

@@ -26,7 +26,8 @@
 #include "common/link_inbox.h"
 #include "common/nats_wire.h"
 
-#define KEEPALIVE_SECONDS 10 /* backstop where nats.c waits in the middle of a TLS record, out of reach of our own check */
+#define KEEPALIVE_SECONDS \
+        10 /* backstop where nats.c waits in the middle of a TLS record, out of reach of our own check */
 #define BREAK_READS_MAX 4096
 
 struct NatsWire {
@@ -80,7 +81,8 @@ static natsStatus on_read_wanted(void *userdata, bool add) {
         return NATS_OK;
 }
 
-/* With the connection locked. On the loop thread the link knows that it has published and writes at the end of its turn. */
+/* With the connection locked. On the loop thread the link knows that it has published and writes at the end of its
+ * turn. */
 static natsStatus on_write_wanted(void *userdata, bool add) {
         NatsWire *wire = userdata;
 
@@ -100,7 +102,8 @@ static natsStatus on_detach(void *userdata) {
         return NATS_OK;
 }
 
-/* nats.c puts the place in its own source in front: "(conn.c:733): ". Not borrowed for longer than the next call of nats.c. */
+/* nats.c puts the place in its own source in front: "(conn.c:733): ". Not borrowed for longer than the next call of
+ * nats.c. */
 static const char *last_error(natsStatus status) {
         const char *text = nats_GetLastError(NULL);
         const char *end = text && text[0] == '(' ? strstr(text, "): ") : NULL;
@@ -111,11 +114,13 @@ static const char *last_error(natsStatus status) {
 }
 
 /* A nats.c thread. */
-static void on_async_error(natsConnection *connection, natsSubscription *subscription, natsStatus status, void *ticket) {
+static void on_async_error(
+        natsConnection *connection, natsSubscription *subscription, natsStatus status, void *ticket) {
         (void)connection;
         (void)subscription;
 
-        (void)link_inbox_push((uintptr_t)ticket, NULL, last_error(status)); /* full or gone: there are worse problems then */
+        (void)link_inbox_push(
+                (uintptr_t)ticket, NULL, last_error(status)); /* full or gone: there are worse problems then */
 }
 
 static void wire_destroy(NatsWire *wire) {
@@ -153,8 +158,7 @@ static void *connect_thread(void *userdata) {
 
 static int prepare(NatsWire *wire) {
         natsOptions *options = nats_settings_options(wire->settings);
-        natsStatus s = natsOptions_SetEventLoop(
-                options, wire, on_attach, on_read_wanted, on_write_wanted, on_detach);
+        natsStatus s = natsOptions_SetEventLoop(options, wire, on_attach, on_read_wanted, on_write_wanted, on_detach);
 
         if (s == NATS_OK)
                 s = natsOptions_SetErrorHandler(options, on_async_error, (void *)wire->ticket);
@@ -273,7 +277,8 @@ void nats_wire_half_close(NatsWire *wire) {
 void nats_wire_break(NatsWire *wire, const char *why) {
         (void)snprintf(wire->why, sizeof(wire->why), "%s", why);
 
-        /* natsConnection_Close() would wait for a PONG when something is unsent; the end of the stream has it close at once */
+        /* natsConnection_Close() would wait for a PONG when something is unsent; the end of the stream has it close at
+         * once */
         (void)shutdown(wire->fd, SHUT_RDWR);
         for (size_t i = 0; i < BREAK_READS_MAX && !wire->is_detached; i++)
                 natsConnection_ProcessReadEvent(wire->connection);

@@ -91,7 +91,7 @@ int nkey_public_from_seed(Slice seed, char ret[static NKEY_PUBLIC_SIZE]) {
                 return r;
         crc = crc16(raw, sizeof(raw) - 2);
         if ((raw[0] & 0xf8) != PREFIX_SEED || ((raw[0] & 7) << 5 | raw[1] >> 3) != PREFIX_USER ||
-            raw[sizeof(raw) - 2] != (crc & 0xff) || raw[sizeof(raw) - 1] != crc >> 8)
+                raw[sizeof(raw) - 2] != (crc & 0xff) || raw[sizeof(raw) - 1] != crc >> 8)
                 r = -EINVAL;
         else
                 r = derive_public(raw + 2, public + 1);

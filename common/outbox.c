@@ -70,7 +70,10 @@ Buffer *outbox_begin(Outbox *outbox) {
         outbox->bytes.nesting = 0; /* an encoder that was given up half-way may have left it open */
         if (entry_reserve(outbox))
                 outbox->entries[outbox->n_entries] = (OutboxEntry){
-                        .subject = outbox->bytes.size, .reply = ABSENT, .headers = ABSENT, .body = ABSENT,
+                        .subject = outbox->bytes.size,
+                        .reply = ABSENT,
+                        .headers = ABSENT,
+                        .body = ABSENT,
                 };
         else
                 outbox->bytes.failed = true;
@@ -189,7 +192,7 @@ Slice headers_get(Slice headers, Slice name) {
                 if (line.size > 0 && line.data[line.size - 1] == '\r')
                         line.size--;
                 if (line.size > name.size && line.data[name.size] == ':' &&
-                    strncasecmp(line.data, name.data, name.size) == 0)
+                        strncasecmp(line.data, name.data, name.size) == 0)
                         return trim(slice_after(line, name.size + 1));
         }
         return SLICE_NONE;

@@ -55,7 +55,7 @@ void outbox_reply(Outbox *outbox);   /* what is written from here on is the repl
 void outbox_headers(Outbox *outbox); /* ... the header block */
 void outbox_body(Outbox *outbox);    /* ... the body */
 void outbox_end(Outbox *outbox);
-void outbox_abort(Outbox *outbox);   /* instead of end(): forget this message */
+void outbox_abort(Outbox *outbox); /* instead of end(): forget this message */
 
 /* 0 to outbox_size() - 1; borrowed until the outbox changes. */
 size_t outbox_size(const Outbox *outbox);

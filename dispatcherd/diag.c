@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Diag: the sentences. A line that an operator acts on has a MESSAGE_ID; what a peer can repeat at will is debug or limited.
+ * Diag: the sentences. A line that an operator acts on has a MESSAGE_ID; what a peer can repeat at will is debug or
+ * limited.
  */
 
 #include <inttypes.h>
@@ -10,21 +11,21 @@
 #include "common/log.h"
 #include "dispatcherd/diag.h"
 
-#define MSG_STARTING          "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a01"
-#define MSG_READY             "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a02"
-#define MSG_STOPPED           "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a03"
-#define MSG_RELOADED          "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a04"
-#define MSG_NATS_LINK         "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a05"
-#define MSG_FAILED            "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a06"
-#define MSG_RUNTIME_STATE     "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a07"
-#define MSG_RUNTIME_JOINED    "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a08"
-#define MSG_RUNTIME_REMOVED   "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a09"
-#define MSG_REGISTRATION      "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0a"
-#define MSG_MASS_SILENCE      "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0b"
-#define MSG_STALLED           "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0c"
-#define MSG_SHED              "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0d"
-#define MSG_INVALID           "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0e"
-#define MSG_JETSTREAM         "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0f"
+#define MSG_STARTING "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a01"
+#define MSG_READY "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a02"
+#define MSG_STOPPED "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a03"
+#define MSG_RELOADED "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a04"
+#define MSG_NATS_LINK "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a05"
+#define MSG_FAILED "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a06"
+#define MSG_RUNTIME_STATE "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a07"
+#define MSG_RUNTIME_JOINED "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a08"
+#define MSG_RUNTIME_REMOVED "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a09"
+#define MSG_REGISTRATION "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0a"
+#define MSG_MASS_SILENCE "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0b"
+#define MSG_STALLED "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0c"
+#define MSG_SHED "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0d"
+#define MSG_INVALID "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0e"
+#define MSG_JETSTREAM "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0f"
 
 /* One limit for each kind of line: this process is one dispatcher. */
 #define limited(level, message_id, now, fields, ...)                                     \
@@ -42,13 +43,16 @@ void diag_starting(const char *id, const char *nats_url, const char *http_addres
 }
 
 void diag_ready(const char *id, size_t n_runtimes, size_t n_agents) {
-        log_line(LOG_NOTICE, MSG_READY, FIELDS(F_STR("DISPATCHER_ID", id), F_U64("RUNTIMES", n_runtimes), F_U64("AGENTS", n_agents)),
+        log_line(LOG_NOTICE, MSG_READY,
+                FIELDS(F_STR("DISPATCHER_ID", id), F_U64("RUNTIMES", n_runtimes), F_U64("AGENTS", n_agents)),
                 "Dispatcher %s was ready with %zu runtimes and %zu agents", id, n_runtimes, n_agents);
 }
 
 void diag_stopping(const char *id, size_t n_waiting, size_t n_in_flight) {
-        log_line(LOG_NOTICE, MSG_STOPPED, FIELDS(F_STR("DISPATCHER_ID", id), F_U64("WAITING", n_waiting), F_U64("IN_FLIGHT", n_in_flight)),
-                "Dispatcher %s was asked to stop with %zu triggers waiting for a runtime and %zu with one", id, n_waiting, n_in_flight);
+        log_line(LOG_NOTICE, MSG_STOPPED,
+                FIELDS(F_STR("DISPATCHER_ID", id), F_U64("WAITING", n_waiting), F_U64("IN_FLIGHT", n_in_flight)),
+                "Dispatcher %s was asked to stop with %zu triggers waiting for a runtime and %zu with one", id,
+                n_waiting, n_in_flight);
 }
 
 void diag_stopped(const char *id, size_t n_left) {
@@ -57,9 +61,11 @@ void diag_stopped(const char *id, size_t n_left) {
 }
 
 void diag_aborted(const char *id, size_t n_waiting, size_t n_in_flight) {
-        log_line(LOG_WARNING, MSG_STOPPED, FIELDS(F_STR("DISPATCHER_ID", id), F_U64("WAITING", n_waiting), F_U64("IN_FLIGHT", n_in_flight)),
-                "Dispatcher %s was told twice to stop and left at once, with %zu triggers waiting and %zu with runtimes", id, n_waiting,
-                n_in_flight);
+        log_line(LOG_WARNING, MSG_STOPPED,
+                FIELDS(F_STR("DISPATCHER_ID", id), F_U64("WAITING", n_waiting), F_U64("IN_FLIGHT", n_in_flight)),
+                "Dispatcher %s was told twice to stop and left at once, with %zu triggers waiting and %zu with "
+                "runtimes",
+                id, n_waiting, n_in_flight);
 }
 
 void diag_start_failed(const char *why) {
@@ -75,7 +81,8 @@ void diag_reload_refused(const char *why) {
 }
 
 void diag_reload_ignored(const char *key) {
-        log_line(LOG_WARNING, MSG_RELOADED, FIELDS(F_STR("KEY", key)), "A new value of %s was left for the next start", key);
+        log_line(LOG_WARNING, MSG_RELOADED, FIELDS(F_STR("KEY", key)), "A new value of %s was left for the next start",
+                key);
 }
 
 void diag_nats_up(const char *url) {
@@ -111,18 +118,21 @@ void diag_runtime_state(Slice runtime_id, uint64_t epoch, RuntimeState from, Run
 
 void diag_runtime_impossible(Slice runtime_id, const char *state, const char *event) {
         log_line(LOG_WARNING, MSG_RUNTIME_STATE, FIELDS(F_SLICE("RUNTIME_ID", runtime_id)),
-                "Runtime %.*s was told \"%s\" while %s, which must not happen; ignored", SLICE_ARG(runtime_id), event, state);
+                "Runtime %.*s was told \"%s\" while %s, which must not happen; ignored", SLICE_ARG(runtime_id), event,
+                state);
 }
 
 void diag_runtime_complete(Slice runtime_id, uint64_t epoch, uint64_t revision, size_t n_agents, size_t n_swept) {
         log_line(LOG_DEBUG, NULL,
                 FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch), F_U64("REVISION", revision)),
-                "Registration of runtime %.*s is complete: %zu agents, %zu are gone", SLICE_ARG(runtime_id), n_agents, n_swept);
+                "Registration of runtime %.*s is complete: %zu agents, %zu are gone", SLICE_ARG(runtime_id), n_agents,
+                n_swept);
 }
 
 void diag_runtime_registered(Slice runtime_id, uint64_t epoch, Slice hostname, size_t n_agents) {
         log_line(LOG_INFO, MSG_RUNTIME_JOINED, FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch)),
-                "Runtime %.*s on %.*s registered with %zu agents", SLICE_ARG(runtime_id), SLICE_ARG(hostname), n_agents);
+                "Runtime %.*s on %.*s registered with %zu agents", SLICE_ARG(runtime_id), SLICE_ARG(hostname),
+                n_agents);
 }
 
 void diag_runtime_removed(
@@ -132,7 +142,8 @@ void diag_runtime_removed(
         log_line(reason == DEREGISTER_HEARTBEAT_TIMEOUT ? LOG_WARNING : LOG_INFO, MSG_RUNTIME_REMOVED,
                 FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch), F_STR("REASON", why),
                         F_SLICE("SEEN_BY", seen_by), F_U64("EXECUTIONS", n_held)),
-                "Runtime %.*s left the registry: %s, seen by %.*s; last heard %" PRIu64 " ms ago, %zu executions were with it",
+                "Runtime %.*s left the registry: %s, seen by %.*s; last heard %" PRIu64
+                " ms ago, %zu executions were with it",
                 SLICE_ARG(runtime_id), why, SLICE_ARG(seen_by), silent_usec / USEC_PER_MSEC, n_held);
 }
 
@@ -147,15 +158,15 @@ void diag_runtime_unheard(Slice runtime_id, uint64_t now) {
 }
 
 void diag_drain_wanted(Slice runtime_id, bool drain) {
-        log_line(LOG_NOTICE, MSG_RUNTIME_STATE, FIELDS(F_SLICE("RUNTIME_ID", runtime_id)), "An operator asked runtime %.*s to %s",
-                SLICE_ARG(runtime_id), drain ? "drain" : "take work again");
+        log_line(LOG_NOTICE, MSG_RUNTIME_STATE, FIELDS(F_SLICE("RUNTIME_ID", runtime_id)),
+                "An operator asked runtime %.*s to %s", SLICE_ARG(runtime_id), drain ? "drain" : "take work again");
 }
 
 void diag_mass_silence(size_t n_silent, size_t n_runtimes, bool begins) {
         if (begins)
                 log_line(LOG_ERR, MSG_MASS_SILENCE, FIELDS(F_U64("SILENT", n_silent), F_U64("RUNTIMES", n_runtimes)),
-                        "%zu of %zu runtimes fell silent together; probing them, with patience before any verdict", n_silent,
-                        n_runtimes);
+                        "%zu of %zu runtimes fell silent together; probing them, with patience before any verdict",
+                        n_silent, n_runtimes);
         else
                 log_line(LOG_NOTICE, MSG_MASS_SILENCE, FIELDS(F_U64("SILENT", n_silent), F_U64("RUNTIMES", n_runtimes)),
                         "The mass silence is over: %zu of %zu runtimes are silent", n_silent, n_runtimes);
@@ -173,8 +184,8 @@ void diag_deaf(uint64_t now) {
 }
 
 void diag_settled(size_t n_runtimes, size_t n_agents) {
-        log_line(LOG_DEBUG, NULL, FIELDS(F_U64("RUNTIMES", n_runtimes)), "The roll call is answered: %zu runtimes, %zu agents",
-                n_runtimes, n_agents);
+        log_line(LOG_DEBUG, NULL, FIELDS(F_U64("RUNTIMES", n_runtimes)),
+                "The roll call is answered: %zu runtimes, %zu agents", n_runtimes, n_agents);
 }
 
 /* triggers */
@@ -186,7 +197,8 @@ void diag_message_invalid(Slice subject, const char *why, uint64_t now) {
 
 void diag_result_forbidden(Slice subject, uint64_t now) {
         limited(LOG_WARNING, MSG_INVALID, now, FIELDS(F_SLICE("SUBJECT", subject)),
-                "A trigger wanted its result on %.*s, which is reserved; nothing was published there", SLICE_ARG(subject));
+                "A trigger wanted its result on %.*s, which is reserved; nothing was published there",
+                SLICE_ARG(subject));
 }
 
 void diag_trigger_shed(Slice exec_id, Slice agent_id, const char *why, uint64_t now) {
@@ -196,21 +208,22 @@ void diag_trigger_shed(Slice exec_id, Slice agent_id, const char *why, uint64_t 
 
 void diag_stale_report(Slice exec_id, Slice runtime_id, uint64_t attempt, uint64_t now) {
         limited(LOG_INFO, MSG_SHED, now, FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("RUNTIME_ID", runtime_id)),
-                "Runtime %.*s reported on attempt %" PRIu64 " of %.*s, which was superseded; ignored", SLICE_ARG(runtime_id),
-                attempt, SLICE_ARG(exec_id));
+                "Runtime %.*s reported on attempt %" PRIu64 " of %.*s, which was superseded; ignored",
+                SLICE_ARG(runtime_id), attempt, SLICE_ARG(exec_id));
 }
 
 void diag_execution_relayed(Slice exec_id, Slice agent_id, Slice runtime_id, uint64_t attempt) {
         log_line(LOG_DEBUG, NULL,
                 FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("AGENT_ID", agent_id), F_SLICE("RUNTIME_ID", runtime_id),
                         F_U64("ATTEMPT", attempt)),
-                "Trigger %.*s for agent %.*s went to runtime %.*s, attempt %" PRIu64, SLICE_ARG(exec_id), SLICE_ARG(agent_id),
-                SLICE_ARG(runtime_id), attempt);
+                "Trigger %.*s for agent %.*s went to runtime %.*s, attempt %" PRIu64, SLICE_ARG(exec_id),
+                SLICE_ARG(agent_id), SLICE_ARG(runtime_id), attempt);
 }
 
 void diag_execution_moved(Slice exec_id, Slice runtime_id, const char *why) {
         log_line(LOG_DEBUG, NULL, FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("RUNTIME_ID", runtime_id)),
-                "Trigger %.*s is to be placed again: with runtime %.*s, %s", SLICE_ARG(exec_id), SLICE_ARG(runtime_id), why);
+                "Trigger %.*s is to be placed again: with runtime %.*s, %s", SLICE_ARG(exec_id), SLICE_ARG(runtime_id),
+                why);
 }
 
 void diag_execution_ended(Slice exec_id, Slice agent_id, const char *status, ErrorCode code) {
@@ -223,8 +236,8 @@ void diag_execution_ended(Slice exec_id, Slice agent_id, const char *status, Err
 void diag_execution_failed(
         Slice exec_id, Slice agent_id, Slice correlation_id, ErrorCode code, const char *why, uint64_t now) {
         limited(LOG_INFO, MSG_SHED, now,
-                FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("AGENT_ID", agent_id), F_SLICE("CORRELATION_ID", correlation_id),
-                        F_STR("CODE", error_code_name(code))),
+                FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("AGENT_ID", agent_id),
+                        F_SLICE("CORRELATION_ID", correlation_id), F_STR("CODE", error_code_name(code))),
                 "Trigger %.*s for agent %.*s was answered %s: %s", SLICE_ARG(exec_id), SLICE_ARG(agent_id),
                 error_code_name(code), why);
 }
@@ -232,5 +245,6 @@ void diag_execution_failed(
 /* JetStream */
 
 void diag_jetstream(const char *what, bool works, const char *why) {
-        log_line(works ? LOG_INFO : LOG_NOTICE, MSG_JETSTREAM, FIELDS(F_STR("WHAT", what)), "JetStream: %s: %s", what, why);
+        log_line(works ? LOG_INFO : LOG_NOTICE, MSG_JETSTREAM, FIELDS(F_STR("WHAT", what)), "JetStream: %s: %s", what,
+                why);
 }

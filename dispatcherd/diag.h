@@ -33,7 +33,8 @@ void diag_runtime_state(Slice runtime_id, uint64_t epoch, RuntimeState from, Run
 void diag_runtime_impossible(Slice runtime_id, const char *state, const char *event);
 void diag_runtime_complete(Slice runtime_id, uint64_t epoch, uint64_t revision, size_t n_agents, size_t n_swept);
 void diag_runtime_registered(Slice runtime_id, uint64_t epoch, Slice hostname, size_t n_agents);
-void diag_runtime_removed(Slice runtime_id, uint64_t epoch, DeregisterReason reason, Slice seen_by, size_t n_held, uint64_t silent_usec);
+void diag_runtime_removed(
+        Slice runtime_id, uint64_t epoch, DeregisterReason reason, Slice seen_by, size_t n_held, uint64_t silent_usec);
 void diag_registration_refused(Slice runtime_id, uint64_t epoch, const char *why, uint64_t now);
 void diag_runtime_unheard(Slice runtime_id, uint64_t now);
 void diag_drain_wanted(Slice runtime_id, bool drain);
@@ -51,7 +52,8 @@ void diag_stale_report(Slice exec_id, Slice runtime_id, uint64_t attempt, uint64
 void diag_execution_relayed(Slice exec_id, Slice agent_id, Slice runtime_id, uint64_t attempt);
 void diag_execution_moved(Slice exec_id, Slice runtime_id, const char *why);
 void diag_execution_ended(Slice exec_id, Slice agent_id, const char *status, ErrorCode code);
-void diag_execution_failed(Slice exec_id, Slice agent_id, Slice correlation_id, ErrorCode code, const char *why, uint64_t now);
+void diag_execution_failed(
+        Slice exec_id, Slice agent_id, Slice correlation_id, ErrorCode code, const char *why, uint64_t now);
 
 /* JetStream */
 

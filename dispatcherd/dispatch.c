@@ -3,16 +3,17 @@
 /*
  * Dispatch: a trigger's way from its arrival to its one outcome.
  *
- * A relay carries a reply subject of our own, so that the server tells us at once when nobody listens; the caller's address travels inside,
- * and the runtime answers it directly. What we hear of it afterwards are reports, many in one message. Reports can be lost (NATS delivers
- * at most once), so a relay that stays silent is sent again as a question: the same attempt, with its age. The runtime runs it
- * if it never saw it and answers from memory if it did. That one mechanism heals lost relays, lost reports and lost results.
+ * A relay carries a reply subject of our own, so that the server tells us at once when nobody listens; the caller's
+ * address travels inside, and the runtime answers it directly. What we hear of it afterwards are reports, many in one
+ * message. Reports can be lost (NATS delivers at most once), so a relay that stays silent is sent again as a question:
+ * the same attempt, with its age. The runtime runs it if it never saw it and answers from memory if it did. That one
+ * mechanism heals lost relays, lost reports and lost results.
  *
- * Every execution has one deadline armed as long as it has not ended: the earliest of its own deadline, the next question, and the
- * moment when waiting for somebody to host the agent has been long enough. So nothing can hang.
+ * Every execution has one deadline armed as long as it has not ended: the earliest of its own deadline, the next
+ * question, and the moment when waiting for somebody to host the agent has been long enough. So nothing can hang.
  *
- * What may be tried again: a relay that provably reached nobody (no responders, a refusal) always, whatever `retry` says, since nothing ran. What was
- * with a runtime that is gone: as `retry` says.
+ * What may be tried again: a relay that provably reached nobody (no responders, a refusal) always, whatever `retry`
+ * says, since nothing ran. What was with a runtime that is gone: as `retry` says.
  */
 
 #include <inttypes.h>
@@ -28,7 +29,8 @@
 /* The runtime's own DEADLINE_EXCEEDED should come first, so that a caller gets one answer: it is told a little less. */
 #define MARGIN_USEC_MAX (50 * USEC_PER_MSEC)
 
-/* Relays that ran nowhere do not count as attempts, but a runtime that refuses for ever must not keep us busy for ever. */
+/* Relays that ran nowhere do not count as attempts, but a runtime that refuses for ever must not keep us busy for ever.
+ */
 #define MOVES_FACTOR 16
 
 #define RETRY_AFTER_MS_MIN 50
@@ -62,8 +64,8 @@ void dispatch_fail(Dispatcher *d, Execution *execution, ErrorCode code, const ch
         Id id = rng_id(&d->rng);
         Result result = {
                 .metadata = { .result_id = id_slice(&id),
-                              .correlation_id = parcel->trigger.metadata.correlation_id,
-                              .source_component = SOURCE },
+                        .correlation_id = parcel->trigger.metadata.correlation_id,
+                        .source_component = SOURCE },
                 .workflow_id = id_slice(&execution->workflow_id),
                 .workflow_exec_id = parcel->trigger.workflow_exec_id,
                 .agent_id = id_slice(&execution->agent_id),
@@ -84,7 +86,8 @@ void dispatch_fail(Dispatcher *d, Execution *execution, ErrorCode code, const ch
                 if (!is_answered(execution, 1 + i))
                         dispatch_put_result(d, parcel->followers[i], &result, parcel->headers, now);
         observers_execution(d, EXECUTION_EVENT_DISPATCH_FAILED, execution, &result.error, now);
-        diag_execution_failed(result.agent_exec_id, result.agent_id, result.metadata.correlation_id, code, text, now.usec);
+        diag_execution_failed(
+                result.agent_exec_id, result.agent_id, result.metadata.correlation_id, code, text, now.usec);
         d->n.by_status[STATUS_FAILURE]++;
         d->n.by_code[code]++;
         execution_end(d->executions, execution, STATUS_FAILURE, code, now.usec);
@@ -193,10 +196,10 @@ static void relay(Dispatcher *d, Execution *execution, const Placement *placemen
 
         attempt = execution_attempt(execution);
         *attempt = (Attempt){ .runtime_id = runtime->id,
-                              .epoch = runtime->epoch,
-                              .number = execution->attempt,
-                              .sent_usec = now.usec,
-                              .end = ATTEMPT_RUNNING };
+                .epoch = runtime->epoch,
+                .number = execution->attempt,
+                .sent_usec = now.usec,
+                .end = ATTEMPT_RUNNING };
         if (placement->runner_up)
                 attempt->runner_up = placement->runner_up->id;
         if (execution->attempt == 1)
@@ -264,15 +267,15 @@ static void fail_unplaced(Dispatcher *d, Execution *execution, const Placement *
         if (agent->n_hosts == 0)
                 (void)snprintf(text, sizeof(text), "no runtime hosts agent %s any more", execution->agent_id.text);
         else
-                (void)snprintf(text, sizeof(text), "%zu %s agent %s, none can take it; of the closest: %s", agent->n_hosts,
-                        agent->n_hosts == 1 ? "runtime hosts" : "runtimes host", execution->agent_id.text,
-                        fitness_meaning(placement->best));
+                (void)snprintf(text, sizeof(text), "%zu %s agent %s, none can take it; of the closest: %s",
+                        agent->n_hosts, agent->n_hosts == 1 ? "runtime hosts" : "runtimes host",
+                        execution->agent_id.text, fitness_meaning(placement->best));
         dispatch_fail(d, execution, ERROR_NO_RUNTIME, text, SLICE_NONE, now);
 }
 
 /*
- * Until when it is worth waiting for somebody who can take it at all: while the roll call is out, and for a while after the last host went or
- * stopped being usable (`unfit_usec`: since when nobody is). 0: not worth it.
+ * Until when it is worth waiting for somebody who can take it at all: while the roll call is out, and for a while after
+ * the last host went or stopped being usable (`unfit_usec`: since when nobody is). 0: not worth it.
  */
 static uint64_t hope_usec(
         const Dispatcher *d, const Execution *execution, const Placement *placement, uint64_t unfit_usec, Instant now) {
@@ -299,7 +302,8 @@ void dispatch_wait(Dispatcher *d, Execution *execution, Instant now) {
 }
 
 /* Nobody can take it now: wait with hope, or fail. In no queue when called. */
-static void wait_or_fail(Dispatcher *d, Execution *execution, const Placement *placement, uint64_t unfit_usec, Instant now) {
+static void wait_or_fail(
+        Dispatcher *d, Execution *execution, const Placement *placement, uint64_t unfit_usec, Instant now) {
         if (placement->outcome == PLACEMENT_WAIT) {
                 execution->give_up_usec = USEC_NEVER;
                 dispatch_wait(d, execution, now);
@@ -327,10 +331,11 @@ void dispatch_place(Dispatcher *d, Execution *execution, Instant now) {
 }
 
 /*
- * The attempt ended without an answer and may be followed by another: as the next free slot allows. `provably_unrun`: nothing
- * of it ran, so even `never` allows another runtime, and it does not count as a try.
+ * The attempt ended without an answer and may be followed by another: as the next free slot allows. `provably_unrun`:
+ * nothing of it ran, so even `never` allows another runtime, and it does not count as a try.
  */
-void dispatch_place_again(Dispatcher *d, Execution *execution, bool provably_unrun, ErrorCode code, const char *why, Instant now) {
+void dispatch_place_again(
+        Dispatcher *d, Execution *execution, bool provably_unrun, ErrorCode code, const char *why, Instant now) {
         bool allowed = provably_unrun || execution->retry == RETRY_ALWAYS ||
                        (execution->retry == RETRY_UNSTARTED && !execution->started);
         char text[256];
@@ -397,7 +402,8 @@ void dispatch_pump(Dispatcher *d, Instant now) {
 static void expire(Dispatcher *d, Execution *execution, Instant now) {
         char text[160];
 
-        /* It did not wait for a slot, but for somebody to host the agent at all: that is what its caller should hear. */
+        /* It did not wait for a slot, but for somebody to host the agent at all: that is what its caller should hear.
+         */
         if (execution->phase == PHASE_WAITING && execution->give_up_usec != USEC_NEVER) {
                 Placement placement = dispatch_choose(d, execution, NULL, now);
 
@@ -411,7 +417,8 @@ static void expire(Dispatcher *d, Execution *execution, Instant now) {
                         execution->started ? ", started" : "");
                 dispatch_end_attempt(d, execution, ATTEMPT_EXPIRED, ERROR_DEADLINE_EXCEEDED, now);
         } else {
-                (void)snprintf(text, sizeof(text), "the deadline passed after %" PRIu64 " ms of waiting for a free runtime",
+                (void)snprintf(text, sizeof(text),
+                        "the deadline passed after %" PRIu64 " ms of waiting for a free runtime",
                         (now.usec - execution->received_usec) / USEC_PER_MSEC);
                 execution_unwait(d->executions, execution);
         }
@@ -476,7 +483,7 @@ void dispatch_answer_all_waiting(Dispatcher *d, Instant now) {
                 Execution *execution = demand_head(demand);
 
                 execution_unwait(d->executions, execution);
-                dispatch_fail(d, execution, ERROR_NO_RUNTIME, "this dispatcher is stopping, and no runtime had a free slot in time",
-                        SLICE_NONE, now);
+                dispatch_fail(d, execution, ERROR_NO_RUNTIME,
+                        "this dispatcher is stopping, and no runtime had a free slot in time", SLICE_NONE, now);
         }
 }

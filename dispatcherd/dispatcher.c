@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Dispatcher: joins registry, liveness, dispatch and verbs. Each message goes through one table by the kind of its subject; each due
- * deadline through another by its kind.
+ * Dispatcher: joins registry, liveness, dispatch and verbs. Each message goes through one table by the kind of its
+ * subject; each due deadline through another by its kind.
  *
- * The first thing every entry does is to notice whether this process itself has been away (paused, suspended, starved): when it comes much later
- * than the deadline it had asked to be woken for, nobody's silence before now means anything.
+ * The first thing every entry does is to notice whether this process itself has been away (paused, suspended, starved):
+ * when it comes much later than the deadline it had asked to be woken for, nobody's silence before now means anything.
  */
 
 #include <stdio.h>
@@ -14,7 +14,8 @@
 #include "dispatcherd/diag.h"
 #include "dispatcherd/state.h"
 
-/* Later than this, and we were away. Scheduling noise on a loaded host stays well below; a window of 5 intervals of 100 ms is still twice of it. */
+/* Later than this, and we were away. Scheduling noise on a loaded host stays well below; a window of 5 intervals of 100
+ * ms is still twice of it. */
 #define STALL_USEC (250 * USEC_PER_MSEC)
 
 /* One look at the deadlines handles at most so many, so that messages and signals are not kept waiting. */
@@ -23,17 +24,17 @@
 #define QUEUE_GROUP "compozy-dispatchers"
 
 /*
- * Settled means that the answers to the roll call are in: runtimes answer within a short spread, so after a first pause we go on
- * waiting only while registrations keep coming. An agent that is still unknown then is given options.settle_usec all the
- * same: a runtime far away answers later.
+ * Settled means that the answers to the roll call are in: runtimes answer within a short spread, so after a first pause
+ * we go on waiting only while registrations keep coming. An agent that is still unknown then is given
+ * options.settle_usec all the same: a runtime far away answers later.
  */
 #define SETTLE_FIRST_USEC (50 * USEC_PER_MSEC)
 #define SETTLE_QUIET_USEC (25 * USEC_PER_MSEC)
 
 LivenessRules dispatcher_liveness_rules(const Dispatcher *d) {
         return (LivenessRules){ .suspect_after = d->options.suspect_after,
-                                .dead_after = d->options.dead_after,
-                                .probe_timeout_usec = d->options.probe_timeout_usec };
+                .dead_after = d->options.dead_after,
+                .probe_timeout_usec = d->options.probe_timeout_usec };
 }
 
 void dispatcher_observe_from(Dispatcher *d, Instant now) {
@@ -42,7 +43,8 @@ void dispatcher_observe_from(Dispatcher *d, Instant now) {
                 runtime->probe_usec = runtime->failed_usec = 0; /* its answer may have been lost with the rest */
 }
 
-/* Messages that waited while we were away come before the overdue deadlines: a stall is one, not one for each of them. */
+/* Messages that waited while we were away come before the overdue deadlines: a stall is one, not one for each of them.
+ */
 static void notice_stall(Dispatcher *d, Instant now) {
         uint64_t wanted = dispatcher_next_deadline(d), expected = MAX_OF(wanted, d->observing_usec);
 
@@ -86,7 +88,8 @@ static void on_deregistered(Dispatcher *d, const SubjectMatch *match, const InMe
 
 typedef struct Handler {
         void (*fn)(Dispatcher *d, const SubjectMatch *match, const InMessage *message, Instant now);
-        bool limited; /* refused here when larger than limits.max_message_bytes; triggers do it themselves, with an answer */
+        bool limited; /* refused here when larger than limits.max_message_bytes; triggers do it themselves, with an
+                         answer */
 } Handler;
 
 static const Handler handlers[_SUBJECT_KIND_MAX] = {
@@ -164,7 +167,8 @@ void dispatcher_on_message(Dispatcher *d, const InMessage *received, Instant now
         if (handler->limited && message->body.size > d->options.max_message_bytes) {
                 d->n.invalid++;
                 diag_message_invalid(message->subject, "the body is larger than limits.max_message_bytes", now.usec);
-                verbs_answer_error(d, message->reply, ERROR_INVALID_MESSAGE, "the body is larger than limits.max_message_bytes");
+                verbs_answer_error(
+                        d, message->reply, ERROR_INVALID_MESSAGE, "the body is larger than limits.max_message_bytes");
                 return;
         }
         handler->fn(d, &match, message, now);
@@ -339,7 +343,8 @@ static int make_parts(Dispatcher *d) {
         r = registry_new(&registry, &d->registry);
         if (r < 0)
                 return r;
-        r = execution_table_new(&d->deadlines, DEADLINE_EXECUTION, d->options.history_max, d->options.random_seed, &d->executions);
+        r = execution_table_new(
+                &d->deadlines, DEADLINE_EXECUTION, d->options.history_max, d->options.random_seed, &d->executions);
         if (r < 0)
                 return r;
         jetstream.registry = d->registry;
@@ -460,7 +465,7 @@ const char *dispatcher_check(const Dispatcher *d, Instant now) {
                 size_t n = 0;
 
                 LIST_FOREACH(execution, &runtime->executions, in_runtime)
-                        n++;
+                n++;
                 if (n != runtime->own_in_flight)
                         return "a runtime's count of executions differs from its executions";
         }

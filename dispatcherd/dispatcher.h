@@ -36,10 +36,10 @@ typedef struct DispatcherOptions {
         uint64_t max_runtimes;
         uint64_t max_agents; /* of all runtimes together */
 
-        double suspect_after, dead_after;    /* in heartbeat intervals */
+        double suspect_after, dead_after; /* in heartbeat intervals */
         uint64_t probe_timeout_usec;
-        uint64_t reconnect_grace_usec;       /* how long runtimes may take to be back after NATS was away */
-        uint64_t heartbeats_per_second_max;  /* asked of the whole fleet */
+        uint64_t reconnect_grace_usec;      /* how long runtimes may take to be back after NATS was away */
+        uint64_t heartbeats_per_second_max; /* asked of the whole fleet */
 
         uint64_t default_deadline_ms;
         uint64_t max_attempts;
@@ -49,7 +49,7 @@ typedef struct DispatcherOptions {
         unsigned events;           /* EventsWanted */
         bool jetstream;            /* keep COMPOZY_EVENTS and compozy_runtimes when the server can */
         uint64_t events_max_age_usec;
-        uint64_t history_max;      /* finished executions that `explain` remembers */
+        uint64_t history_max; /* finished executions that `explain` remembers */
 } DispatcherOptions;
 
 /* `outbox` is borrowed for the dispatcher's life. */
@@ -74,7 +74,8 @@ void dispatcher_on_turn_end(Dispatcher *dispatcher, Instant now);
 uint64_t dispatcher_next_deadline(const Dispatcher *dispatcher);
 void dispatcher_on_time(Dispatcher *dispatcher, Instant now);
 
-/* Takes no new triggers from its queue group's edge (which must unsubscribe) and answers what still waits at `deadline_usec`. */
+/* Takes no new triggers from its queue group's edge (which must unsubscribe) and answers what still waits at
+ * `deadline_usec`. */
 void dispatcher_drain(Dispatcher *dispatcher, uint64_t deadline_usec, Instant now);
 bool dispatcher_is_drained(const Dispatcher *dispatcher);
 
@@ -92,8 +93,8 @@ size_t dispatcher_n_in_flight(const Dispatcher *dispatcher);
 void dispatcher_metrics(const Dispatcher *dispatcher, Buffer *buffer);
 
 /*
- * For the simulator and tests: checks every internal invariant that can be seen at rest (counts match lists, nothing beyond its limit,
- * whatever has not ended has a deadline). Returns NULL, or a sentence that says which one is broken.
+ * For the simulator and tests: checks every internal invariant that can be seen at rest (counts match lists, nothing
+ * beyond its limit, whatever has not ended has a deadline). Returns NULL, or a sentence that says which one is broken.
  */
 const char *dispatcher_check(const Dispatcher *dispatcher, Instant now);
 

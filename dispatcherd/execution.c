@@ -3,17 +3,19 @@
 /*
  * Executions
  *
- * One index by agent_exec_id holds the waiting, the ones in flight and the history, so that a report, a repeat and `explain` find
- * an execution with one look-up. An Execution is what is remembered; what the trigger brought along is its Parcel, given up when it ends.
+ * One index by agent_exec_id holds the waiting, the ones in flight and the history, so that a report, a repeat and
+ * `explain` find an execution with one look-up. An Execution is what is remembered; what the trigger brought along is
+ * its Parcel, given up when it ends.
  *
- * Both are used again. A spare parcel is the one given up last, so that a steady load goes on working in memory which the caches hold; an Execution
- * that fell out of the history has been cold for long, which is why everything bulky is in the parcel.
+ * Both are used again. A spare parcel is the one given up last, so that a steady load goes on working in memory which
+ * the caches hold; an Execution that fell out of the history has been cold for long, which is why everything bulky is
+ * in the parcel.
  *
- * The queue is two levels of ordered trees: demands (agent and labels) by their first execution, and in each demand its executions.
- * When a slot frees up, each demand is tried once, however many executions wait behind it.
+ * The queue is two levels of ordered trees: demands (agent and labels) by their first execution, and in each demand its
+ * executions. When a slot frees up, each demand is tried once, however many executions wait behind it.
  *
- * Invariants: phase WAITING with a demand if and only if it is in that demand's tree; IN_FLIGHT if and only if it is in its runtime's list;
- * ENDED if and only if it is in the history.
+ * Invariants: phase WAITING with a demand if and only if it is in that demand's tree; IN_FLIGHT if and only if it is in
+ * its runtime's list; ENDED if and only if it is in the history.
  */
 
 #include <string.h>
@@ -21,7 +23,8 @@
 #include "common/id_index.h"
 #include "dispatcherd/execution.h"
 
-/* Of what one report ends, as much is kept as the next turn's triggers may need: half a megabyte, and as much again where triggers have labels. */
+/* Of what one report ends, as much is kept as the next turn's triggers may need: half a megabyte, and as much again
+ * where triggers have labels. */
 #define SPARE_MAX 256
 #define PARCEL_BYTES 1024 /* what most triggers fit in; a larger parcel is allocated as large as it is, and freed */
 
@@ -265,7 +268,8 @@ static Slice labels_key(const Execution *execution) {
         return labels.data ? labels : SLICE("");
 }
 
-/* "<agent id> <labels as they came>": two spellings of the same labels are two demands, which costs nothing but a second look. */
+/* "<agent id> <labels as they came>": two spellings of the same labels are two demands, which costs nothing but a
+ * second look. */
 static Demand *demand_get(ExecutionTable *table, const Execution *execution) {
         Slice labels = labels_key(execution);
         size_t size = execution->agent_id.size + 1 + labels.size;
@@ -404,7 +408,8 @@ void execution_table_visit(
 
 /* construction */
 
-int execution_table_new(DeadlineQueue *deadlines, int deadline_kind, uint64_t history_max, uint64_t seed, ExecutionTable **ret) {
+int execution_table_new(
+        DeadlineQueue *deadlines, int deadline_kind, uint64_t history_max, uint64_t seed, ExecutionTable **ret) {
         ExecutionTable *table = calloc(1, sizeof(*table));
 
         if (!table)

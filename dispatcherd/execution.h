@@ -18,19 +18,18 @@
 #include "proto/trigger.h"
 
 /* What happened to one attempt. */
-#define ATTEMPT_ENDS(X)                                                 \
-        X(RUNNING, "not ended")                                         \
-        X(ANSWERED, "the runtime answered the caller")                  \
-        X(UNHEARD, "nobody listened")                                   \
-        X(REFUSED, "the runtime refused it")                            \
-        X(LOST, "the runtime was declared dead, replaced or left")      \
+#define ATTEMPT_ENDS(X)                                            \
+        X(RUNNING, "not ended")                                    \
+        X(ANSWERED, "the runtime answered the caller")             \
+        X(UNHEARD, "nobody listened")                              \
+        X(REFUSED, "the runtime refused it")                       \
+        X(LOST, "the runtime was declared dead, replaced or left") \
         X(EXPIRED, "the deadline passed")
 
 typedef enum AttemptEnd {
 #define X(name, meaning) ATTEMPT_##name,
-        ATTEMPT_ENDS(X)
+        ATTEMPT_ENDS(X) _ATTEMPT_END_MAX,
 #undef X
-        _ATTEMPT_END_MAX,
 } AttemptEnd;
 
 const char *attempt_end_meaning(AttemptEnd end);
@@ -60,14 +59,15 @@ typedef struct Demand Demand;
 #define FOLLOWERS_MAX 4 /* further callers that asked for the same execution */
 _Static_assert(FOLLOWERS_MAX <= ASK_MAX, "each follower has a number of its own in relays and reports");
 
-/* What a trigger brought along, and what else is needed only until its execution ends. Made from a message, then owned by the Execution. */
+/* What a trigger brought along, and what else is needed only until its execution ends. Made from a message, then owned
+ * by the Execution. */
 typedef struct Parcel {
-        struct Parcel *next; /* among the spare ones */
+        struct Parcel *next;        /* among the spare ones */
         Slice body, reply, headers; /* of the message; copies */
-        Slice reply_to; /* where the answer goes; absent: nowhere */
+        Slice reply_to;             /* where the answer goes; absent: nowhere */
         Arena arena;
-        Trigger trigger; /* into this parcel and its execution */
-        const Labels *labels; /* in the arena; NULL: none */
+        Trigger trigger;                /* into this parcel and its execution */
+        const Labels *labels;           /* in the arena; NULL: none */
         Slice followers[FOLLOWERS_MAX]; /* further reply addresses, each owned */
         size_t size;
         size_t capacity;
@@ -76,18 +76,20 @@ typedef struct Parcel {
 
 struct Execution {
         ExecutionPhase phase;
-        bool started; /* reported by the runtime of the current attempt */
-        bool heard;   /* any report for the current attempt */
+        bool started;   /* reported by the runtime of the current attempt */
+        bool heard;     /* any report for the current attempt */
         Parcel *parcel; /* NULL once ended */
 
         Runtime *runtime; /* while in flight */
         LIST_ENTRY(Execution) in_runtime;
-        uint64_t attempt; /* the number of the last one; 0: none yet */
-        uint64_t n_tries; /* relays that somebody may have received */
-        uint32_t n_sent, unheard; /* messages sent for the current attempt; which of the first 32 of them nobody listened to, a bit each */
+        uint64_t attempt;         /* the number of the last one; 0: none yet */
+        uint64_t n_tries;         /* relays that somebody may have received */
+        uint32_t n_sent, unheard; /* messages sent for the current attempt; which of the first 32 of them nobody
+                                     listened to, a bit each */
         uint32_t n_followers;
         uint32_t answered; /* bit 0: reply_to, bit 1 + i: followers[i]; the runtime reported that it answered them */
-        uint32_t ask_base; /* the number of reply_to in relays and reports; goes on counting when the execution is asked for again */
+        uint32_t ask_base; /* the number of reply_to in relays and reports; goes on counting when the execution is asked
+                              for again */
         RetryPolicy retry;
         uint64_t priority;
 
@@ -105,7 +107,8 @@ struct Execution {
         RB_ENTRY(Execution) in_demand;
         TAILQ_ENTRY(Execution) in_history; /* or among the spare ones */
 
-        /* From here on nothing is cleared when the memory is used again: ids are always set, and only the attempts that `attempt` counts are valid. */
+        /* From here on nothing is cleared when the memory is used again: ids are always set, and only the attempts that
+         * `attempt` counts are valid. */
         Id exec_id, agent_id, workflow_id;
         Attempt attempts[ATTEMPTS_KEPT]; /* number n is at n % ATTEMPTS_KEPT */
 };
@@ -126,7 +129,8 @@ struct Demand {
 
 typedef struct ExecutionTable ExecutionTable;
 
-int execution_table_new(DeadlineQueue *deadlines, int deadline_kind, uint64_t history_max, uint64_t seed, ExecutionTable **ret) _must_check_;
+int execution_table_new(DeadlineQueue *deadlines, int deadline_kind, uint64_t history_max, uint64_t seed,
+        ExecutionTable **ret) _must_check_;
 ExecutionTable *execution_table_free(ExecutionTable *table);
 
 DEFINE_CLEANUP(ExecutionTable *, execution_table_free);
@@ -152,13 +156,15 @@ int execution_wait(ExecutionTable *table, Execution *execution);
 void execution_unwait(ExecutionTable *table, Execution *execution);
 
 /*
- * The place in the queue: the time of arrival, pushed back by what is missing to the highest priority. So a low priority is
- * slowed, and overtakes nobody, but is never starved: after PRIORITY_STEP_USEC times the difference it goes before newcomers.
+ * The place in the queue: the time of arrival, pushed back by what is missing to the highest priority. So a low
+ * priority is slowed, and overtakes nobody, but is never starved: after PRIORITY_STEP_USEC times the difference it goes
+ * before newcomers.
  */
 #define PRIORITY_STEP_USEC (50 * USEC_PER_MSEC)
 uint64_t execution_order(uint64_t received_usec, uint64_t priority);
 
-/* Demands in the order of their first executions; NULL: none. The queue changes as executions leave: use demand_after() with what the demand's place was. */
+/* Demands in the order of their first executions; NULL: none. The queue changes as executions leave: use demand_after()
+ * with what the demand's place was. */
 Demand *demand_first(const ExecutionTable *table);
 Demand *demand_after(const ExecutionTable *table, uint64_t order, uint64_t sequence);
 Execution *demand_head(const Demand *demand);

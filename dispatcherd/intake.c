@@ -3,8 +3,9 @@
 /*
  * Intake: from the bytes of a TriggerAgent to an execution, or to an answer that says why not.
  *
- * The bytes are copied once, into a parcel, and decoded there; the execution then owns it: so what was decoded needs no second copy. Whoever sent
- * something that can't be taken is told all the same, where it wanted to be told if that can be made out.
+ * The bytes are copied once, into a parcel, and decoded there; the execution then owns it: so what was decoded needs no
+ * second copy. Whoever sent something that can't be taken is told all the same, where it wanted to be told if that can
+ * be made out.
  */
 
 #include <inttypes.h>
@@ -21,15 +22,15 @@
 #define RELAY_MARGIN 2048
 
 /* A trigger that never became an execution: what is known of it is its subject and where the answer goes. */
-static void refuse_message(Dispatcher *d, Slice workflow_id, Slice agent_id, const Trigger *sender, Slice reply_to, ErrorCode code,
-        const char *text, Instant now) {
+static void refuse_message(Dispatcher *d, Slice workflow_id, Slice agent_id, const Trigger *sender, Slice reply_to,
+        ErrorCode code, const char *text, Instant now) {
         Id id = rng_id(&d->rng);
         Slice exec_id = sender->agent_exec_id.size > 0 ? sender->agent_exec_id : id_slice(&id);
         Slice correlation_id = sender->metadata.correlation_id;
         Result result = {
                 .metadata = { .result_id = id_slice(&id),
-                              .correlation_id = correlation_id.size > 0 ? correlation_id : exec_id,
-                              .source_component = SOURCE },
+                        .correlation_id = correlation_id.size > 0 ? correlation_id : exec_id,
+                        .source_component = SOURCE },
                 .workflow_id = workflow_id,
                 .workflow_exec_id = exec_id,
                 .agent_id = agent_id,
@@ -55,7 +56,8 @@ static void fill_in(Execution *execution, Slice workflow_id, Slice agent_id) {
         if (trigger->workflow_exec_id.size == 0)
                 trigger->workflow_exec_id = id;
         if (trigger->metadata.correlation_id.size == 0)
-                trigger->metadata.correlation_id = trigger->metadata.request_id.size > 0 ? trigger->metadata.request_id : id;
+                trigger->metadata.correlation_id =
+                        trigger->metadata.request_id.size > 0 ? trigger->metadata.request_id : id;
         if (trigger->metadata.request_id.size == 0)
                 trigger->metadata.request_id = id;
         trigger->metadata.source_component = SOURCE;
@@ -66,10 +68,11 @@ static void fill_in(Execution *execution, Slice workflow_id, Slice agent_id) {
 }
 
 /* What must be right before an execution exists. Returns 0 or why not. */
-static ErrorCode check_trigger(const Dispatcher *d, Slice workflow_id, Slice agent_id, const Trigger *trigger, WireError *error) {
+static ErrorCode check_trigger(
+        const Dispatcher *d, Slice workflow_id, Slice agent_id, const Trigger *trigger, WireError *error) {
         if (trigger->workflow_id.size > 0 && !slice_equal(trigger->workflow_id, workflow_id)) {
-                (void)wire_error(error, "workflow.id is \"%.*s\", the subject says \"%.*s\"", SLICE_ARG(trigger->workflow_id),
-                        SLICE_ARG(workflow_id));
+                (void)wire_error(error, "workflow.id is \"%.*s\", the subject says \"%.*s\"",
+                        SLICE_ARG(trigger->workflow_id), SLICE_ARG(workflow_id));
                 return ERROR_INVALID_MESSAGE;
         }
         if (trigger->agent_id.size > 0 && !slice_equal(trigger->agent_id, agent_id)) {
@@ -83,7 +86,9 @@ static ErrorCode check_trigger(const Dispatcher *d, Slice workflow_id, Slice age
                 return ERROR_INVALID_MESSAGE;
         }
         if (trigger->reply_to_subject.size > 0 && !subject_may_receive_result(d->prefix, trigger->reply_to_subject)) {
-                (void)wire_error(error, "payload.reply_to_subject \"%.*s\" is reserved: a result may go to %.*s.results.> or outside %.*s. and $",
+                (void)wire_error(error,
+                        "payload.reply_to_subject \"%.*s\" is reserved: a result may go to %.*s.results.> or outside "
+                        "%.*s. and $",
                         SLICE_ARG(trigger->reply_to_subject), SLICE_ARG(d->prefix), SLICE_ARG(d->prefix));
                 return ERROR_TOPIC_FORBIDDEN;
         }
@@ -102,8 +107,8 @@ static void repeat(Dispatcher *d, Execution *execution, Slice reply_to, Instant 
                 return;
 
         if (execution_follow(execution, reply_to) < 0) {
-                refuse_message(d, id_slice(&execution->workflow_id), id_slice(&execution->agent_id), &parcel->trigger, reply_to,
-                        ERROR_LIMIT_EXCEEDED, "too many callers wait for that agent.exec_id", now);
+                refuse_message(d, id_slice(&execution->workflow_id), id_slice(&execution->agent_id), &parcel->trigger,
+                        reply_to, ERROR_LIMIT_EXCEEDED, "too many callers wait for that agent.exec_id", now);
                 return;
         }
         if (execution->phase == PHASE_IN_FLIGHT)
@@ -118,7 +123,8 @@ static bool ask_again(Dispatcher *d, Execution *execution, Instant now) {
         if (execution->attempt == 0 || !runtime || runtime->epoch != attempt->epoch || runtime->unreachable)
                 return false;
         if (runtime_free_slots(runtime) == 0) {
-                dispatch_fail_overloaded(d, execution, "the runtime that could repeat its answer has no free slot", now);
+                dispatch_fail_overloaded(
+                        d, execution, "the runtime that could repeat its answer has no free slot", now);
                 return true;
         }
 
@@ -152,13 +158,15 @@ static void admit(Dispatcher *d, Execution *execution, bool was_known, Instant n
                 return;
         if (was_known && may_have_run(execution) && execution->retry != RETRY_ALWAYS) {
                 dispatch_fail(d, execution, ERROR_RUNTIME_LOST,
-                        "that agent.exec_id was run before, and the runtime that could repeat its answer is gone", SLICE_NONE, now);
+                        "that agent.exec_id was run before, and the runtime that could repeat its answer is gone",
+                        SLICE_NONE, now);
                 return;
         }
 
         execution->n_tries = 0;
         if (execution_table_bytes(d->executions) > d->options.queue_bytes_limit) {
-                (void)snprintf(text, sizeof(text), "triggers hold %" PRIu64 " bytes, the limit of dispatcher.queue_bytes is %" PRIu64,
+                (void)snprintf(text, sizeof(text),
+                        "triggers hold %" PRIu64 " bytes, the limit of dispatcher.queue_bytes is %" PRIu64,
                         execution_table_bytes(d->executions), d->options.queue_bytes_limit);
                 dispatch_fail_overloaded(d, execution, text, now);
                 return;
@@ -187,7 +195,8 @@ static void admit(Dispatcher *d, Execution *execution, bool was_known, Instant n
         }
 }
 
-/* Where the answer goes: what the body says, else the NATS reply subject (which dispatcher_on_message() has checked). */
+/* Where the answer goes: what the body says, else the NATS reply subject (which dispatcher_on_message() has checked).
+ */
 static Slice reply_target(const Trigger *trigger, Slice reply) {
         return trigger->reply_to_subject.size > 0 ? trigger->reply_to_subject : reply;
 }
@@ -209,7 +218,9 @@ static ErrorCode arrival_decode(Dispatcher *d, Arrival *arrival, WireError *erro
                 return ERROR_INVALID_MESSAGE;
         }
         if (message->body.size + message->reply.size + message->headers.size + RELAY_MARGIN > d->max_payload) {
-                (void)wire_error(error, "the body has %zu bytes: with what a relay adds, more than the server's max_payload of %" PRIu64,
+                (void)wire_error(error,
+                        "the body has %zu bytes: with what a relay adds, more than the server's max_payload of "
+                        "%" PRIu64,
                         message->body.size, d->max_payload);
                 return ERROR_INVALID_MESSAGE;
         }
@@ -223,7 +234,8 @@ static ErrorCode arrival_decode(Dispatcher *d, Arrival *arrival, WireError *erro
         if (r == 0 && parcel->trigger.labels.size > 0) {
                 Labels *labels = arena_alloc(&parcel->arena, sizeof(*labels));
 
-                r = labels ? labels_decode(parcel->trigger.labels, "payload.labels", &parcel->arena, labels, error) : -ENOMEM;
+                r = labels ? labels_decode(parcel->trigger.labels, "payload.labels", &parcel->arena, labels, error)
+                           : -ENOMEM;
                 parcel->labels = labels;
         }
         if (r == WIRE_E_INVALID)
@@ -258,7 +270,8 @@ void dispatch_refuse_subject(Dispatcher *d, const InMessage *message, const char
 
 /* Gives the parcel to the execution. */
 static void take_arrival(Dispatcher *d, Arrival *arrival, Execution *execution, Instant now) {
-        uint64_t ms = arrival->parcel->trigger.deadline_ms > 0 ? arrival->parcel->trigger.deadline_ms : d->options.default_deadline_ms;
+        uint64_t ms = arrival->parcel->trigger.deadline_ms > 0 ? arrival->parcel->trigger.deadline_ms
+                                                               : d->options.default_deadline_ms;
 
         execution_own(d->executions, execution, TAKE_PTR(arrival->parcel));
         fill_in(execution, arrival->workflow_id, arrival->agent_id);
@@ -271,10 +284,11 @@ static void take_or_answer(Dispatcher *d, Arrival *arrival, Slice exec_id, Insta
         const Parcel *parcel = arrival->parcel;
         Execution *execution = execution_find(d->executions, exec_id);
 
-        if (execution && !(id_equal(&execution->agent_id, arrival->agent_id) && id_equal(&execution->workflow_id, arrival->workflow_id))) {
+        if (execution && !(id_equal(&execution->agent_id, arrival->agent_id) &&
+                                 id_equal(&execution->workflow_id, arrival->workflow_id))) {
                 d->n.invalid++;
-                refuse_message(d, arrival->workflow_id, arrival->agent_id, &parcel->trigger, parcel->reply_to, ERROR_INVALID_MESSAGE,
-                        "agent.exec_id was used for another agent or workflow", now);
+                refuse_message(d, arrival->workflow_id, arrival->agent_id, &parcel->trigger, parcel->reply_to,
+                        ERROR_INVALID_MESSAGE, "agent.exec_id was used for another agent or workflow", now);
         } else if (execution && execution->phase != PHASE_ENDED) {
                 repeat(d, execution, parcel->reply_to, now);
         } else if (execution) {
@@ -283,8 +297,8 @@ static void take_or_answer(Dispatcher *d, Arrival *arrival, Slice exec_id, Insta
                 take_arrival(d, arrival, execution, now);
                 admit(d, execution, /* was_known= */ true, now);
         } else if (execution_add(d->executions, exec_id, &execution) < 0) {
-                refuse_message(d, arrival->workflow_id, arrival->agent_id, &parcel->trigger, parcel->reply_to, ERROR_INTERNAL,
-                        "the dispatcher is out of memory", now);
+                refuse_message(d, arrival->workflow_id, arrival->agent_id, &parcel->trigger, parcel->reply_to,
+                        ERROR_INTERNAL, "the dispatcher is out of memory", now);
         } else {
                 take_arrival(d, arrival, execution, now);
                 admit(d, execution, /* was_known= */ false, now);

@@ -3,15 +3,17 @@
 /*
  * JetStream
  *
- * Two things to set up, each the same way: ask for the stream's INFO; if there is none, CREATE it; then it is ready. A stream that exists
- * is left as it is: its owner may have given it replicas, another age, another place. What matters to us is checked and named in the log.
+ * Two things to set up, each the same way: ask for the stream's INFO; if there is none, CREATE it; then it is ready. A
+ * stream that exists is left as it is: its owner may have given it replicas, another age, another place. What matters
+ * to us is checked and named in the log.
  *
- * The events stream takes every event but heartbeats: a thousand of those a second for a week would be all it holds, and nobody
- * replays them. `no_ack` because registrations carry a reply subject, and a stream's own acknowledgement there would be taken for a
- * dispatcher's answer.
+ * The events stream takes every event but heartbeats: a thousand of those a second for a week would be all it holds,
+ * and nobody replays them. `no_ack` because registrations carry a reply subject, and a stream's own acknowledgement
+ * there would be taken for a dispatcher's answer.
  *
- * Writes to the bucket are not acknowledged: the record is written again with the next change, and a lost one is repaired at the next
- * connect. Several dispatchers write the same records; the last one wins, and all say the same but for what only they see.
+ * Writes to the bucket are not acknowledged: the record is written again with the next change, and a lost one is
+ * repaired at the next connect. Several dispatchers write the same records; the last one wins, and all say the same but
+ * for what only they see.
  */
 
 #include <inttypes.h>
@@ -168,7 +170,8 @@ void jetstream_put_runtime(JetStream *js, const Runtime *runtime, Instant now) {
         outbox_body(js->options.outbox);
         emit_object(buffer, NULL);
         observers_emit_runtime(buffer, "agent_runtime", runtime, now);
-        observers_emit_agents(buffer, "agent_definitions", runtime, MIN_OF((size_t)RECORD_BYTES_MAX, js->max_payload / 2));
+        observers_emit_agents(
+                buffer, "agent_definitions", runtime, MIN_OF((size_t)RECORD_BYTES_MAX, js->max_payload / 2));
         emit_timestamp(buffer, "updated_at", now.real_usec);
         emit_object_end(buffer);
         outbox_end(js->options.outbox);
@@ -202,7 +205,8 @@ static void ask_sweep(JetStream *js) {
         outbox_end(js->options.outbox);
 }
 
-/* The marker of a deletion goes too, once those who watch have had it: a bucket of ids that are made up for each container would grow for ever. */
+/* The marker of a deletion goes too, once those who watch have had it: a bucket of ids that are made up for each
+ * container would grow for ever. */
 static void purge(JetStream *js, Slice key) {
         Buffer *buffer = begin_request(js, "PURGE", whats[WHAT_RUNTIMES].stream, PURGE_TOKEN);
 
@@ -294,8 +298,8 @@ static void on_stream_answer(JetStream *js, What what, const ApiAnswer *answer, 
                 return;
         }
         js->n_errors++;
-        (void)snprintf(why, sizeof(why), "%.*s (%" PRIu64 ", %" PRIu64 ")", SLICE_ARG(answer->description), answer->code,
-                answer->err_code);
+        (void)snprintf(why, sizeof(why), "%.*s (%" PRIu64 ", %" PRIu64 ")", SLICE_ARG(answer->description),
+                answer->code, answer->err_code);
         unavailable(js, what, why, now);
 }
 

@@ -4,8 +4,9 @@
 /*
  * JetStream: the stream COMPOZY_EVENTS and the key-value bucket compozy_runtimes, when the server has JetStream.
  *
- * Speaks the JetStream API with plain asynchronous messages (ADR-1, ADR-8 for buckets): requests go into the outbox, answers come
- * back through jetstream_on_answer(). Without JetStream it finds out once per connection and is quiet. Owner thread only; no I/O, no clock.
+ * Speaks the JetStream API with plain asynchronous messages (ADR-1, ADR-8 for buckets): requests go into the outbox,
+ * answers come back through jetstream_on_answer(). Without JetStream it finds out once per connection and is quiet.
+ * Owner thread only; no I/O, no clock.
  */
 
 #include "common/deadline.h"
@@ -23,10 +24,10 @@ typedef struct Runtime Runtime;
 
 typedef struct JetStreamOptions {
         bool wanted;
-        Slice prefix;       /* of subjects */
-        Slice inbox;        /* answers come to <inbox>.j.<what> */
+        Slice prefix; /* of subjects */
+        Slice inbox;  /* answers come to <inbox>.j.<what> */
         uint64_t events_max_age_usec;
-        Outbox *outbox;     /* borrowed, as the rest */
+        Outbox *outbox; /* borrowed, as the rest */
         const Registry *registry;
         DeadlineQueue *deadlines;
         Deadline *deadline; /* armed while an answer is awaited */

@@ -3,30 +3,30 @@
 /*
  * Liveness
  *
- * A timer that runs out says that *we* heard nothing, which is not yet news about the runtime. Three guards stand between silence and a
- * verdict, each against one way of being wrong:
+ * A timer that runs out says that *we* heard nothing, which is not yet news about the runtime. Three guards stand
+ * between silence and a verdict, each against one way of being wrong:
  *
- *   - Silence counts from the later of the last sign of life and the moment since when this dispatcher has been listening without a gap.
- *     A dispatcher that was paused, restarted, cut off, or whose NATS server was restarted gives everyone a full window.
- *   - A probe sent after the window must have found nobody: no answer within its time-out, or the server's word that nobody
- *     listens.
- *     With each probe goes an echo to ourselves, and a probe that was not answered says nothing unless its echo came back: a dead link takes
- *     a while to be noticed as one.
- *   - When many fall silent together, the likelier cause is between them and us. Then the window is six times as long, and at most one
- *     verdict falls per second; meanwhile they are probed, and any sign of life ends the doubt. As suspects they get no work if
- *     anybody else can take it, so waiting costs little.
+ *   - Silence counts from the later of the last sign of life and the moment since when this dispatcher has been
+ * listening without a gap. A dispatcher that was paused, restarted, cut off, or whose NATS server was restarted gives
+ * everyone a full window.
+ *   - A probe sent after the window must have found nobody: no answer within its time-out, or the server's word that
+ * nobody listens. With each probe goes an echo to ourselves, and a probe that was not answered says nothing unless its
+ * echo came back: a dead link takes a while to be noticed as one.
+ *   - When many fall silent together, the likelier cause is between them and us. Then the window is six times as long,
+ * and at most one verdict falls per second; meanwhile they are probed, and any sign of life ends the doubt. As suspects
+ * they get no work if anybody else can take it, so waiting costs little.
  *
- * Rejected: phi-accrual detectors (Hayashibara et al., 2004). They adapt to jitter of the network; what kills healthy runtimes in
- * practice is the observer's own absence, which no distribution of intervals knows about.
+ * Rejected: phi-accrual detectors (Hayashibara et al., 2004). They adapt to jitter of the network; what kills healthy
+ * runtimes in practice is the observer's own absence, which no distribution of intervals knows about.
  */
 
 #include "common/instant.h"
 #include "dispatcherd/liveness.h"
 #include "proto/registration.h"
 
-#define MASS_MIN 3             /* two at once is weather in a small fleet */
-#define MASS_SHARE 3           /* one in so many */
-#define MASS_PATIENCE 6        /* windows instead of one: half a minute with the defaults, a server's restart */
+#define MASS_MIN 3      /* two at once is weather in a small fleet */
+#define MASS_SHARE 3    /* one in so many */
+#define MASS_PATIENCE 6 /* windows instead of one: half a minute with the defaults, a server's restart */
 #define MASS_VERDICT_USEC USEC_PER_SEC
 
 bool liveness_is_mass_silence(const LivenessFleet *fleet) {
@@ -51,11 +51,13 @@ static LivenessVerdict act(LivenessAction action) {
         return (LivenessVerdict){ .action = action };
 }
 
-/* NATS may have been away for all of us, and we are just the first to be back: who was not heard since gets the time of his next attempt. */
+/* NATS may have been away for all of us, and we are just the first to be back: who was not heard since gets the time of
+ * his next attempt. */
 static uint64_t listening_since(const LivenessFleet *fleet, const LivenessSubject *subject) {
         uint64_t since = MAX_OF(subject->heard_usec, fleet->observing_usec);
 
-        return subject->heard_usec < fleet->link_up_usec ? MAX_OF(since, fleet->link_up_usec + fleet->grace_usec) : since;
+        return subject->heard_usec < fleet->link_up_usec ? MAX_OF(since, fleet->link_up_usec + fleet->grace_usec)
+                                                         : since;
 }
 
 LivenessVerdict liveness_judge(

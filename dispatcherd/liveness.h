@@ -23,13 +23,13 @@ typedef struct LivenessFleet {
         uint64_t grace_usec;     /* how long after that runtimes may take to be back themselves */
         uint64_t echo_usec;      /* when the last message to ourselves that came back was sent */
         size_t n_runtimes, n_silent;
-        uint64_t verdict_usec;   /* the last verdict; 0: none yet */
+        uint64_t verdict_usec; /* the last verdict; 0: none yet */
 } LivenessFleet;
 
 typedef struct LivenessSubject {
         uint64_t interval_usec;
         uint64_t heard_usec;
-        uint64_t probe_usec; /* when the probe that is out was sent; 0: none is */
+        uint64_t probe_usec;  /* when the probe that is out was sent; 0: none is */
         uint64_t failed_usec; /* when the last probe that found nobody was sent; 0: none since it was heard */
         bool silent;          /* already taken for suspect */
 } LivenessSubject;

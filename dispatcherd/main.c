@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * compozy-dispatcherd: the edge. Everything that decides is in dispatcher.c and below; here are NATS, the clock, HTTP, the service
- * manager, and the order of starting and stopping.
+ * compozy-dispatcherd: the edge. Everything that decides is in dispatcher.c and below; here are NATS, the clock, HTTP,
+ * the service manager, and the order of starting and stopping.
  */
 
 #include <stdio.h>
@@ -151,8 +151,8 @@ static void on_stop(void *userdata) {
         app->is_stopping = true;
         diag_stopping(app->id, dispatcher_n_waiting(app->core), dispatcher_n_in_flight(app->core));
         daemon_notify_stopping(app->daemon, timeout_usec + EDGE_CLOSE_TIMEOUT_USEC);
-        daemon_notify_status(app->daemon, "Stopping: %zu triggers wait, %zu are with runtimes", dispatcher_n_waiting(app->core),
-                dispatcher_n_in_flight(app->core));
+        daemon_notify_status(app->daemon, "Stopping: %zu triggers wait, %zu are with runtimes",
+                dispatcher_n_waiting(app->core), dispatcher_n_in_flight(app->core));
         /* The queue groups are how new work comes; other dispatchers have it from now on. */
         subscriptions = dispatcher_subscriptions(app->core, &n);
         for (size_t i = 0; i < n; i++)
@@ -265,7 +265,11 @@ static void make_options(App *app) {
 
 static int start_http(App *app, ConfigError *ret_error) {
         const HttpCallbacks callbacks = {
-                .metrics = on_metrics, .health = on_health, .ready = on_ready, .trouble = on_http_trouble, .userdata = app,
+                .metrics = on_metrics,
+                .health = on_health,
+                .ready = on_ready,
+                .trouble = on_http_trouble,
+                .userdata = app,
         };
 
         return edge_start_http(app->daemon, &app->settings.daemon, &callbacks, &app->http, ret_error);
@@ -299,7 +303,11 @@ static int start_link(App *app, ConfigError *ret_error) {
 /* `ret_error` stays empty where only the errno says why. */
 static int start(App *app, ConfigError *ret_error) {
         const DaemonCallbacks callbacks = {
-                .on_stop = on_stop, .on_abort = on_abort, .on_reload = on_reload, .on_time = on_time, .userdata = app,
+                .on_stop = on_stop,
+                .on_abort = on_abort,
+                .on_reload = on_reload,
+                .on_time = on_time,
+                .userdata = app,
         };
         int r;
 
@@ -345,5 +353,6 @@ static int run(const DaemonArguments *arguments) {
 }
 
 int main(int argc, char **argv) {
-        return daemon_main(argc, argv, "Keeps the registry of agent runtimes and routes triggers to them.", &dispatcher_config, run);
+        return daemon_main(argc, argv, "Keeps the registry of agent runtimes and routes triggers to them.",
+                &dispatcher_config, run);
 }

@@ -3,10 +3,12 @@
 /*
  * Membership: how runtimes come, stay and go.
  *
- * Everything heals from any lost message: a heartbeat of an epoch or a revision that is not known makes us ask that runtime to announce itself;
- * a roll call goes out whenever our link comes up. Judging silence is liveness.c's; what follows from the judgement is done here.
+ * Everything heals from any lost message: a heartbeat of an epoch or a revision that is not known makes us ask that
+ * runtime to announce itself; a roll call goes out whenever our link comes up. Judging silence is liveness.c's; what
+ * follows from the judgement is done here.
  *
- * Several dispatchers judge for themselves. One that hears of another's verdict acts on it only where it hears nothing itself.
+ * Several dispatchers judge for themselves. One that hears of another's verdict acts on it only where it hears nothing
+ * itself.
  */
 
 #include <inttypes.h>
@@ -18,7 +20,8 @@
 
 #define SOURCE SLICE("compozy-dispatcherd")
 
-/* A roll call is answered at random moments within this: a little for each runtime we know of, so that a large fleet is no storm. */
+/* A roll call is answered at random moments within this: a little for each runtime we know of, so that a large fleet is
+ * no storm. */
 #define ROLL_CALL_SPREAD_MS_MIN 20
 #define ROLL_CALL_SPREAD_MS_MAX 500
 #define ROLL_CALL_PER_MS 20
@@ -29,7 +32,8 @@
 /* Asking one runtime to announce itself more often than this would only fill its inbox. */
 #define ASK_PAUSE_USEC USEC_PER_SEC
 
-/* A drain that does not arrive is asked for again for so long. Not for ever: another dispatcher may have been told to resume it. */
+/* A drain that does not arrive is asked for again for so long. Not for ever: another dispatcher may have been told to
+ * resume it. */
 #define DRAIN_REPEAT_USEC (10 * USEC_PER_SEC)
 
 /* What runtimes are configured to unless somebody chose otherwise. */
@@ -63,8 +67,9 @@ static Announce announce_of(const Dispatcher *d) {
 void membership_call_roll(Dispatcher *d, Instant now) {
         Announce announce = announce_of(d);
 
-        announce.spread_ms = MIN_OF(MAX_OF(registry_n_runtimes(d->registry) / ROLL_CALL_PER_MS, (size_t)ROLL_CALL_SPREAD_MS_MIN),
-                (size_t)ROLL_CALL_SPREAD_MS_MAX);
+        announce.spread_ms =
+                MIN_OF(MAX_OF(registry_n_runtimes(d->registry) / ROLL_CALL_PER_MS, (size_t)ROLL_CALL_SPREAD_MS_MIN),
+                        (size_t)ROLL_CALL_SPREAD_MS_MAX);
         put_announce(d, SLICE_NONE, &announce, now);
 }
 
@@ -79,14 +84,16 @@ static void ask_to_announce(Dispatcher *d, Slice runtime_id, Runtime *runtime, I
         put_announce(d, runtime_id, &announce, now);
 }
 
-/* From when it was asked to beat more rarely, its silence is measured so; its next heartbeat says what it really does. */
+/* From when it was asked to beat more rarely, its silence is measured so; its next heartbeat says what it really does.
+ */
 static void expect_interval(Runtime *runtime, uint64_t asked_ms) {
         runtime->interval_usec = MAX_OF(runtime->interval_usec, asked_ms * USEC_PER_MSEC);
 }
 
 /*
- * In a large fleet each runtime beats more rarely, and when it shrinks, more often again. Asked for only when it is far off, so that a fleet
- * that grows steadily is not asked steadily; and faster only once, since a runtime's own configuration is its minimum.
+ * In a large fleet each runtime beats more rarely, and when it shrinks, more often again. Asked for only when it is far
+ * off, so that a fleet that grows steadily is not asked steadily; and faster only once, since a runtime's own
+ * configuration is its minimum.
  */
 static void ask_for_interval(Dispatcher *d, Runtime *runtime, Instant now) {
         Announce announce = announce_of(d);
@@ -193,10 +200,10 @@ static void probe(Dispatcher *d, Runtime *runtime, Instant now) {
 static void put_deregistered(Dispatcher *d, Slice runtime_id, uint64_t epoch, DeregisterReason reason, Instant now) {
         Id event_id = rng_id(&d->rng);
         Deregistration deregistration = { .metadata = { .source_component = SOURCE },
-                                          .runtime_id = runtime_id,
-                                          .epoch = epoch,
-                                          .reason = reason,
-                                          .seen_by = d->id };
+                .runtime_id = runtime_id,
+                .epoch = epoch,
+                .reason = reason,
+                .seen_by = d->id };
         Buffer *buffer = outbox_begin(d->outbox);
 
         subject_build(buffer, d->prefix, SUBJECT_RUNTIME_DEREGISTERED, runtime_id, SLICE_NONE);
@@ -205,7 +212,8 @@ static void put_deregistered(Dispatcher *d, Slice runtime_id, uint64_t epoch, De
         outbox_end(d->outbox);
 }
 
-void membership_remove(Dispatcher *d, Runtime *runtime, DeregisterReason reason, Slice seen_by, bool tell_others, Instant now) {
+void membership_remove(
+        Dispatcher *d, Runtime *runtime, DeregisterReason reason, Slice seen_by, bool tell_others, Instant now) {
         Id id = runtime->id;
         uint64_t epoch = runtime->epoch;
         char why[128];
@@ -230,7 +238,8 @@ void membership_look_at(Dispatcher *d, Runtime *runtime, Instant now) {
 
         if (runtime->leaving_usec > 0) {
                 if (now.usec >= runtime->leaving_usec || runtime->own_in_flight == 0)
-                        membership_remove(d, runtime, DEREGISTER_SHUTDOWN, SLICE("runtime"), /* tell_others= */ false, now);
+                        membership_remove(
+                                d, runtime, DEREGISTER_SHUTDOWN, SLICE("runtime"), /* tell_others= */ false, now);
                 else
                         deadline_arm(&d->deadlines, &runtime->deadline, runtime->leaving_usec);
                 return;
@@ -264,7 +273,8 @@ void membership_look_at(Dispatcher *d, Runtime *runtime, Instant now) {
                 case LIVENESS_DEAD:
                         d->n.verdicts++;
                         d->verdict_usec = now.usec;
-                        membership_remove(d, runtime, DEREGISTER_HEARTBEAT_TIMEOUT, d->id, /* tell_others= */ true, now);
+                        membership_remove(
+                                d, runtime, DEREGISTER_HEARTBEAT_TIMEOUT, d->id, /* tell_others= */ true, now);
                         return;
                 }
         }
@@ -282,7 +292,8 @@ void membership_heard(Dispatcher *d, Runtime *runtime, Instant now) {
         note_mass_silence(d);
         dispatch_runtime_back(d, runtime, now);
         /* While it was silent the next look was for the next probe; from here on it is for the next silence. */
-        deadline_arm(&d->deadlines, &runtime->deadline, now.usec + (uint64_t)(d->options.suspect_after * (double)runtime->interval_usec));
+        deadline_arm(&d->deadlines, &runtime->deadline,
+                now.usec + (uint64_t)(d->options.suspect_after * (double)runtime->interval_usec));
         d->pump_wanted = true;
         if (runtime_set_state(d->registry, runtime, RUNTIME_EV_HEARD))
                 observers_runtime_changed(d, runtime, RUNTIME_CHANGE_UPDATED, "heard again", now);
@@ -300,8 +311,8 @@ void membership_unheard(Dispatcher *d, Runtime *runtime, Instant now) {
 }
 
 /*
- * Is this the answer of that epoch? A second process under the same id listens on the same subjects, and whoever knows our inbox can have any
- * runtime answer an error there.
+ * Is this the answer of that epoch? A second process under the same id listens on the same subjects, and whoever knows
+ * our inbox can have any runtime answer an error there.
  */
 static bool is_answer_of(Dispatcher *d, const Runtime *runtime, Slice body) {
         static const ScanField fields[] = {
@@ -336,7 +347,8 @@ void membership_on_probe_answer(Dispatcher *d, Slice runtime_id, const InMessage
         membership_look_at(d, runtime, now);
 }
 
-/* To a drain or a resume. That nobody listened to one is news, but it is no probe: it was not sent because of silence. */
+/* To a drain or a resume. That nobody listened to one is news, but it is no probe: it was not sent because of silence.
+ */
 void membership_on_control_answer(Dispatcher *d, Slice runtime_id, const InMessage *message, Instant now) {
         Runtime *runtime = registry_find(d->registry, runtime_id);
 
@@ -395,8 +407,8 @@ void membership_load(Runtime *runtime, const RuntimeLoad *load) {
         /* It may have room for less than its capacity says. */
         if (load->free_slots < runtime->max_in_flight)
                 held = MAX_OF(held, runtime->max_in_flight - load->free_slots);
-        /* What it holds beyond what we gave it, others gave it. Ours that are still on their way make this a little low, and
-         * the runtime's own limit corrects that. */
+        /* What it holds beyond what we gave it, others gave it. Ours that are still on their way make this a little
+         * low, and the runtime's own limit corrects that. */
         runtime->foreign_in_flight = held > runtime->own_in_flight ? held - runtime->own_in_flight : 0;
 }
 
@@ -431,15 +443,15 @@ static void refuse_stale(
         Dispatcher *d, const Registration *registration, Slice reply, const RegistrationRefused *refused, Instant now) {
         char why[160];
 
-        (void)snprintf(why, sizeof(why), "epoch %" PRIu64 " is over: %s, epoch %" PRIu64 " is known", registration->epoch,
-                deregister_reason_names[refused->reason], refused->epoch);
+        (void)snprintf(why, sizeof(why), "epoch %" PRIu64 " is over: %s, epoch %" PRIu64 " is known",
+                registration->epoch, deregister_reason_names[refused->reason], refused->epoch);
         refuse(d, registration, reply, ERROR_RUNTIME_LOST, why, refused, now);
 }
 
 static void answer_taken(Dispatcher *d, const Registration *registration, const RegistryTaken *taken, Slice reply) {
         const LivenessRules rules = dispatcher_liveness_rules(d);
-        uint64_t interval_ms = liveness_interval_ms(registry_n_runtimes(d->registry), d->options.heartbeats_per_second_max,
-                registration->heartbeat_interval_ms);
+        uint64_t interval_ms = liveness_interval_ms(registry_n_runtimes(d->registry),
+                d->options.heartbeats_per_second_max, registration->heartbeat_interval_ms);
         RegistrationTaken answer = {
                 .dispatcher_id = d->id,
                 .runtime_id = registration->runtime_id,
@@ -489,14 +501,16 @@ static void registered(Dispatcher *d, const Registration *registration, const Re
         /* A newcomer is one that observers have not been told of: the first complete registration of its epoch. */
         if (!runtime->announced) {
                 runtime->announced = true;
-                diag_runtime_registered(id_slice(&runtime->id), runtime->epoch, registration->hostname, runtime->n_agents);
+                diag_runtime_registered(
+                        id_slice(&runtime->id), runtime->epoch, registration->hostname, runtime->n_agents);
                 observers_runtime_changed(d, runtime, RUNTIME_CHANGE_ADDED, "registered", now);
         } else {
                 observers_runtime_changed(d, runtime, RUNTIME_CHANGE_UPDATED, "registered", now);
         }
 }
 
-/* Two processes under one id, started in the same millisecond on two machines, or forked: equal epochs don't make them one. */
+/* Two processes under one id, started in the same millisecond on two machines, or forked: equal epochs don't make them
+ * one. */
 static bool is_namesake(const Runtime *runtime, const Registration *registration) {
         Slice hostname = slice_of(runtime->hostname);
 
@@ -504,15 +518,17 @@ static bool is_namesake(const Runtime *runtime, const Registration *registration
                (hostname.size > 0 && registration->hostname.size > 0 && !slice_equal(hostname, registration->hostname));
 }
 
-static bool is_stale(const Dispatcher *d, const Runtime *runtime, const Registration *registration, RegistrationRefused *ret_refused) {
-        if (registry_admits(d->registry, registration->runtime_id, registration->epoch, ret_refused) == REGISTRY_E_STALE)
+static bool is_stale(const Dispatcher *d, const Runtime *runtime, const Registration *registration,
+        RegistrationRefused *ret_refused) {
+        if (registry_admits(d->registry, registration->runtime_id, registration->epoch, ret_refused) ==
+                REGISTRY_E_STALE)
                 return true;
         if (!runtime || registration->epoch != runtime->epoch)
                 return false;
         ret_refused->epoch = runtime->epoch;
-        ret_refused->reason = runtime->leaving_usec > 0            ? DEREGISTER_SHUTDOWN :
-                              is_namesake(runtime, registration) ? DEREGISTER_REPLACED :
-                                                                   DEREGISTER_NONE;
+        ret_refused->reason = runtime->leaving_usec > 0            ? DEREGISTER_SHUTDOWN
+                              : is_namesake(runtime, registration) ? DEREGISTER_REPLACED
+                                                                   : DEREGISTER_NONE;
         return ret_refused->reason != DEREGISTER_NONE;
 }
 
@@ -531,7 +547,8 @@ void membership_on_registered(Dispatcher *d, Slice runtime_id, const InMessage *
         if (r != 0) {
                 d->n.invalid++;
                 registration.runtime_id = runtime_id;
-                refuse(d, &registration, message->reply, r < 0 ? ERROR_INTERNAL : ERROR_INVALID_MESSAGE, error.text, NULL, now);
+                refuse(d, &registration, message->reply, r < 0 ? ERROR_INTERNAL : ERROR_INVALID_MESSAGE, error.text,
+                        NULL, now);
                 return;
         }
         runtime = registry_find(d->registry, runtime_id);
@@ -549,7 +566,9 @@ void membership_on_registered(Dispatcher *d, Slice runtime_id, const InMessage *
                 r = registry_register(d->registry, &registration, now, &taken, &error);
         if (r != 0) {
                 refuse(d, &registration, message->reply,
-                        r == REGISTRY_E_FULL ? ERROR_LIMIT_EXCEEDED : r < 0 ? ERROR_INTERNAL : ERROR_INVALID_MESSAGE,
+                        r == REGISTRY_E_FULL ? ERROR_LIMIT_EXCEEDED
+                        : r < 0              ? ERROR_INTERNAL
+                                             : ERROR_INVALID_MESSAGE,
                         r < 0 ? strerror(-r) : error.text, NULL, now);
                 return;
         }
@@ -566,7 +585,8 @@ void membership_on_updated(Dispatcher *d, Slice runtime_id, const InMessage *mes
         r = runtime_updated_decode(message->body, &updated, &d->arena, &error);
         if (r != 0 || !slice_equal(updated.runtime_id, runtime_id)) {
                 d->n.invalid++;
-                diag_message_invalid(message->subject, r == 0 ? "agent_runtime.runtime_id is not the subject's" : error.text, now.usec);
+                diag_message_invalid(message->subject,
+                        r == 0 ? "agent_runtime.runtime_id is not the subject's" : error.text, now.usec);
                 return;
         }
         runtime = known(d, runtime_id, updated.epoch);
@@ -601,7 +621,8 @@ void membership_on_heartbeat(Dispatcher *d, Slice runtime_id, const InMessage *m
         r = heartbeat_decode(message->body, &heartbeat, &d->arena, &error);
         if (r != 0 || !slice_equal(heartbeat.runtime_id, runtime_id)) {
                 d->n.invalid++;
-                diag_message_invalid(message->subject, r == 0 ? "agent_runtime.runtime_id is not the subject's" : error.text, now.usec);
+                diag_message_invalid(message->subject,
+                        r == 0 ? "agent_runtime.runtime_id is not the subject's" : error.text, now.usec);
                 return;
         }
         runtime = registry_find(d->registry, runtime_id);
@@ -622,7 +643,7 @@ void membership_on_heartbeat(Dispatcher *d, Slice runtime_id, const InMessage *m
         runtime->sequence = heartbeat.sequence;
         if (heartbeat.interval_ms > 0)
                 if (heartbeat.interval_ms > 0)
-                runtime->interval_usec = heartbeat.interval_ms * USEC_PER_MSEC;
+                        runtime->interval_usec = heartbeat.interval_ms * USEC_PER_MSEC;
         membership_heard(d, runtime, now);
         /* Reports come on another subject, so a heartbeat may be older than the report handled just before it. */
         if (now.usec - runtime->reported_usec > runtime->interval_usec / 2)
@@ -638,7 +659,8 @@ void membership_on_heartbeat(Dispatcher *d, Slice runtime_id, const InMessage *m
 
 /* Does this dispatcher itself hear the runtime? Then another's verdict is about that other's link. */
 static bool hears(const Dispatcher *d, const Runtime *runtime, Instant now) {
-        return !runtime->silent && now.usec - runtime->heard_usec < (uint64_t)(d->options.suspect_after * (double)runtime->interval_usec);
+        return !runtime->silent &&
+               now.usec - runtime->heard_usec < (uint64_t)(d->options.suspect_after * (double)runtime->interval_usec);
 }
 
 void membership_on_deregistered(Dispatcher *d, Slice runtime_id, const InMessage *message, Instant now) {
@@ -650,7 +672,8 @@ void membership_on_deregistered(Dispatcher *d, Slice runtime_id, const InMessage
         r = deregistration_decode(message->body, &deregistration, &d->arena, &error);
         if (r != 0 || !slice_equal(deregistration.runtime_id, runtime_id)) {
                 d->n.invalid++;
-                diag_message_invalid(message->subject, r == 0 ? "agent_runtime.runtime_id is not the subject's" : error.text, now.usec);
+                diag_message_invalid(message->subject,
+                        r == 0 ? "agent_runtime.runtime_id is not the subject's" : error.text, now.usec);
                 return;
         }
         runtime = registry_find(d->registry, runtime_id);
@@ -677,6 +700,8 @@ void membership_on_deregistered(Dispatcher *d, Slice runtime_id, const InMessage
         }
         /* Whoever gives no reason speaks for itself: it leaves. */
         membership_remove(d, runtime,
-                deregistration.reason == DEREGISTER_NONE ? DEREGISTER_SHUTDOWN : (DeregisterReason)deregistration.reason,
-                deregistration.seen_by.size > 0 ? deregistration.seen_by : SLICE("runtime"), /* tell_others= */ false, now);
+                deregistration.reason == DEREGISTER_NONE ? DEREGISTER_SHUTDOWN
+                                                         : (DeregisterReason)deregistration.reason,
+                deregistration.seen_by.size > 0 ? deregistration.seen_by : SLICE("runtime"), /* tell_others= */ false,
+                now);
 }

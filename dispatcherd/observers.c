@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Observers: what is published for those who watch: DispatcherRuntimeUpdate, the execution events a dispatcher knows of, and the
- * record of each runtime in the bucket compozy_runtimes.
+ * Observers: what is published for those who watch: DispatcherRuntimeUpdate, the execution events a dispatcher knows
+ * of, and the record of each runtime in the bucket compozy_runtimes.
  */
 
 #include "dispatcherd/placement.h"
@@ -59,12 +59,14 @@ void observers_emit_agents(Buffer *buffer, const char *key, const Runtime *runti
         }
 }
 
-void observers_runtime_changed(Dispatcher *d, const Runtime *runtime, RuntimeChange change, const char *reason, Instant now) {
+void observers_runtime_changed(
+        Dispatcher *d, const Runtime *runtime, RuntimeChange change, const char *reason, Instant now) {
         RuntimeUpdate update = {
                 .metadata = { .source_component = SOURCE },
                 .dispatcher_id = d->id,
                 .change = change,
-                .runtimes_live = registry_n_in_state(d->registry, RUNTIME_LIVE) - (change == RUNTIME_CHANGE_REMOVED && runtime->state == RUNTIME_LIVE),
+                .runtimes_live = registry_n_in_state(d->registry, RUNTIME_LIVE) -
+                                 (change == RUNTIME_CHANGE_REMOVED && runtime->state == RUNTIME_LIVE),
                 .reason = slice_of(reason),
         };
         Id event_id = rng_id(&d->rng);

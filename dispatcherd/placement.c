@@ -3,18 +3,18 @@
 /*
  * Placement
  *
- * With many hosts, two random picks that are both fit decide at once, whatever the number of hosts. When a few picks find nobody fit, all
- * hosts are looked at, which also tells why there is none. So the usual cost is constant and the unusual one is linear, and
- * an answer "nobody" is never a matter of luck.
+ * With many hosts, two random picks that are both fit decide at once, whatever the number of hosts. When a few picks
+ * find nobody fit, all hosts are looked at, which also tells why there is none. So the usual cost is constant and the
+ * unusual one is linear, and an answer "nobody" is never a matter of luck.
  */
 
 #include "dispatcherd/placement.h"
 
-/* With a tenth of the hosts fit, 16 picks miss all of them once in five times; then the full look costs what it costs. */
+/* With a tenth of the hosts fit, 16 picks miss all of them once in five times; then the full look costs what it costs.
+ */
 #define PICKS_MAX 16
 
-static const char *const meanings[_FITNESS_MAX] = {
-        [FITNESS_NONE] = "it does not host the agent",
+static const char *const meanings[_FITNESS_MAX] = { [FITNESS_NONE] = "it does not host the agent",
 #define X(name, meaning) [FITNESS_##name] = (meaning),
         FITNESSES(X)
 #undef X
@@ -63,7 +63,9 @@ static Placement chosen_of(Hosting *a, Hosting *b) {
         if (!b)
                 return (Placement){ .outcome = PLACEMENT_CHOSEN, .hosting = a, .best = FITNESS_LIVE };
         if (is_less_loaded(b->runtime, a->runtime))
-                return (Placement){ .outcome = PLACEMENT_CHOSEN, .hosting = b, .runner_up = a->runtime, .best = FITNESS_LIVE };
+                return (Placement){
+                        .outcome = PLACEMENT_CHOSEN, .hosting = b, .runner_up = a->runtime, .best = FITNESS_LIVE
+                };
         return (Placement){ .outcome = PLACEMENT_CHOSEN, .hosting = a, .runner_up = b->runtime, .best = FITNESS_LIVE };
 }
 

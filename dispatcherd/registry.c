@@ -3,17 +3,18 @@
 /*
  * Registry
  *
- * Two hash tables, runtimes by id and agents by id, and between them one Hosting per (runtime, agent) pair. An agent keeps its
- * hosts in an array, so that placement can look at two random ones; a runtime keeps its hostings in a list, so that a registration can sweep
- * what it no longer names.
+ * Two hash tables, runtimes by id and agents by id, and between them one Hosting per (runtime, agent) pair. An agent
+ * keeps its hosts in an array, so that placement can look at two random ones; a runtime keeps its hostings in a list,
+ * so that a registration can sweep what it no longer names.
  *
- * A registration that comes in parts is applied as it arrives: each part stamps the hostings it names with the runtime's generation, and
- * when the last part is there, hostings of older generations are swept. Nothing has to be staged, so nobody can make us hold
- * half a registration in memory. A runtime whose new epoch is incomplete is JOINING and gets no work; a known epoch that
- * registers again stays what it is.
+ * A registration that comes in parts is applied as it arrives: each part stamps the hostings it names with the
+ * runtime's generation, and when the last part is there, hostings of older generations are swept. Nothing has to be
+ * staged, so nobody can make us hold half a registration in memory. A runtime whose new epoch is incomplete is JOINING
+ * and gets no work; a known epoch that registers again stays what it is.
  *
- * Invariants: runtime->silent if and only if it is counted in n_silent; a silent runtime is never LIVE, and a SUSPECT one is silent. agent->n_hosts == 0 if and only if its deadline is armed. A Runtime is
- * never removed while executions point at it.
+ * Invariants: runtime->silent if and only if it is counted in n_silent; a silent runtime is never LIVE, and a SUSPECT
+ * one is silent. agent->n_hosts == 0 if and only if its deadline is armed. A Runtime is never removed while executions
+ * point at it.
  */
 
 #include <inttypes.h>
@@ -27,7 +28,8 @@
 /* Epochs that are over, so that their late messages are answered rightly. Bounded: the oldest goes first. */
 #define TOMBSTONES_MAX 8192
 
-/* A runtime's labels and agent types are kept as they came, blanks and all: more than this is no description of a runtime. */
+/* A runtime's labels and agent types are kept as they came, blanks and all: more than this is no description of a
+ * runtime. */
 #define RAW_TEXT_MAX (64 * 1024)
 
 /* Names of agent types are few in any sane fleet; a hostile one gets no more than this. */
@@ -150,8 +152,8 @@ Hosting *registry_find_hosting(const Agent *agent, const Runtime *runtime) {
 
         if (agent->n_hosts > runtime->n_agents) {
                 LIST_FOREACH(hosting, &runtime->hostings, in_runtime)
-                        if (hosting->agent == agent)
-                                return hosting;
+                if (hosting->agent == agent)
+                        return hosting;
                 return NULL;
         }
         for (size_t i = 0; i < agent->n_hosts; i++)
@@ -217,7 +219,8 @@ static int host_agent(Registry *registry, Runtime *runtime, const AgentSummary *
 
         if (!hosting) {
                 if (registry->n_hostings >= registry->options.max_agents) {
-                        (void)wire_error(ret_error, "the registry holds %zu agents, the limit of limits.max_agents is %" PRIu64,
+                        (void)wire_error(ret_error,
+                                "the registry holds %zu agents, the limit of limits.max_agents is %" PRIu64,
                                 registry->n_hostings, registry->options.max_agents);
                         return REGISTRY_E_FULL;
                 }
@@ -441,7 +444,8 @@ int registry_admits(const Registry *registry, Slice runtime_id, uint64_t epoch, 
                 *ret_refused = (RegistrationRefused){ .reason = DEREGISTER_REPLACED, .epoch = runtime->epoch };
                 return REGISTRY_E_STALE;
         }
-        /* How an epoch ended is said to that epoch alone. A lower one is another process, whose clock is behind or which was replaced. */
+        /* How an epoch ended is said to that epoch alone. A lower one is another process, whose clock is behind or
+         * which was replaced. */
         if (tombstone && epoch <= tombstone->epoch) {
                 *ret_refused = (RegistrationRefused){
                         .reason = epoch == tombstone->epoch ? tombstone->reason : DEREGISTER_REPLACED,
@@ -496,27 +500,31 @@ static int set_labels(Runtime *runtime, Slice raw, bool *changed, WireError *ret
                 return r;
         arena_clear(&runtime->labels_arena);
         runtime->labels = (Labels){};
-        r = labels_decode(slice_of(runtime->labels_json), "agent_runtime.labels", &runtime->labels_arena, &runtime->labels,
-                ret_error);
+        r = labels_decode(slice_of(runtime->labels_json), "agent_runtime.labels", &runtime->labels_arena,
+                &runtime->labels, ret_error);
         return r == WIRE_E_INVALID ? REGISTRY_E_INVALID : r;
 }
 
-/* Its own subjects, or any that a result may go to: nobody can make us publish commands, or into another runtime's ear. */
+/* Its own subjects, or any that a result may go to: nobody can make us publish commands, or into another runtime's ear.
+ */
 static bool may_listen_on(Slice prefix, Slice subject, Slice conventional) {
         return subject_may_receive_result(prefix, subject) || slice_equal(subject, conventional);
 }
 
-static int set_subject(Slice prefix, const char *field, char **text, Slice wanted, Slice conventional, bool *changed, WireError *ret_error) {
+static int set_subject(Slice prefix, const char *field, char **text, Slice wanted, Slice conventional, bool *changed,
+        WireError *ret_error) {
         if (wanted.size > 0 && !may_listen_on(prefix, wanted, conventional)) {
-                (void)wire_error(ret_error, "agent_runtime.subjects.%s \"%.*s\" is reserved: it may be %.*s, or a subject outside %.*s. and $",
+                (void)wire_error(ret_error,
+                        "agent_runtime.subjects.%s \"%.*s\" is reserved: it may be %.*s, or a subject outside %.*s. "
+                        "and $",
                         field, SLICE_ARG(wanted), SLICE_ARG(conventional), SLICE_ARG(prefix));
                 return REGISTRY_E_INVALID;
         }
         return set_text(text, wanted.size > 0 ? wanted : conventional, changed);
 }
 
-static int set_subjects(
-        const Registry *registry, Runtime *runtime, const Registration *registration, bool *changed, WireError *ret_error) {
+static int set_subjects(const Registry *registry, Runtime *runtime, const Registration *registration, bool *changed,
+        WireError *ret_error) {
         _cleanup_(buffer_done) Buffer trigger = {}, control = {};
         Slice prefix = slice_of(registry->options.subject_prefix);
         int r;
@@ -526,16 +534,16 @@ static int set_subjects(
         if (trigger.failed || control.failed)
                 return -ENOMEM;
 
-        r = set_subject(prefix, "trigger", &runtime->trigger_subject, registration->trigger_subject, buffer_slice(&trigger), changed,
-                ret_error);
+        r = set_subject(prefix, "trigger", &runtime->trigger_subject, registration->trigger_subject,
+                buffer_slice(&trigger), changed, ret_error);
         if (r != 0)
                 return r;
         return set_subject(prefix, "control", &runtime->control_subject, registration->control_subject,
                 (Slice){ control.data, control.size - strlen(".x") }, changed, ret_error);
 }
 
-static int set_head(
-        const Registry *registry, Runtime *runtime, const Registration *registration, bool *changed, WireError *ret_error) {
+static int set_head(const Registry *registry, Runtime *runtime, const Registration *registration, bool *changed,
+        WireError *ret_error) {
         const struct {
                 char **text;
                 Slice value;
@@ -613,9 +621,8 @@ static void parts_complete(Registry *registry, Runtime *runtime, Instant now) {
         (void)runtime_set_state(registry, runtime, RUNTIME_EV_COMPLETE);
 }
 
-static int runtime_take(
-        Registry *registry, Runtime *runtime, const Registration *registration, Instant now, RegistryTaken *ret,
-        WireError *ret_error) {
+static int runtime_take(Registry *registry, Runtime *runtime, const Registration *registration, Instant now,
+        RegistryTaken *ret, WireError *ret_error) {
         bool changed = false;
         int r;
 
@@ -778,13 +785,15 @@ const char *registry_check(const Registry *registry) {
                 n_hostings += runtime->n_agents;
                 if (runtime->state == RUNTIME_INVALID || runtime->state == RUNTIME_GONE)
                         return "a runtime that is gone is still in the registry";
-                if ((runtime->state == RUNTIME_LIVE && runtime->silent) || (runtime->state == RUNTIME_SUSPECT && !runtime->silent))
+                if ((runtime->state == RUNTIME_LIVE && runtime->silent) ||
+                        (runtime->state == RUNTIME_SUSPECT && !runtime->silent))
                         return "a runtime is live and silent, or suspect and not silent";
         }
         for (const Agent *agent = registry->agents; agent; agent = agent->hh.next) {
                 n_hosts += agent->n_hosts;
                 if ((agent->n_hosts == 0) != (agent->deadline.usec != USEC_NEVER))
-                        return "an agent that nobody hosts is remembered for ever, or one that is hosted is about to be forgotten";
+                        return "an agent that nobody hosts is remembered for ever, or one that is hosted is about to "
+                               "be forgotten";
         }
         for (size_t i = 0; i < _RUNTIME_STATE_MAX; i++)
                 if (n_in_state[i] != registry->n_in_state[i])

@@ -4,8 +4,8 @@
 /*
  * Registry: which runtimes are known, in which state, and which agents each one hosts.
  *
- * Owns every Runtime, Agent and Hosting. Owner thread only. Does no I/O and reads no clock. The structs are open for reading
- * by the other files of the core; only registry.c changes them, but for the members marked otherwise.
+ * Owns every Runtime, Agent and Hosting. Owner thread only. Does no I/O and reads no clock. The structs are open for
+ * reading by the other files of the core; only registry.c changes them, but for the members marked otherwise.
  */
 
 #include <sys/queue.h>
@@ -17,19 +17,18 @@
 #include "proto/id.h"
 #include "proto/registration.h"
 
-#define RUNTIME_STATES(X)                                                              \
-        X(JOINING, "joining", "parts of its registration are missing")                 \
-        X(LIVE, "live", "may be given work")                                           \
-        X(SUSPECT, "suspect", "silent: gets work only when nobody else can")           \
-        X(DRAINING, "draining", "takes no new work; finishes what it holds")           \
+#define RUNTIME_STATES(X)                                                    \
+        X(JOINING, "joining", "parts of its registration are missing")       \
+        X(LIVE, "live", "may be given work")                                 \
+        X(SUSPECT, "suspect", "silent: gets work only when nobody else can") \
+        X(DRAINING, "draining", "takes no new work; finishes what it holds") \
         X(GONE, "gone", "deregistered, declared dead or replaced")
 
 typedef enum RuntimeState {
         RUNTIME_INVALID,
 #define X(name, text, meaning) RUNTIME_##name,
-        RUNTIME_STATES(X)
+        RUNTIME_STATES(X) _RUNTIME_STATE_MAX,
 #undef X
-        _RUNTIME_STATE_MAX,
 } RuntimeState;
 
 typedef enum RuntimeEvent {
@@ -59,13 +58,13 @@ typedef struct Execution Execution;
 struct Hosting {
         Agent *agent;
         Runtime *runtime;
-        size_t agent_index;   /* its place in agent->hosts */
+        size_t agent_index; /* its place in agent->hosts */
         LIST_ENTRY(Hosting) in_runtime;
-        uint64_t generation;  /* of the registration that last named it */
+        uint64_t generation; /* of the registration that last named it */
         bool exclusive;
-        bool refused;         /* dispatch's: the runtime said it has no such agent running; until it registers again */
+        bool refused; /* dispatch's: the runtime said it has no such agent running; until it registers again */
         uint64_t full_until_usec; /* dispatch's: its mailbox was full */
-        const char *type;     /* agent_type, interned by the registry */
+        const char *type;         /* agent_type, interned by the registry */
 };
 
 struct Agent {
@@ -107,17 +106,17 @@ struct Runtime {
         } parts;
 
         /* liveness */
-        uint64_t interval_usec;  /* between its heartbeats, as it says */
-        uint64_t sequence;       /* of the last heartbeat */
-        uint64_t heard_usec;     /* last sign of life */
-        uint64_t probe_usec;     /* when the probe that is out was sent; 0: none is */
-        uint64_t failed_usec;    /* when the last probe that found nobody was sent; 0: none since it was heard */
+        uint64_t interval_usec;   /* between its heartbeats, as it says */
+        uint64_t sequence;        /* of the last heartbeat */
+        uint64_t heard_usec;      /* last sign of life */
+        uint64_t probe_usec;      /* when the probe that is out was sent; 0: none is */
+        uint64_t failed_usec;     /* when the last probe that found nobody was sent; 0: none since it was heard */
         uint64_t full_until_usec; /* it refused with OVERLOADED a moment ago, whatever its load says */
-        bool unreachable;        /* nobody listens on its subjects: gets nothing until it is heard again */
-        uint64_t leaving_usec;   /* it said goodbye: removed then, or when its last reports are in; 0: it did not */
-        Deadline deadline;       /* next look at it */
-        uint64_t asked_usec;     /* when it was last asked to announce itself */
-        uint64_t told_usec;      /* when a process of a lower epoch was last told that it was replaced */
+        bool unreachable;         /* nobody listens on its subjects: gets nothing until it is heard again */
+        uint64_t leaving_usec;    /* it said goodbye: removed then, or when its last reports are in; 0: it did not */
+        Deadline deadline;        /* next look at it */
+        uint64_t asked_usec;      /* when it was last asked to announce itself */
+        uint64_t told_usec;       /* when a process of a lower epoch was last told that it was replaced */
         uint64_t asked_interval_ms;
 
         /* dispatch's */
@@ -127,7 +126,7 @@ struct Runtime {
         RuntimeLoad load;                /* its last word */
         uint64_t reported_usec;          /* its last report */
         uint64_t n_relayed, n_done;
-        bool drain_wanted;               /* an operator's wish, repeated until it complies */
+        bool drain_wanted; /* an operator's wish, repeated until it complies */
         uint64_t drain_asked_usec;
 
         UT_hash_handle hh;
@@ -144,8 +143,8 @@ typedef struct RegistryOptions {
 enum {
         REGISTRY_E_OK,
 
-        REGISTRY_E_STALE,   /* a newer epoch of that runtime is known, or this one was declared dead: see `ret_refused` */
-        REGISTRY_E_FULL,    /* the limit of runtimes or agents is reached; the WireError says which */
+        REGISTRY_E_STALE, /* a newer epoch of that runtime is known, or this one was declared dead: see `ret_refused` */
+        REGISTRY_E_FULL,  /* the limit of runtimes or agents is reached; the WireError says which */
         REGISTRY_E_INVALID, /* the content is out of grammar; the WireError says where */
 };
 
@@ -168,7 +167,7 @@ Agent *registry_next_agent(const Agent *agent);
 size_t registry_n_runtimes(const Registry *registry);
 size_t registry_n_in_state(const Registry *registry, RuntimeState state);
 size_t registry_n_silent(const Registry *registry);
-size_t registry_n_agents(const Registry *registry);   /* different ids */
+size_t registry_n_agents(const Registry *registry); /* different ids */
 size_t registry_n_hostings(const Registry *registry);
 
 /* Would this registration be taken? STALE as below; changes nothing. */
@@ -191,8 +190,10 @@ int registry_register(
 /* Forgets what the old epoch of a known runtime was; its executions must be gone from it. */
 void registry_restart(Registry *registry, Runtime *runtime);
 
-/* Applies an update whose base revision is the runtime's. REGISTRY_E_FULL, REGISTRY_E_INVALID leave it half done: ask for a registration. */
-int registry_update(Registry *registry, Runtime *runtime, const RuntimeUpdated *updated, Instant now, WireError *ret_error);
+/* Applies an update whose base revision is the runtime's. REGISTRY_E_FULL, REGISTRY_E_INVALID leave it half done: ask
+ * for a registration. */
+int registry_update(
+        Registry *registry, Runtime *runtime, const RuntimeUpdated *updated, Instant now, WireError *ret_error);
 
 /* Removes and frees; its executions must be gone from it. `reason`, never NONE, is remembered for that epoch. */
 void registry_remove(Registry *registry, Runtime *runtime, DeregisterReason reason, Instant now);
@@ -205,7 +206,8 @@ void registry_pardon(Registry *registry, Slice runtime_id);
 
 void registry_forget_agent(Registry *registry, Agent *agent); /* without hosts */
 
-/* The one writer of `state`: logs, keeps the counts. An impossible event is logged and dropped. Returns whether it changed. */
+/* The one writer of `state`: logs, keeps the counts. An impossible event is logged and dropped. Returns whether it
+ * changed. */
 bool runtime_set_state(Registry *registry, Runtime *runtime, RuntimeEvent event);
 void runtime_set_silent(Registry *registry, Runtime *runtime, bool silent);
 

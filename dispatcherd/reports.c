@@ -3,7 +3,8 @@
 /*
  * Reports: what we hear of relays, from the runtimes (AgentExecutionReport) and from the server ("no responders").
  *
- * Of each message sent for an attempt the server may say that nobody listened; only when it said so of all of them has nobody the attempt.
+ * Of each message sent for an attempt the server may say that nobody listened; only when it said so of all of them has
+ * nobody the attempt.
  */
 
 #include <inttypes.h>
@@ -20,7 +21,8 @@
 /* After "mailbox full", other hosts of the agent are preferred for so long. */
 #define MAILBOX_PAUSE_USEC (50 * USEC_PER_MSEC)
 
-/* After "overloaded", nothing for so long: its load as we know it was wrong, and asking again at once would only be refused again. */
+/* After "overloaded", nothing for so long: its load as we know it was wrong, and asking again at once would only be
+ * refused again. */
 #define OVERLOAD_PAUSE_USEC (10 * USEC_PER_MSEC)
 
 static void count_done(Dispatcher *d, Instant now) {
@@ -49,7 +51,8 @@ static bool is_all_unheard(const Execution *execution) {
         return execution->n_sent <= 32 && execution->unheard == (uint32_t)((UINT64_C(1) << execution->n_sent) - 1);
 }
 
-/* What comes to a relay's own reply subject, "<exec id>.<attempt>.<which message of it>": reports, or the server's word that nobody listens. */
+/* What comes to a relay's own reply subject, "<exec id>.<attempt>.<which message of it>": reports, or the server's word
+ * that nobody listens. */
 void dispatch_relay_answer(Dispatcher *d, Slice token, const InMessage *message, Instant now) {
         const char *dot = memchr(token.data, '.', token.size);
         Execution *execution;
@@ -66,7 +69,8 @@ void dispatch_relay_answer(Dispatcher *d, Slice token, const InMessage *message,
         execution = execution_find(d->executions, (Slice){ token.data, cursor });
         attempt = read_number(token, &cursor);
         n = read_number(token, &cursor);
-        if (!execution || execution->phase != PHASE_IN_FLIGHT || attempt < 0 || execution->attempt != (uint64_t)attempt || n < 0)
+        if (!execution || execution->phase != PHASE_IN_FLIGHT || attempt < 0 ||
+                execution->attempt != (uint64_t)attempt || n < 0)
                 return;
 
         membership_unheard(d, execution->runtime, now);
@@ -90,8 +94,9 @@ static void on_done(Dispatcher *d, Execution *execution, const ExecutionReport *
         execution->answered |= UINT32_C(1) << (report->ask - execution->ask_base);
         if (execution->answered + UINT32_C(1) != UINT32_C(2) << execution->n_followers) {
                 /*
-                 * Another caller waits for the same execution, and its relay may have been lost: the runtime answers from memory. Asked
-                 * for after this turn, since the word about that caller is usually in the same report.
+                 * Another caller waits for the same execution, and its relay may have been lost: the runtime answers
+                 * from memory. Asked for after this turn, since the word about that caller is usually in the same
+                 * report.
                  */
                 execution->check_usec = now.usec;
                 dispatch_arm(d, execution);
@@ -149,7 +154,8 @@ static bool is_about_agent(ErrorCode code) {
 static void on_refused(Dispatcher *d, Execution *execution, const ExecutionReport *report, Instant now) {
         ErrorCode code = report->code != ERROR_NONE ? (ErrorCode)report->code : ERROR_INTERNAL;
         const Runtime *runtime = execution->runtime;
-        bool unrun = !execution->started && !(code == ERROR_RUNTIME_LOST && now.usec >= execution->sent_usec + d->options.check_usec);
+        bool unrun = !execution->started &&
+                     !(code == ERROR_RUNTIME_LOST && now.usec >= execution->sent_usec + d->options.check_usec);
         Placement placement;
         char text[160];
 
@@ -188,7 +194,8 @@ static void on_execution_report(Dispatcher *d, Runtime *runtime, const Execution
         }
 
         execution->check_pause_usec = MIN_OF(d->options.check_usec * CHECK_FACTOR, DISPATCH_CHECK_PAUSE_MAX);
-        execution->check_usec = now.usec + execution->check_pause_usec; /* the armed moment comes earlier, and looks again */
+        execution->check_usec =
+                now.usec + execution->check_pause_usec; /* the armed moment comes earlier, and looks again */
         switch ((ExecutionState)report->state) {
         case EXECUTION_ACCEPTED:
                 execution->heard = true;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The lifecycle of a runtime in the registry, as a table: what each event means in each state. registry.c has the one writer.
+ * The lifecycle of a runtime in the registry, as a table: what each event means in each state. registry.c has the one
+ * writer.
  */
 
 #include "dispatcherd/registry.h"
 
-static const char *const state_names[_RUNTIME_STATE_MAX] = {
-        [RUNTIME_INVALID] = "invalid",
+static const char *const state_names[_RUNTIME_STATE_MAX] = { [RUNTIME_INVALID] = "invalid",
 #define X(name, text, meaning) [RUNTIME_##name] = (text),
         RUNTIME_STATES(X)
 #undef X

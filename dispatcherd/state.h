@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The struct behind Dispatcher, for the files that make up the core: dispatcher.c, membership.c, intake.c, dispatch.c, reports.c, verbs.c,
- * observers.c, jetstream.c. Nobody else includes this.
+ * The struct behind Dispatcher, for the files that make up the core: dispatcher.c, membership.c, intake.c, dispatch.c,
+ * reports.c, verbs.c, observers.c, jetstream.c. Nobody else includes this.
  */
 
 #include "common/deadline.h"
@@ -32,8 +32,8 @@ typedef enum DeadlineKind {
 
 typedef struct DispatcherCounters {
         uint64_t triggers, invalid, duplicates, overloaded;
-        uint64_t relayed, checked;        /* relays sent, and sent again to ask */
-        uint64_t unheard, refused, lost;  /* attempts that ended so */
+        uint64_t relayed, checked;       /* relays sent, and sent again to ask */
+        uint64_t unheard, refused, lost; /* attempts that ended so */
         uint64_t placed_again;
         uint64_t expired;
         uint64_t stale_reports, stale_messages;
@@ -49,10 +49,10 @@ struct Dispatcher {
         Outbox *outbox; /* borrowed */
         Slice id, prefix, inbox;
         char *report_subject;
-        char *texts[4];       /* subjects of the subscriptions */
+        char *texts[4]; /* subjects of the subscriptions */
         NatsLinkSubscription subscriptions[5];
         Rng rng;
-        Arena arena;   /* of the message that is being handled */
+        Arena arena;    /* of the message that is being handled */
         Buffer scratch; /* for encoding what does not go into the outbox directly */
         Buffer verb_result;
 
@@ -65,11 +65,12 @@ struct Dispatcher {
         uint64_t max_payload;
         uint64_t link_up_usec;
         uint64_t observing_usec; /* since when we could have heard everything */
-        uint64_t echo_sent_usec, echo_usec; /* the last echo to ourselves; the last one that came back, by when it was sent */
+        uint64_t echo_sent_usec,
+                echo_usec; /* the last echo to ourselves; the last one that came back, by when it was sent */
         uint64_t verdict_usec;
         bool mass_silence;
         bool settled;
-        uint64_t patience_usec;     /* until then, an unknown agent may still be announced */
+        uint64_t patience_usec; /* until then, an unknown agent may still be announced */
         uint64_t n_registered_seen;
         Deadline settle, drain, jetstream_deadline;
         bool draining, drained;
@@ -96,7 +97,8 @@ void membership_on_control_answer(Dispatcher *d, Slice runtime_id, const InMessa
 void membership_heard(Dispatcher *d, Runtime *runtime, Instant now);
 void membership_unheard(Dispatcher *d, Runtime *runtime, Instant now); /* the server says nobody listens */
 void membership_look_at(Dispatcher *d, Runtime *runtime, Instant now);
-void membership_remove(Dispatcher *d, Runtime *runtime, DeregisterReason reason, Slice seen_by, bool tell_others, Instant now);
+void membership_remove(
+        Dispatcher *d, Runtime *runtime, DeregisterReason reason, Slice seen_by, bool tell_others, Instant now);
 void membership_want_drain(Dispatcher *d, Runtime *runtime, bool drain, Instant now);
 void membership_draining(Dispatcher *d, Runtime *runtime, Instant now); /* it said so */
 void membership_call_roll(Dispatcher *d, Instant now);
@@ -141,7 +143,8 @@ void verbs_answer(Dispatcher *d, Slice reply, Slice result);
 
 /* observers.c: what is published for those who watch */
 
-void observers_runtime_changed(Dispatcher *d, const Runtime *runtime, RuntimeChange change, const char *reason, Instant now);
+void observers_runtime_changed(
+        Dispatcher *d, const Runtime *runtime, RuntimeChange change, const char *reason, Instant now);
 void observers_execution(
         Dispatcher *d, ExecutionEventKind kind, const Execution *execution, const ErrorReply *error, Instant now);
 void observers_emit_runtime(Buffer *buffer, const char *key, const Runtime *runtime, Instant now);

@@ -3,8 +3,8 @@
 /*
  * Verbs: what operators and runtimes ask of a dispatcher, by request to <prefix>.commands.agent_dispatcher.<verb>.
  *
- * One table: the verb, what it needs, who serves it. Lists come in pages, ordered by id, so that an answer fits one message and a
- * page can be asked for whatever came or went since the last.
+ * One table: the verb, what it needs, who serves it. Lists come in pages, ordered by id, so that an answer fits one
+ * message and a page can be asked for whatever came or went since the last.
  */
 
 #include <inttypes.h>
@@ -72,7 +72,7 @@ typedef struct Page {
         struct PageItem {
                 Slice id;
                 const void *object;
-        } *items;
+        } * items;
         size_t n_items, limit;
         bool more;
 } Page;
@@ -131,8 +131,8 @@ static size_t result_bytes_max(const Dispatcher *d) {
 }
 
 /* Emits the page as far as one message allows; `next` is what to pass as `after`. */
-static void page_emit(
-        Dispatcher *d, const char *key, const Page *page, void (*emit)(Dispatcher *d, const void *object, Instant now), Instant now) {
+static void page_emit(Dispatcher *d, const char *key, const Page *page,
+        void (*emit)(Dispatcher *d, const void *object, Instant now), Instant now) {
         size_t bytes_max = result_bytes_max(d), i;
 
         emit_array(&d->verb_result, key);
@@ -169,7 +169,8 @@ static ErrorCode on_list_runtimes(Dispatcher *d, const Request *request, Instant
         (void)text;
         (void)size;
         for (const Runtime *runtime = registry_first(d->registry); runtime; runtime = registry_next(runtime))
-                if (request->state.size == 0 || slice_equal(request->state, slice_of(runtime_state_name(runtime->state))))
+                if (request->state.size == 0 ||
+                        slice_equal(request->state, slice_of(runtime_state_name(runtime->state))))
                         page_offer(&page, request->after, id_slice(&runtime->id), runtime);
         emit_u64(&d->verb_result, "total", registry_n_runtimes(d->registry));
         page_emit(d, "runtimes", &page, emit_listed_runtime, now);
@@ -221,7 +222,7 @@ static ErrorCode on_list_agents(Dispatcher *d, const Request *request, Instant n
                 const Hosting *hosting;
 
                 LIST_FOREACH(hosting, &registry_find(d->registry, request->runtime_id)->hostings, in_runtime)
-                        page_offer(&page, request->after, id_slice(&hosting->agent->id), hosting->agent), n++;
+                page_offer(&page, request->after, id_slice(&hosting->agent->id), hosting->agent), n++;
         } else {
                 for (const Agent *agent = registry_first_agent(d->registry); agent; agent = registry_next_agent(agent))
                         if (agent->n_hosts > 0)
@@ -286,7 +287,8 @@ static ErrorCode on_deregister_runtime(Dispatcher *d, const Request *request, In
 
 static void emit_candidates(Dispatcher *d, const Agent *agent, const Labels *labels, Instant now) {
         emit_array(&d->verb_result, "considered");
-        for (size_t i = 0; agent && i < agent->n_hosts && i < EXPLAINED_MAX && d->verb_result.size < result_bytes_max(d); i++) {
+        for (size_t i = 0;
+                agent && i < agent->n_hosts && i < EXPLAINED_MAX && d->verb_result.size < result_bytes_max(d); i++) {
                 const Hosting *hosting = agent->hosts[i];
                 const Runtime *runtime = hosting->runtime;
                 Fitness fitness = placement_fitness(hosting, labels, now.usec);
@@ -319,7 +321,8 @@ static void emit_attempts(Dispatcher *d, const Execution *execution, Instant now
                 char why[192];
 
                 if (attempt->runner_up.size > 0)
-                        (void)snprintf(why, sizeof(why), "the less loaded of %s and %s", attempt->runtime_id.text, attempt->runner_up.text);
+                        (void)snprintf(why, sizeof(why), "the less loaded of %s and %s", attempt->runtime_id.text,
+                                attempt->runner_up.text);
                 else
                         (void)snprintf(why, sizeof(why), "the only one that could take it");
                 emit_object(&d->verb_result, NULL);
@@ -341,7 +344,9 @@ static ErrorCode explain_execution(Dispatcher *d, const Request *request, Instan
         const Execution *execution = execution_find(d->executions, request->agent_exec_id);
 
         if (!execution) {
-                (void)snprintf(text, size, "agent_exec_id %.*s is not known to dispatcher %.*s: another one may have had it, or it is long ended",
+                (void)snprintf(text, size,
+                        "agent_exec_id %.*s is not known to dispatcher %.*s: another one may have had it, or it is "
+                        "long ended",
                         SLICE_ARG(request->agent_exec_id), SLICE_ARG(d->id));
                 return ERROR_INVALID_MESSAGE;
         }
@@ -358,7 +363,8 @@ static ErrorCode explain_execution(Dispatcher *d, const Request *request, Instan
                         emit_string(&d->verb_result, "code", error_code_name(execution->code));
         } else {
                 emit_u64(&d->verb_result, "deadline_in_ms",
-                        execution->deadline_usec > now.usec ? (execution->deadline_usec - now.usec) / USEC_PER_MSEC : 0);
+                        execution->deadline_usec > now.usec ? (execution->deadline_usec - now.usec) / USEC_PER_MSEC
+                                                            : 0);
         }
         emit_attempts(d, execution, now);
         emit_candidates(d, registry_find_agent(d->registry, id_slice(&execution->agent_id)),
@@ -377,12 +383,13 @@ static ErrorCode on_explain(Dispatcher *d, const Request *request, Instant now, 
         }
         agent = registry_find_agent(d->registry, request->agent_id);
         if (!agent || agent->n_hosts == 0) {
-                (void)snprintf(text, size, "no runtime hosts agent %.*s; %zu runtimes are registered", SLICE_ARG(request->agent_id),
-                        registry_n_runtimes(d->registry));
+                (void)snprintf(text, size, "no runtime hosts agent %.*s; %zu runtimes are registered",
+                        SLICE_ARG(request->agent_id), registry_n_runtimes(d->registry));
                 return ERROR_AGENT_UNKNOWN;
         }
         emit_text(&d->verb_result, "agent_id", request->agent_id);
-        emit_string(&d->verb_result, "rule", "of the live runtimes that match and have a free slot: the less loaded of two random ones");
+        emit_string(&d->verb_result, "rule",
+                "of the live runtimes that match and have a free slot: the less loaded of two random ones");
         emit_candidates(d, agent, NULL, now);
         return ERROR_NONE;
 }
@@ -474,7 +481,8 @@ static void serve(Dispatcher *d, const Verb *verb, const InMessage *message, Ins
         ErrorCode code = ERROR_NONE;
         Buffer *buffer;
 
-        if (scan_object(message->body.size > 0 ? message->body : SLICE("{}"), request_fields, &request, &d->arena, &error) != 0)
+        if (scan_object(message->body.size > 0 ? message->body : SLICE("{}"), request_fields, &request, &d->arena,
+                    &error) != 0)
                 code = ERROR_INVALID_MESSAGE;
         else if (verb->needs_runtime_id && request.runtime_id.size == 0) {
                 (void)wire_error(&error, "runtime_id is missing");

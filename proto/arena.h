@@ -19,7 +19,8 @@ typedef struct Arena {
 /* Borrowed until arena_clear(); NULL when memory is out. */
 void *arena_alloc(Arena *arena, size_t size);
 
-/* Forgets what was allocated and keeps memory for the next few texts: for an arena that is used message after message. */
+/* Forgets what was allocated and keeps memory for the next few texts: for an arena that is used message after message.
+ */
 void arena_reset(Arena *arena);
 
 /* Frees what was allocated; the arena is usable again. The form for _cleanup_(). */

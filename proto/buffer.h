@@ -17,8 +17,9 @@ typedef struct Buffer {
         char *data;
         size_t size;
         size_t capacity;
-        unsigned nesting; /* objects and arrays that emit.h has open: below the outermost value, commas put themselves */
-        bool failed;      /* an allocation failed: the content is incomplete */
+        unsigned
+                nesting; /* objects and arrays that emit.h has open: below the outermost value, commas put themselves */
+        bool failed;     /* an allocation failed: the content is incomplete */
 } Buffer;
 
 /* Frees the memory; the buffer is empty and usable again. The form for _cleanup_(). */
@@ -45,7 +46,8 @@ static inline void buffer_append(Buffer *buffer, const void *data, size_t size) 
         }
         if (size > 0) {
                 if (!buffer->data)
-                        __builtin_unreachable(); /* there is data if and only if there is capacity: said for gcc's analyzer */
+                        __builtin_unreachable(); /* there is data if and only if there is capacity: said for gcc's
+                                                    analyzer */
                 memcpy(buffer->data + buffer->size, data, size);
         }
         buffer->size += size;

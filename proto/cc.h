@@ -35,11 +35,11 @@
         })
 
 /* Defines func##p() for _cleanup_() from a destructor that takes NULL. */
-#define DEFINE_CLEANUP(type, func)                    \
+#define DEFINE_CLEANUP(type, func)                     \
         static inline _unused_ void func##p(type *p) { \
-                if (*p)                               \
-                        (void)func(*p);               \
-        }                                             \
+                if (*p)                                \
+                        (void)func(*p);                \
+        }                                              \
         struct func##_needs_a_semicolon_
 
 static inline void free_charp(char **p) {

@@ -70,8 +70,8 @@ static void append_special(Buffer *buffer, const char *at, const char *end) {
 }
 
 /*
- * Copies as long as nothing is to be escaped, eight bytes at a time, and returns how many. Checking and copying in one go costs a third
- * of doing the one after the other: most texts are ids of sixteen bytes.
+ * Copies as long as nothing is to be escaped, eight bytes at a time, and returns how many. Checking and copying in one
+ * go costs a third of doing the one after the other: most texts are ids of sixteen bytes.
  */
 static size_t copy_plain(char *to, Slice text) {
         size_t n = 0;
@@ -197,7 +197,8 @@ static void put_second(char *p, uint64_t second) {
 }
 
 void emit_timestamp_value(Buffer *buffer, uint64_t real_usec) {
-        /* Nearly all timestamps of a second follow each other. Of this state nothing can be seen, but that it makes them three times as fast. */
+        /* Nearly all timestamps of a second follow each other. Of this state nothing can be seen, but that it makes
+         * them three times as fast. */
         static _Thread_local struct {
                 uint64_t second;
                 char text[SECOND_SIZE];

@@ -6,9 +6,10 @@
  * With `key` NULL the value is an array element or the outermost value; before the outermost value there is never a
  * comma, whatever the buffer holds already.
  *
- * Keys are literals: what depends on them is worked out by the compiler, which is why it stands in this header. Encoders of what
- * is written a hundred thousand times a second put down constant runs with buffer_append_slice() instead, brackets and all; emit_...() with a
- * key may follow, but elements of an array need the emit_array() around them.
+ * Keys are literals: what depends on them is worked out by the compiler, which is why it stands in this header.
+ * Encoders of what is written a hundred thousand times a second put down constant runs with buffer_append_slice()
+ * instead, brackets and all; emit_...() with a key may follow, but elements of an array need the emit_array() around
+ * them.
  */
 
 #include "proto/buffer.h"

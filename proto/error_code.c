@@ -7,8 +7,7 @@ typedef struct ErrorCodeRow {
         const char *meaning;
 } ErrorCodeRow;
 
-const char *const error_code_names[_ERROR_CODE_MAX + 1] = {
-        [ERROR_NONE] = "",
+const char *const error_code_names[_ERROR_CODE_MAX + 1] = { [ERROR_NONE] = "",
 #define X(name, number, meaning) [ERROR_##name] = #name,
         ERROR_CODES(X)
 #undef X

@@ -30,14 +30,15 @@ typedef struct ExecutionEvent {
         Slice runtime_id; /* absent when no runtime had it */
         uint64_t epoch;
         uint64_t attempt;
-        unsigned status;      /* ResultStatus; COMPLETED and FAILED */
-        double duration_ms;   /* likewise */
-        ErrorReply error;     /* FAILED, DISPATCH_FAILED, DEAD_LETTERED */
-        Slice error_code;     /* decoding only */
+        unsigned status;    /* ResultStatus; COMPLETED and FAILED */
+        double duration_ms; /* likewise */
+        ErrorReply error;   /* FAILED, DISPATCH_FAILED, DEAD_LETTERED */
+        Slice error_code;   /* decoding only */
 } ExecutionEvent;
 
 int execution_event_decode(Slice body, ExecutionEvent *ret, Arena *arena, WireError *ret_error);
-void execution_event_encode(Buffer *buffer, const ExecutionEvent *event, Slice event_id, Slice source, uint64_t real_usec);
+void execution_event_encode(
+        Buffer *buffer, const ExecutionEvent *event, Slice event_id, Slice source, uint64_t real_usec);
 
 typedef enum RuntimeChange {
         RUNTIME_CHANGE_NONE,

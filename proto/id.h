@@ -22,8 +22,9 @@ bool id_is_valid(Slice text);
 Id id_of(Slice text);
 
 /*
- * The same in place, where it is hot: an Id built on the stack and returned is copied in wide words that must wait for the narrow ones it was written
- * in (4 % of a dispatcher's time), and what was decoded as an id need not be read again to check it.
+ * The same in place, where it is hot: an Id built on the stack and returned is copied in wide words that must wait for
+ * the narrow ones it was written in (4 % of a dispatcher's time), and what was decoded as an id need not be read again
+ * to check it.
  */
 static inline void id_set(Id *ret, Slice text) {
         assert(text.size > 0 && text.size <= ID_MAX);

@@ -3,7 +3,7 @@
 #include "proto/emit.h"
 #include "proto/message.h"
 
-#define METADATA_TEXT(member)                                                                                          \
+#define METADATA_TEXT(member) \
         { .name = #member, .kind = SCAN_TEXT, .offset = offsetof(Metadata, member), .max = TEXT_MAX }
 
 const ScanField metadata_fields[] = {

@@ -17,15 +17,15 @@
 #include "proto/wire_error.h"
 
 #define MESSAGE_BYTES_MAX_DEFAULT (1024 * 1024)
-#define LABELS_MAX 16         /* labels of a runtime, or of a trigger */
-#define LABEL_TEXT_MAX 64     /* bytes of a label's name, and of its value */
+#define LABELS_MAX 16                       /* labels of a runtime, or of a trigger */
+#define LABEL_TEXT_MAX 64                   /* bytes of a label's name, and of its value */
 #define EPOCH_MAX ((UINT64_C(1) << 53) - 1) /* what a double of another language still holds */
 #define INTERVAL_MS_MAX (60 * 60 * 1000)
 #define DEADLINE_MS_DEFAULT 30000
 #define DEADLINE_MS_MAX (24 * 60 * 60 * 1000)
 #define PRIORITY_MAX 100
 #define PRIORITY_DEFAULT 50
-#define TEXT_MAX 256          /* correlation ids, host names and other texts that are carried along */
+#define TEXT_MAX 256 /* correlation ids, host names and other texts that are carried along */
 
 typedef struct Metadata {
         Slice type;
@@ -46,10 +46,11 @@ typedef enum MetadataIdKind {
 } MetadataIdKind;
 
 /* Emits the section; `type` is one of our own names, `id` goes where `kind` says. Absent slices are left out. */
-void metadata_emit(
-        Buffer *buffer, const char *type, MetadataIdKind kind, Slice id, Slice correlation_id, uint64_t real_usec, Slice source);
+void metadata_emit(Buffer *buffer, const char *type, MetadataIdKind kind, Slice id, Slice correlation_id,
+        uint64_t real_usec, Slice source);
 
-/* Emits one of the sections `workflow` and `agent`, with the comma before it; nothing when both are absent. `opening` is e.g. SLICE(",\"agent\":{"). */
+/* Emits one of the sections `workflow` and `agent`, with the comma before it; nothing when both are absent. `opening`
+ * is e.g. SLICE(",\"agent\":{"). */
 void ids_emit(Buffer *buffer, Slice opening, Slice id, Slice exec_id);
 
 /* Emits the section `agent_runtime`, with the comma before it; nothing when `runtime_id` is absent. */
@@ -64,7 +65,8 @@ typedef struct Labels {
         size_t n_items;
 } Labels;
 
-/* `raw` is an object of strings (or absent). Refuses more than LABELS_MAX, values that are no text, and texts too long. */
+/* `raw` is an object of strings (or absent). Refuses more than LABELS_MAX, values that are no text, and texts too long.
+ */
 int labels_decode(Slice raw, const char *field, Arena *arena, Labels *ret, WireError *ret_error);
 
 /* Are all of `wanted` among `given`? */

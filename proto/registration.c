@@ -25,18 +25,18 @@ const char *const deregister_reason_names[_DEREGISTER_REASON_MAX + 1] = {
 
 /* each message's head: which runtime */
 
-#define RUNTIME_ID(type)                                                                                               \
+#define RUNTIME_ID(type) \
         { .name = "runtime_id", .kind = SCAN_ID, .required = true, .offset = offsetof(type, runtime_id) }
-#define EPOCH(type, is_required)                                                                                       \
-        {                                                                                                              \
-                .name = "epoch", .kind = SCAN_U64, .required = is_required, .offset = offsetof(type, epoch),           \
-                .max = EPOCH_MAX                                                                                       \
+#define EPOCH(type, is_required)                                                                             \
+        {                                                                                                    \
+                .name = "epoch", .kind = SCAN_U64, .required = is_required, .offset = offsetof(type, epoch), \
+                .max = EPOCH_MAX                                                                             \
         }
-#define NUMBER(type, member, limit)                                                                                    \
+#define NUMBER(type, member, limit) \
         { .name = #member, .kind = SCAN_U64, .offset = offsetof(type, member), .max = limit }
-#define TEXT(type, member)                                                                                             \
+#define TEXT(type, member) \
         { .name = #member, .kind = SCAN_TEXT, .offset = offsetof(type, member), .max = TEXT_MAX }
-#define METADATA                                                                                                       \
+#define METADATA \
         { .name = "metadata", .kind = SCAN_OBJECT, .fields = metadata_fields }
 
 static void emit_runtime_head(Buffer *buffer, Slice runtime_id, uint64_t epoch) {

@@ -5,8 +5,8 @@
  * How a runtime makes itself known, stays known, and leaves: AgentRuntimeRegistered, ...Updated,
  * ...Heartbeat, ...Deregistered, the roll call, and the answer to a registration.
  *
- * A registration too large for one message comes in parts (`payload.part`), each with the same epoch and revision and the same
- * head; the receiver acts once all have arrived.
+ * A registration too large for one message comes in parts (`payload.part`), each with the same epoch and revision and
+ * the same head; the receiver acts once all have arrived.
  */
 
 #include "proto/message.h"
@@ -32,10 +32,10 @@ typedef struct RuntimeLoad {
 /* For the `fields` of a SCAN_OBJECT "load". */
 #define RUNTIME_LOAD_FIELD(type, load, member) \
         { .name = #member, .kind = SCAN_U64, .offset = offsetof(type, load.member), .max = EPOCH_MAX }
-#define RUNTIME_LOAD_FIELDS(type, load)                                                               \
-        {                                                                                             \
-                RUNTIME_LOAD_FIELD(type, load, in_flight), RUNTIME_LOAD_FIELD(type, load, queued),    \
-                RUNTIME_LOAD_FIELD(type, load, agents), RUNTIME_LOAD_FIELD(type, load, free_slots), { 0 }, \
+#define RUNTIME_LOAD_FIELDS(type, load)                                                                            \
+        {                                                                                                          \
+                RUNTIME_LOAD_FIELD(type, load, in_flight), RUNTIME_LOAD_FIELD(type, load, queued),                 \
+                        RUNTIME_LOAD_FIELD(type, load, agents), RUNTIME_LOAD_FIELD(type, load, free_slots), { 0 }, \
         }
 
 /* The member "load". */
@@ -47,15 +47,15 @@ typedef struct Registration {
         uint64_t epoch, revision;
         Slice hostname, ip_address, version;
         uint64_t pid;
-        Slice labels;            /* raw object */
-        Slice agent_types;       /* raw array of texts: what the runtime can create */
-        Slice agent_definitions; /* raw array, for agent_summary_decode() */
+        Slice labels;                           /* raw object */
+        Slice agent_types;                      /* raw array of texts: what the runtime can create */
+        Slice agent_definitions;                /* raw array, for agent_summary_decode() */
         Slice trigger_subject, control_subject; /* absent: the conventional ones. control: "<subject>.<verb>" */
         uint64_t max_in_flight, max_agents;
         uint64_t heartbeat_interval_ms;
         bool draining;
         Slice reason, registration_timestamp; /* payload.context */
-        uint64_t part_index, part_count; /* 0 and 1: whole */
+        uint64_t part_index, part_count;      /* 0 and 1: whole */
 } Registration;
 
 int registration_decode(Slice body, Registration *ret, Arena *arena, WireError *ret_error);
@@ -136,7 +136,7 @@ typedef struct RegistrationTaken {
         Slice dispatcher_id;
         Slice runtime_id;
         uint64_t epoch, revision;
-        bool complete; /* all parts are there */
+        bool complete;                  /* all parts are there */
         uint64_t heartbeat_interval_ms; /* asked for */
         uint64_t dead_after_ms;         /* silence after which this dispatcher probes and gives its verdict */
 } RegistrationTaken;

@@ -60,7 +60,10 @@ static const ScanField execution_fields[] = {
                 .offset = offsetof(ExecutionReport, status),
                 .names = result_status_names },
         /* A code that a newer runtime knows and we don't is no reason to miss that the execution is done. */
-        { .name = "code", .kind = SCAN_NAME, .offset = offsetof(ExecutionReport, code), .names = error_code_names,
+        { .name = "code",
+                .kind = SCAN_NAME,
+                .offset = offsetof(ExecutionReport, code),
+                .names = error_code_names,
                 .max = ERROR_INTERNAL },
         { .name = "ask", .kind = SCAN_U64, .offset = offsetof(ExecutionReport, ask), .max = ASK_MAX },
         { 0 },
@@ -93,7 +96,8 @@ int execution_report_decode(Slice element, size_t index, ExecutionReport *ret, A
         return r == WIRE_E_INVALID ? wire_error_within(ret_error, "execution", index) : r;
 }
 
-int execution_report_next(Slice executions, ReportCursor *cursor, ExecutionReport *ret, Arena *arena, WireError *ret_error) {
+int execution_report_next(
+        Slice executions, ReportCursor *cursor, ExecutionReport *ret, Arena *arena, WireError *ret_error) {
         const size_t index = cursor->index;
         int r;
 

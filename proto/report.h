@@ -28,7 +28,8 @@ typedef struct ExecutionReport {
         uint64_t attempt;
         unsigned state;  /* ExecutionState */
         unsigned status; /* ResultStatus; with EXECUTION_DONE */
-        unsigned code;   /* ErrorCode, INTERNAL for one that we don't know; with a refusal, or a status that is not SUCCESS */
+        unsigned code;   /* ErrorCode, INTERNAL for one that we don't know; with a refusal, or a status that is not
+                            SUCCESS */
         uint64_t ask;    /* of the relay it is about */
 } ExecutionReport;
 
@@ -51,10 +52,12 @@ typedef struct ReportCursor {
 } ReportCursor;
 
 /*
- * The next of `executions`, read and decoded in one go: reports hold hundreds. WIRE_E_INVALID is about this one alone, the walk may go on; it
- * ends behind the first that is over the limit, which is refused. Returns 0, WIRE_E_INVALID, SCAN_E_END, -ENOMEM.
+ * The next of `executions`, read and decoded in one go: reports hold hundreds. WIRE_E_INVALID is about this one alone,
+ * the walk may go on; it ends behind the first that is over the limit, which is refused. Returns 0, WIRE_E_INVALID,
+ * SCAN_E_END, -ENOMEM.
  */
-int execution_report_next(Slice executions, ReportCursor *cursor, ExecutionReport *ret, Arena *arena, WireError *ret_error);
+int execution_report_next(
+        Slice executions, ReportCursor *cursor, ExecutionReport *ret, Arena *arena, WireError *ret_error);
 
 /* A report is written in three steps, so that it can grow while a loop turn lasts. */
 void report_encode_head(Buffer *buffer, const Report *report, uint64_t real_usec);

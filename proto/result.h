@@ -14,8 +14,8 @@ typedef struct Result {
         Slice agent_id, agent_exec_id;
         Slice runtime_id; /* absent when no runtime had it */
         uint64_t epoch;
-        unsigned status; /* ResultStatus */
-        Slice output;    /* raw value; with STATUS_SUCCESS */
+        unsigned status;  /* ResultStatus */
+        Slice output;     /* raw value; with STATUS_SUCCESS */
         ErrorReply error; /* otherwise */
         Slice error_code; /* decoding only: the name as it stood */
         double duration_ms;

@@ -493,7 +493,8 @@ bool scan_next(Slice array, size_t *cursor, Slice *ret_element) {
         return true;
 }
 
-int scan_next_object(Slice array, size_t *cursor, const ScanField *fields, void *ret, Arena *arena, WireError *ret_error) {
+int scan_next_object(
+        Slice array, size_t *cursor, const ScanField *fields, void *ret, Arena *arena, WireError *ret_error) {
         JsonReader reader;
         Scanner s;
         int r;

@@ -7,8 +7,8 @@
  * on as bytes afterwards.
  *
  * No allocation, except in the arena for texts that carried escapes. No recursion on the input's nesting beyond
- * SCAN_DEPTH_MAX. A member that the table names and that is there twice is refused. An optional member that is null counts as
- * absent.
+ * SCAN_DEPTH_MAX. A member that the table names and that is there twice is refused. An optional member that is null
+ * counts as absent.
  */
 
 #include "proto/arena.h"
@@ -31,7 +31,8 @@ typedef enum ScanKind {
         SCAN_U64,     /* uint64_t: an integer, 0 to `max` */
         SCAN_REAL,    /* double: any finite number */
         SCAN_BOOL,    /* bool */
-        SCAN_NAME,    /* unsigned: index in `names`, a NULL-terminated list whose entry 0 is never matched; others are refused, or `max` if it is set */
+        SCAN_NAME,    /* unsigned: index in `names`, a NULL-terminated list whose entry 0 is never matched; others are
+                         refused, or `max` if it is set */
         SCAN_OBJECT,  /* descend with `fields` */
         SCAN_RAW,     /* Slice: any value, as it stood in the text */
         SCAN_RAW_OBJECT,
@@ -67,13 +68,16 @@ int scan_object(Slice text, const ScanField *fields, void *ret, Arena *arena, Wi
 bool scan_next(Slice array, size_t *cursor, Slice *ret_element);
 
 /*
- * The same for an array of objects, each read on the way as scan_object() would. WIRE_E_INVALID is about this element alone: the
- * cursor is behind it. Returns 0, WIRE_E_INVALID, SCAN_E_END, -ENOMEM.
+ * The same for an array of objects, each read on the way as scan_object() would. WIRE_E_INVALID is about this element
+ * alone: the cursor is behind it. Returns 0, WIRE_E_INVALID, SCAN_E_END, -ENOMEM.
  */
-int scan_next_object(Slice array, size_t *cursor, const ScanField *fields, void *ret, Arena *arena, WireError *ret_error);
+int scan_next_object(
+        Slice array, size_t *cursor, const ScanField *fields, void *ret, Arena *arena, WireError *ret_error);
 
-/* The same for the members of a SCAN_RAW_OBJECT; the key is decoded, the value as it stood. Returns 1, 0 at the end, -ENOMEM. */
+/* The same for the members of a SCAN_RAW_OBJECT; the key is decoded, the value as it stood. Returns 1, 0 at the end,
+ * -ENOMEM. */
 int scan_next_member(Slice object, size_t *cursor, Arena *arena, Slice *ret_key, Slice *ret_value);
 
-/* Decodes one raw JSON string (with its quotes). Returns 0, WIRE_E_INVALID if it is no string or has a NUL in it, -ENOMEM. */
+/* Decodes one raw JSON string (with its quotes). Returns 0, WIRE_E_INVALID if it is no string or has a NUL in it,
+ * -ENOMEM. */
 int scan_text(Slice raw, Arena *arena, Slice *ret);

@@ -14,7 +14,8 @@
 #define SWAR_HIGH UINT64_C(0x8080808080808080)
 
 /*
- * The high bits of bytes that are a quote, a backslash, a control character or part of a multi-byte character; 0: none is.
+ * The high bits of bytes that are a quote, a backslash, a control character or part of a multi-byte character; 0: none
+ * is.
  *
  * Subtracting sets the high bit of a byte that is smaller. A borrow may set it in a byte above as well, but only above
  * one that is a hit itself; so the lowest bit set is exact, and with the first byte lowest that is the first hit.

@@ -72,7 +72,8 @@ static const ScanField trigger_fields[] = {
         { 0 },
 };
 
-/* A relay leaves out the ids that are the execution's own; most triggers name none, and bytes are what a relay costs. */
+/* A relay leaves out the ids that are the execution's own; most triggers name none, and bytes are what a relay costs.
+ */
 static void fill_in(Trigger *trigger) {
         if (!trigger->workflow_exec_id.data)
                 trigger->workflow_exec_id = trigger->agent_exec_id;
@@ -127,7 +128,10 @@ int trigger_decode(Slice body, Trigger *ret, Arena *arena, WireError *ret_error)
 
 void trigger_decode_sender(Slice body, Trigger *ret, Arena *arena) {
         static const ScanField reply_fields[] = {
-                { .name = "reply_to_subject", .kind = SCAN_SUBJECT, .offset = AT(reply_to_subject), .max = SUBJECT_MAX },
+                { .name = "reply_to_subject",
+                        .kind = SCAN_SUBJECT,
+                        .offset = AT(reply_to_subject),
+                        .max = SUBJECT_MAX },
                 { 0 },
         };
         static const ScanField exec_fields[] = {
@@ -187,7 +191,8 @@ static void emit_dispatch(Buffer *buffer, const Trigger *trigger) {
 void trigger_encode_relay(Buffer *buffer, const Trigger *trigger) {
         emit_object(buffer, NULL);
         emit_metadata(buffer, trigger);
-        ids_emit(buffer, SLICE(",\"workflow\":{"), trigger->workflow_id, unless_equal(trigger->workflow_exec_id, trigger->agent_exec_id));
+        ids_emit(buffer, SLICE(",\"workflow\":{"), trigger->workflow_id,
+                unless_equal(trigger->workflow_exec_id, trigger->agent_exec_id));
         emit_raw(buffer, "task", trigger->task);
         ids_emit(buffer, SLICE(",\"agent\":{"), trigger->agent_id, trigger->agent_exec_id);
         runtime_ids_emit(buffer, trigger->dispatch.runtime_id, trigger->dispatch.epoch);

@@ -20,10 +20,10 @@ typedef struct Trigger {
         uint64_t deadline_ms; /* 0: not given */
         unsigned retry;       /* RetryPolicy */
         uint64_t priority;
-        Slice labels;  /* raw object */
-        Slice context; /* raw object */
+        Slice labels;     /* raw object */
+        Slice context;    /* raw object */
         Slice not_before; /* raw value; for durable triggers */
-        Slice input;   /* raw value: payload.context.input */
+        Slice input;      /* raw value: payload.context.input */
 
         struct {
                 bool present;
@@ -35,7 +35,8 @@ typedef struct Trigger {
                 uint64_t age_ms;      /* since this attempt was first sent; > 0 marks a repeat of the relay */
                 Slice reply_to;       /* where the result goes; absent: nowhere */
                 Slice report_to;      /* where reports go */
-                uint64_t ask;         /* which of several callers that wait for the execution this relay is for; repeated in reports */
+                uint64_t ask; /* which of several callers that wait for the execution this relay is for; repeated in
+                                 reports */
         } dispatch;
 } Trigger;
 
@@ -46,13 +47,14 @@ typedef struct Trigger {
 int trigger_decode(Slice body, Trigger *ret, Arena *arena, WireError *ret_error);
 
 /*
- * For one that trigger_decode() refused: whom to tell, as far as that can be made out. Fills in reply_to_subject, agent_exec_id and
- * metadata.correlation_id where they are valid, and leaves the rest as it is.
+ * For one that trigger_decode() refused: whom to tell, as far as that can be made out. Fills in reply_to_subject,
+ * agent_exec_id and metadata.correlation_id where they are valid, and leaves the rest as it is.
  */
 void trigger_decode_sender(Slice body, Trigger *ret, Arena *arena);
 
 /*
- * Writes the relayed form: every section, `task` and `payload` as they came. All slices but optional ones must be there. Ids that are the same as
- * agent.exec_id are left out (correlation_id: the same as request_id), and trigger_decode() fills them in.
+ * Writes the relayed form: every section, `task` and `payload` as they came. All slices but optional ones must be
+ * there. Ids that are the same as agent.exec_id are left out (correlation_id: the same as request_id), and
+ * trigger_decode() fills them in.
  */
 void trigger_encode_relay(Buffer *buffer, const Trigger *trigger);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The lifecycle is a table; agent_set_state() is its only reader that writes. Two facts lie beside the state because they are about
- * the future, not the present: is_leaving (forget it once stopped) and successor (replace the definition once idle). While a
- * successor waits, only urgent mail is handed out, so that "idle" comes; ordinary mail stays in the mailbox for the successor.
+ * The lifecycle is a table; agent_set_state() is its only reader that writes. Two facts lie beside the state because
+ * they are about the future, not the present: is_leaving (forget it once stopped) and successor (replace the definition
+ * once idle). While a successor waits, only urgent mail is handed out, so that "idle" comes; ordinary mail stays in the
+ * mailbox for the successor.
  */
 
 #include "runtimed/agent.h"
@@ -41,8 +42,7 @@ AgentState agent_next_state(AgentState state, AgentEvent event) {
 }
 
 const char *agent_state_name(AgentState state) {
-        static const char *const names[_AGENT_STATE_MAX] = {
-                [AGENT_INVALID] = "invalid",
+        static const char *const names[_AGENT_STATE_MAX] = { [AGENT_INVALID] = "invalid",
 #define X(name, text, meaning) [AGENT_##name] = text,
                 AGENT_STATES(X)
 #undef X

@@ -18,29 +18,28 @@
 #include "runtimed/mailbox.h"
 #include "runtimed/run.h"
 
-#define AGENT_STATES(X)                                                 \
-        X(CREATED, "created", "known, its behaviour has no state yet")  \
-        X(STARTING, "starting", "the behaviour's init is under way")    \
-        X(RUNNING, "running", "handles its mail")                       \
+#define AGENT_STATES(X)                                                   \
+        X(CREATED, "created", "known, its behaviour has no state yet")    \
+        X(STARTING, "starting", "the behaviour's init is under way")      \
+        X(RUNNING, "running", "handles its mail")                         \
         X(STOPPING, "stopping", "works off what it holds, takes no more") \
-        X(STOPPED, "stopped", "holds nothing; may be started again")    \
-        X(FAILED, "failed", "init failed; takes nothing")               \
+        X(STOPPED, "stopped", "holds nothing; may be started again")      \
+        X(FAILED, "failed", "init failed; takes nothing")                 \
         X(DELETED, "deleted", "about to be forgotten")
 
 typedef enum AgentState {
         AGENT_INVALID,
 #define X(name, text, meaning) AGENT_##name,
-        AGENT_STATES(X)
+        AGENT_STATES(X) _AGENT_STATE_MAX,
 #undef X
-        _AGENT_STATE_MAX,
 } AgentState;
 
 typedef enum AgentEvent {
         AGENT_EV_START,
-        AGENT_EV_READY,  /* init has succeeded */
-        AGENT_EV_FAIL,   /* init has failed */
+        AGENT_EV_READY, /* init has succeeded */
+        AGENT_EV_FAIL,  /* init has failed */
         AGENT_EV_STOP,
-        AGENT_EV_IDLE,   /* nothing is held any more */
+        AGENT_EV_IDLE, /* nothing is held any more */
         AGENT_EV_DELETE,
         _AGENT_EVENT_MAX,
 } AgentEvent;
@@ -68,14 +67,14 @@ struct Agent {
         Run run;
         Execution *out_first, *out_last; /* what the run that is out carries, in order */
         uint32_t n_out, n_deferred;
-        bool is_out;       /* the run is with a worker */
-        bool is_ready;     /* in the list of agents with something to do */
+        bool is_out;   /* the run is with a worker */
+        bool is_ready; /* in the list of agents with something to do */
         Agent *next_ready;
-        Deadline watch;    /* while out: when to look what the worker is at */
+        Deadline watch;         /* while out: when to look what the worker is at */
         uint64_t begun_usec;    /* when the watch last saw the worker take up a message */
         uint64_t watch_usec;    /* pause until the next look */
         unsigned watched_begun; /* what it saw */
-        bool was_reported; /* as blocking its worker */
+        bool was_reported;      /* as blocking its worker */
 
         uint64_t n_handled, n_shed;
 };
@@ -100,7 +99,8 @@ bool agent_settle(Agent *agent);
 /* → deleted */
 int agent_delete(Agent *agent);
 
-/* The successor's turn has come: the new definition, with a state of its own, takes the old one's place; the mailbox stays. On failure the old one stays. */
+/* The successor's turn has come: the new definition, with a state of its own, takes the old one's place; the mailbox
+ * stays. On failure the old one stays. */
 int agent_replace(Agent *agent, char *ret_why, size_t why_size);
 
 /* Does it hold nothing: no mail, no run, nothing deferred? */

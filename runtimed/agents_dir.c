@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * An entry per file that made an agent: its name, the agent's id, and a hash of its text, so that a reload of 100,000 files touches
- * only those that changed. A file that was renamed keeps its agent: an entry whose file is gone is adopted by a new file that
- * names the same agent.
+ * An entry per file that made an agent: its name, the agent's id, and a hash of its text, so that a reload of 100,000
+ * files touches only those that changed. A file that was renamed keeps its agent: an entry whose file is gone is
+ * adopted by a new file that names the same agent.
  */
 
 #include <dirent.h>
@@ -105,7 +105,8 @@ static void close_fdp(int *fd) {
                 (void)close(*fd);
 }
 
-/* A named pipe without a writer would hold up its opener for ever, and the loop with it: O_NONBLOCK, and regular files only. */
+/* A named pipe without a writer would hold up its opener for ever, and the loop with it: O_NONBLOCK, and regular files
+ * only. */
 static int open_file(const char *path, const char *name) {
         _cleanup_(free_charp) char *full = NULL;
         int fd;
@@ -131,8 +132,8 @@ static int read_file(const char *path, const char *name, Buffer *text, WireError
         if (!S_ISREG(st.st_mode))
                 return wire_error(ret_error, "this is no regular file");
         if (st.st_size > DEFINITION_BYTES_MAX)
-                return wire_error(ret_error, "a definition of %lld bytes is over the limit of %d", (long long)st.st_size,
-                        DEFINITION_BYTES_MAX);
+                return wire_error(ret_error, "a definition of %lld bytes is over the limit of %d",
+                        (long long)st.st_size, DEFINITION_BYTES_MAX);
 
         buffer_clear(text);
         while (text->size <= DEFINITION_BYTES_MAX) {
@@ -210,7 +211,8 @@ static bool adopt(AgentsDir *dir, const char *name, const Id *agent_id, uint64_t
         return false;
 }
 
-static void create(AgentsDir *dir, Runtime *runtime, const char *name, const Id *agent_id, Slice text, Instant now, AgentsDirCounts *counts) {
+static void create(AgentsDir *dir, Runtime *runtime, const char *name, const Id *agent_id, Slice text, Instant now,
+        AgentsDirCounts *counts) {
         ErrorCode code = ERROR_NONE;
         WireError error = {};
         int r = runtime_create_agent(runtime, text, now, &code, &error);
@@ -306,7 +308,7 @@ int agents_dir_load(AgentsDir *dir, Runtime *runtime, Instant now, AgentsDirCoun
                 return r;
 
         HASH_ITER(hh, dir->entries, entry, tmp)
-                entry->is_there = false;
+        entry->is_there = false;
         for (size_t i = 0; i < n; i++) {
                 entry = find_entry(dir, names[i]->d_name);
                 if (!entry)
@@ -316,7 +318,8 @@ int agents_dir_load(AgentsDir *dir, Runtime *runtime, Instant now, AgentsDirCoun
         }
         dir->n_gone = HASH_COUNT(dir->entries) - n_there;
 
-        /* Those that are known first: two files may have exchanged their agents, and each must be given up before it can be had. */
+        /* Those that are known first: two files may have exchanged their agents, and each must be given up before it
+         * can be had. */
         for (size_t i = 0; i < n; i++) {
                 entry = find_entry(dir, names[i]->d_name);
                 if (entry)
@@ -340,7 +343,8 @@ static bool try_init(const Definition *definition, WireError *ret_error) {
         if (r == 0)
                 definition->behavior->stop(state);
         else
-                (void)wire_error(ret_error, "init of agent %s failed: %s", definition->agent_id.text, r < 0 ? strerror(-r) : why);
+                (void)wire_error(ret_error, "init of agent %s failed: %s", definition->agent_id.text,
+                        r < 0 ? strerror(-r) : why);
         return r == 0;
 }
 
@@ -355,8 +359,8 @@ static bool check_file(AgentsDir *seen, struct dirent **names, size_t number, Wi
 
         other = find_entry(seen, definition->agent_id.text);
         if (other) {
-                (void)wire_error(ret_error, "agent_id: agent \"%s\" is defined by %s already", definition->agent_id.text,
-                        names[other->hash]->d_name);
+                (void)wire_error(ret_error, "agent_id: agent \"%s\" is defined by %s already",
+                        definition->agent_id.text, names[other->hash]->d_name);
                 return false;
         }
         if (!try_init(definition, ret_error))

@@ -23,10 +23,11 @@ AgentsDir *agents_dir_free(AgentsDir *dir);
 DEFINE_CLEANUP(AgentsDir *, agents_dir_free);
 
 /*
- * Brings the runtime's agents in line with the files: at the start, and again on each reload. Returns 0 or -errno (the directory
- * can't be read: nothing was changed).
+ * Brings the runtime's agents in line with the files: at the start, and again on each reload. Returns 0 or -errno (the
+ * directory can't be read: nothing was changed).
  */
 int agents_dir_load(AgentsDir *dir, Runtime *runtime, Instant now, AgentsDirCounts *ret);
 
-/* For --check-config: reads every file and tries every init, says on stderr what a start would refuse. Returns 0 or -errno. */
+/* For --check-config: reads every file and tries every init, says on stderr what a start would refuse. Returns 0 or
+ * -errno. */
 int agents_dir_check(const char *path, size_t *ret_n_good, size_t *ret_n_bad);

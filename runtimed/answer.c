@@ -9,8 +9,8 @@
  *   hand back  it was never begun, and its dispatcher places it elsewhere
  *   drop       it was not taken after all
  *
- * All go through let_go(), which takes the execution out of wherever it is. What a worker still has (OUT) can't be freed: it is
- * ABANDONED, off the table of ids, and goes when its outcome comes.
+ * All go through let_go(), which takes the execution out of wherever it is. What a worker still has (OUT) can't be
+ * freed: it is ABANDONED, off the table of ids, and goes when its outcome comes.
  *
  * The result is written once, into a scratch buffer; askers get copies, the memory gets one.
  */
@@ -27,8 +27,8 @@
 typedef struct Ending {
         unsigned status; /* ResultStatus */
         ErrorCode code;
-        Slice output;  /* one JSON value, with SUCCESS */
-        Slice message; /* otherwise */
+        Slice output;   /* one JSON value, with SUCCESS */
+        Slice message;  /* otherwise */
         char text[160]; /* where `message` may lie */
 } Ending;
 
@@ -40,7 +40,8 @@ void core_publish_copy(Runtime *runtime, Slice subject, Slice headers, Slice bod
 }
 
 bool core_must_hold(const Runtime *runtime, const Execution *execution) {
-        return !runtime->is_up || runtime->is_congested || (execution_is_relayed(execution) && runtime->session.is_doubtful);
+        return !runtime->is_up || runtime->is_congested ||
+               (execution_is_relayed(execution) && runtime->session.is_doubtful);
 }
 
 /* events */
@@ -74,7 +75,8 @@ static double duration_ms(const Execution *execution) {
         return (double)(execution->finished_usec - execution->started_usec) / 1000;
 }
 
-static void publish_event(Runtime *runtime, const Execution *execution, ExecutionEventKind kind, const Ending *ending, Instant now) {
+static void publish_event(
+        Runtime *runtime, const Execution *execution, ExecutionEventKind kind, const Ending *ending, Instant now) {
         ExecutionEvent event = {
                 .metadata.correlation_id = execution->correlation_id,
                 .kind = kind,
@@ -120,7 +122,8 @@ void core_note_started(Runtime *runtime, Execution *execution, uint64_t started_
         histogram_add(&runtime->queue_seconds,
                 started_usec > execution->accepted_usec ? started_usec - execution->accepted_usec : 0);
         publish_event(runtime, execution, EXECUTION_EVENT_STARTED, NULL, now);
-        diag_execution(agent_id_slice(execution->agent), id_slice(&execution->id), execution->correlation_id, "started");
+        diag_execution(
+                agent_id_slice(execution->agent), id_slice(&execution->id), execution->correlation_id, "started");
 }
 
 /* results */
@@ -153,7 +156,8 @@ static bool output_is_valid(Runtime *runtime, Slice output) {
         return value.size == output.size && value.data == runtime->check.data + 5;
 }
 
-static void fail_with(Ending *ending, unsigned status, ErrorCode code, const char *format, unsigned long long a, unsigned long long b) {
+static void fail_with(Ending *ending, unsigned status, ErrorCode code, const char *format, unsigned long long a,
+        unsigned long long b) {
         (void)snprintf(ending->text, sizeof(ending->text), format, a, b);
         ending->status = status;
         ending->code = code;
@@ -172,7 +176,8 @@ static void read_reply(Runtime *runtime, const Execution *execution, Ending *end
                 fail_with(ending, STATUS_FAILURE, ERROR_INTERNAL, "out of memory", 0, 0);
         } else if (reply->verdict == BEHAVIOR_ERROR) {
                 *ending = (Ending){ .status = STATUS_AGENT_ERROR,
-                        .code = reply->code == ERROR_NONE ? ERROR_INTERNAL : reply->code, .message = output };
+                        .code = reply->code == ERROR_NONE ? ERROR_INTERNAL : reply->code,
+                        .message = output };
         } else if (reply->verdict != BEHAVIOR_DONE) {
                 fail_with(ending, STATUS_AGENT_ERROR, ERROR_INTERNAL, "the behaviour gave no answer", 0, 0);
         } else if (output.size > runtime->options.max_result_bytes) {
@@ -180,15 +185,17 @@ static void read_reply(Runtime *runtime, const Execution *execution, Ending *end
                         "the output of %llu bytes is over limits.max_result_bytes of %llu", output.size,
                         runtime->options.max_result_bytes);
         } else if (!execution->agent->run.behavior->trusted && !output_is_valid(runtime, output)) {
-                fail_with(ending, STATUS_AGENT_ERROR, ERROR_INTERNAL, "the behaviour's output of %llu bytes is no valid JSON value",
-                        output.size, 0);
+                fail_with(ending, STATUS_AGENT_ERROR, ERROR_INTERNAL,
+                        "the behaviour's output of %llu bytes is no valid JSON value", output.size, 0);
         }
 }
 
 static void encode_result(Runtime *runtime, const Execution *execution, const Ending *ending, Instant now) {
         Id id = rng_id(&runtime->rng);
         Result result = {
-                .metadata = { .result_id = id_slice(&id), .correlation_id = execution->correlation_id, .source_component = SOURCE },
+                .metadata = { .result_id = id_slice(&id),
+                        .correlation_id = execution->correlation_id,
+                        .source_component = SOURCE },
                 .workflow_id = execution->workflow_id,
                 .workflow_exec_id = execution->workflow_exec_id,
                 .agent_id = agent_id_slice(execution->agent),
@@ -219,13 +226,14 @@ static void write_result(Runtime *runtime, const Execution *execution, Ending *e
         if (size <= core_payload_max(runtime))
                 return;
 
-        fail_with(ending, STATUS_AGENT_ERROR, ERROR_LIMIT_EXCEEDED, "the result of %llu bytes is over the server's limit of %llu", size,
-                core_payload_max(runtime));
+        fail_with(ending, STATUS_AGENT_ERROR, ERROR_LIMIT_EXCEEDED,
+                "the result of %llu bytes is over the server's limit of %llu", size, core_payload_max(runtime));
         encode_result(runtime, execution, ending, now);
 }
 
 static Slice scratch_headers(const Runtime *runtime) {
-        return runtime->n_scratch_headers > 0 ? (Slice){ runtime->scratch.data, runtime->n_scratch_headers } : SLICE_NONE;
+        return runtime->n_scratch_headers > 0 ? (Slice){ runtime->scratch.data, runtime->n_scratch_headers }
+                                              : SLICE_NONE;
 }
 
 static Slice scratch_body(const Runtime *runtime) {
@@ -285,8 +293,11 @@ static void report(Runtime *runtime, const Execution *execution, ExecutionReport
 /* The answer that write_result() has just written. */
 static void remember(Runtime *runtime, const Execution *execution, const Ending *ending, Instant now) {
         memory_put(runtime->memory,
-                &(Remembered){ .exec_id = execution->id, .status = ending->status, .code = ending->code,
-                        .headers = scratch_headers(runtime), .body = scratch_body(runtime) },
+                &(Remembered){ .exec_id = execution->id,
+                        .status = ending->status,
+                        .code = ending->code,
+                        .headers = scratch_headers(runtime),
+                        .body = scratch_body(runtime) },
                 now.usec);
 }
 
@@ -307,7 +318,8 @@ static void end(Runtime *runtime, Execution *execution, Ending *ending, Instant 
 
         publish_event(runtime, execution, succeeded ? EXECUTION_EVENT_COMPLETED : EXECUTION_EVENT_FAILED, ending, now);
         report(runtime, execution,
-                (ExecutionReport){ .state = EXECUTION_DONE, .status = ending->status, .code = (unsigned)ending->code }, now);
+                (ExecutionReport){ .state = EXECUTION_DONE, .status = ending->status, .code = (unsigned)ending->code },
+                now);
 
         runtime->counters.executions[ending->status]++;
         histogram_add(&runtime->execution_seconds, now.usec - execution->accepted_usec);
@@ -328,9 +340,9 @@ void core_fail(Runtime *runtime, Execution *execution, ErrorCode code, const cha
 
         if (!why && code == ERROR_DEADLINE_EXCEEDED)
                 fail_with(&ending, STATUS_FAILURE, code,
-                        execution->is_started || execution->phase == PHASE_OUT ?
-                                "agent did not finish within the %llu ms that were left" :
-                                "agent did not begin within the %llu ms that were left",
+                        execution->is_started || execution->phase == PHASE_OUT
+                                ? "agent did not finish within the %llu ms that were left"
+                                : "agent did not begin within the %llu ms that were left",
                         (execution->expires_usec - execution->accepted_usec) / USEC_PER_MSEC, 0);
 
         if (execution->is_started)
@@ -359,9 +371,11 @@ void core_expire_unsaid(Runtime *runtime, Execution *execution, Instant now) {
 }
 
 void core_hand_back(Runtime *runtime, Execution *execution, Instant now) {
-        report(runtime, execution, (ExecutionReport){ .state = EXECUTION_REFUSED, .code = ERROR_RUNTIME_DRAINING }, now);
+        report(runtime, execution, (ExecutionReport){ .state = EXECUTION_REFUSED, .code = ERROR_RUNTIME_DRAINING },
+                now);
         runtime->counters.handed_back++;
-        diag_execution(agent_id_slice(execution->agent), id_slice(&execution->id), execution->correlation_id, "handed back");
+        diag_execution(
+                agent_id_slice(execution->agent), id_slice(&execution->id), execution->correlation_id, "handed back");
         let_go(runtime, execution);
 }
 
@@ -381,10 +395,12 @@ void core_release_held(Runtime *runtime, Instant now) {
         }
 }
 
-void core_answer_refusal(Runtime *runtime, const Trigger *trigger, Slice reply_to, ErrorCode code, const char *why, Instant now) {
+void core_answer_refusal(
+        Runtime *runtime, const Trigger *trigger, Slice reply_to, ErrorCode code, const char *why, Instant now) {
         Id id = rng_id(&runtime->rng);
         Result result = {
-                .metadata = { .result_id = id_slice(&id), .correlation_id = trigger->metadata.correlation_id,
+                .metadata = { .result_id = id_slice(&id),
+                        .correlation_id = trigger->metadata.correlation_id,
                         .source_component = SOURCE },
                 .workflow_id = trigger->workflow_id,
                 .workflow_exec_id = trigger->workflow_exec_id,

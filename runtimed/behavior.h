@@ -5,8 +5,9 @@
  * Behavior: what an agent does with a message. The built-in ones are tables of this shape; plugins and child
  * processes (a later layer) will be adapters of the same shape.
  *
- * handle() and on_timer() run on a worker thread, one call at a time per agent, and may not block for long. The state belongs to
- * the agent and is touched by no other thread while a call lasts. init() and stop() run while no call is out.
+ * handle() and on_timer() run on a worker thread, one call at a time per agent, and may not block for long. The state
+ * belongs to the agent and is touched by no other thread while a call lasts. init() and stop() run while no call is
+ * out.
  */
 
 #include "proto/buffer.h"
@@ -49,8 +50,8 @@ typedef struct Behavior {
         bool trusted;
 
         /*
-         * Does each call return within microseconds, whatever the message? Then it need not cost the two wake-ups of a worker: the edge
-         * may run it on the loop thread (runtime.inline). Nothing that is not ours can promise that.
+         * Does each call return within microseconds, whatever the message? Then it need not cost the two wake-ups of a
+         * worker: the edge may run it on the loop thread (runtime.inline). Nothing that is not ours can promise that.
          */
         bool quick;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * counter: counts its messages; the output is {"count": n}. Parameter `start` (default 0) is where it begins. The count lives as
- * long as the agent: durable state comes with checkpoints.
+ * counter: counts its messages; the output is {"count": n}. Parameter `start` (default 0) is where it begins. The count
+ * lives as long as the agent: durable state comes with checkpoints.
  */
 
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * delay: answers after `input.ms` milliseconds (default: the parameter `ms`, else 0) with {"ms": n}. It defers instead of sleeping,
- * so a thousand of them wait without holding a thread.
+ * delay: answers after `input.ms` milliseconds (default: the parameter `ms`, else 0) with {"ms": n}. It defers instead
+ * of sleeping, so a thousand of them wait without holding a thread.
  */
 
 #include <stdio.h>
@@ -64,7 +64,8 @@ static bool delay_wanted(const Delay *delay, const BehaviorMessage *message, Beh
         if (r == 0)
                 return true;
 
-        behavior_fail(reply, r < 0 ? ERROR_INTERNAL : ERROR_INVALID_MESSAGE, "input: %s", r < 0 ? "out of memory" : error.text);
+        behavior_fail(reply, r < 0 ? ERROR_INTERNAL : ERROR_INVALID_MESSAGE, "input: %s",
+                r < 0 ? "out of memory" : error.text);
         return false;
 }
 

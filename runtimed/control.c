@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The control API: requests to `<prefix>.runtime.<id>.control.<verb>`, one function per verb, all in one table. Each writes the
- * `result` of its answer into a buffer, or says why not. A request without a reply subject is carried out in silence.
+ * The control API: requests to `<prefix>.runtime.<id>.control.<verb>`, one function per verb, all in one table. Each
+ * writes the `result` of its answer into a buffer, or says why not. A request without a reply subject is carried out in
+ * silence.
  *
  * A list that would not fit a message ends early; `next` says where to go on.
  */
@@ -26,7 +27,8 @@ typedef struct Request {
 
 typedef struct Verb {
         const char *name;
-        int (*run)(Runtime *runtime, Request *request, Instant now); /* 0, WIRE_E_INVALID with code and error set, -ENOMEM */
+        int (*run)(Runtime *runtime, Request *request,
+                Instant now); /* 0, WIRE_E_INVALID with code and error set, -ENOMEM */
 } Verb;
 
 typedef struct ListArguments {
@@ -121,7 +123,8 @@ static int run_drain(Runtime *runtime, Request *request, Instant now) {
 static int run_resume(Runtime *runtime, Request *request, Instant now) {
         if (runtime->is_stopping || runtime->was_replaced) {
                 request->code = ERROR_INVALID_TRANSITION;
-                return wire_error(&request->error, "runtime \"%s\" is stopping and can't be resumed", runtime->options.id);
+                return wire_error(
+                        &request->error, "runtime \"%s\" is stopping and can't be resumed", runtime->options.id);
         }
 
         core_set_draining(runtime, /* is_draining= */ false, now);
@@ -196,7 +199,8 @@ static int run_get_agent(Runtime *runtime, Request *request, Instant now) {
         agent = core_find_agent(runtime, arguments.agent_id);
         if (!agent) {
                 request->code = ERROR_AGENT_NOT_FOUND;
-                return wire_error(&request->error, "runtime \"%s\" has no agent \"%.*s\"", runtime->options.id, SLICE_ARG(arguments.agent_id));
+                return wire_error(&request->error, "runtime \"%s\" has no agent \"%.*s\"", runtime->options.id,
+                        SLICE_ARG(arguments.agent_id));
         }
 
         emit_object(out, NULL);
@@ -253,13 +257,14 @@ static int run_verb(Runtime *runtime, Request *request, Slice name, Instant now)
                 return refuse_verb(request, name);
         if (size > runtime->options.max_message_bytes) {
                 request->code = ERROR_INVALID_MESSAGE;
-                return wire_error(&request->error, "a message of %zu bytes is over limits.max_message_bytes of %llu", size,
-                        (unsigned long long)runtime->options.max_message_bytes);
+                return wire_error(&request->error, "a message of %zu bytes is over limits.max_message_bytes of %llu",
+                        size, (unsigned long long)runtime->options.max_message_bytes);
         }
         if (size > 0) {
                 static const ScanField nothing[] = { {} };
 
-                r = scan_object(request->message->body, nothing, &(struct { char unused; }){ 0 }, &runtime->arena, &request->error);
+                r = scan_object(request->message->body, nothing, &(struct { char unused; }){ 0 }, &runtime->arena,
+                        &request->error);
                 if (r != 0) {
                         request->code = ERROR_INVALID_MESSAGE;
                         return r;
@@ -297,7 +302,8 @@ void core_on_control(Runtime *runtime, const InMessage *message, Slice verb, Ins
         if (r == 0 && (request.result.failed || request.result.size > core_payload_max(runtime))) {
                 r = WIRE_E_INVALID;
                 request.code = ERROR_LIMIT_EXCEEDED;
-                (void)wire_error(&request.error, "the answer of %zu bytes does not fit the server's limit", request.result.size);
+                (void)wire_error(
+                        &request.error, "the answer of %zu bytes does not fit the server's limit", request.result.size);
         } else if (r < 0) {
                 request.code = ERROR_INTERNAL;
                 (void)wire_error(&request.error, "memory is out");
@@ -307,7 +313,8 @@ void core_on_control(Runtime *runtime, const InMessage *message, Slice verb, Ins
                 runtime->counters.invalid++;
                 diag_message_invalid(message->subject, request.error.text, &runtime->invalid_limit, now.usec);
         }
-        if (message->reply.data && (runtime->options.allow_forbidden_topics || subject_may_receive_result(runtime->prefix, message->reply)))
+        if (message->reply.data && (runtime->options.allow_forbidden_topics ||
+                                           subject_may_receive_result(runtime->prefix, message->reply)))
                 answer(runtime, &request, r == 0);
         buffer_done(&request.result);
 }

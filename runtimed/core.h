@@ -41,14 +41,14 @@ typedef enum EventsPublished {
 typedef struct RuntimeCounters {
         uint64_t executions[_RESULT_STATUS_MAX];
         uint64_t refused[_ERROR_CODE_MAX];
-        uint64_t withheld;    /* answers that were not given */
-        uint64_t late;        /* outcomes of what was answered already */
+        uint64_t withheld; /* answers that were not given */
+        uint64_t late;     /* outcomes of what was answered already */
         uint64_t memory_hits;
         uint64_t heartbeats, registrations, updates;
-        uint64_t invalid;     /* messages that could not be read */
-        uint64_t shed;        /* messages that a mailbox dropped for its overflow policy */
+        uint64_t invalid; /* messages that could not be read */
+        uint64_t shed;    /* messages that a mailbox dropped for its overflow policy */
         uint64_t handed_back, cut_short;
-        uint64_t epochs;      /* taken after the first */
+        uint64_t epochs; /* taken after the first */
 } RuntimeCounters;
 
 /* A registration on its way out. Its agents as JSON arrays, each small enough for one message, one behind the other. */
@@ -78,7 +78,7 @@ struct Runtime {
         bool has_no_dispatcher; /* NATS says that nobody listened to our registration */
 
         bool is_draining, is_stopping, is_stopped, was_replaced;
-        uint64_t stop_usec; /* when what is left is cut short */
+        uint64_t stop_usec;   /* when what is left is cut short */
         uint64_t report_usec; /* when gathered reports leave; USEC_NEVER: none are */
 
         Agent *agents;
@@ -100,8 +100,8 @@ struct Runtime {
         Buffer scratch; /* of the message being written: n_scratch_headers of headers, then the body */
         size_t n_scratch_headers;
         bool has_unsettled; /* an agent may have become idle without an outcome */
-        Buffer check;   /* of the output being checked */
-        char *texts[4]; /* subjects of our subscriptions */
+        Buffer check;       /* of the output being checked */
+        char *texts[4];     /* subjects of our subscriptions */
         NatsLinkSubscription subscriptions[4];
 
         RuntimeCounters counters;
@@ -112,7 +112,7 @@ struct Runtime {
 /* runtime.c */
 
 RuntimeLoad core_load(const Runtime *runtime);
-uint64_t core_payload_max(const Runtime *runtime); /* bytes of one message's body, with room for its headers */
+uint64_t core_payload_max(const Runtime *runtime);    /* bytes of one message's body, with room for its headers */
 void core_arm_reports(Runtime *runtime, Instant now); /* after anything that may have made news for dispatchers */
 void core_apply(Runtime *runtime, unsigned todo, Instant now); /* SESSION_DO_… */
 void core_set_draining(Runtime *runtime, bool is_draining, Instant now);
@@ -124,7 +124,8 @@ void core_on_trigger(Runtime *runtime, const InMessage *message, Instant now);
 /* schedule.c */
 
 void core_make_ready(Runtime *runtime, Agent *agent);
-void core_after_change(Runtime *runtime, Agent *agent, Instant now); /* the agent may be idle now: stopped, replaced, deleted? */
+void core_after_change(
+        Runtime *runtime, Agent *agent, Instant now); /* the agent may be idle now: stopped, replaced, deleted? */
 void core_on_watch(Runtime *runtime, Agent *agent, Instant now);
 void core_on_execution_time(Runtime *runtime, Execution *execution, Instant now);
 void core_arm_execution(Runtime *runtime, Execution *execution);
@@ -135,13 +136,15 @@ void core_note_started(Runtime *runtime, Execution *execution, uint64_t started_
 bool core_must_hold(const Runtime *runtime, const Execution *execution); /* may no answer go out now? */
 void core_finish(Runtime *runtime, Execution *execution, Instant now);   /* with what its behaviour replied */
 void core_fail(Runtime *runtime, Execution *execution, ErrorCode code, const char *why, Instant now);
-void core_expire_unsaid(Runtime *runtime, Execution *execution, Instant now); /* withheld: the deadline passed, nothing could be said */
+void core_expire_unsaid(
+        Runtime *runtime, Execution *execution, Instant now); /* withheld: the deadline passed, nothing could be said */
 void core_withhold(Runtime *runtime, Execution *execution, const char *why);
 void core_hand_back(Runtime *runtime, Execution *execution, Instant now);
 void core_drop(Runtime *runtime, Execution *execution); /* never taken after all: no word to anybody */
 void core_release_held(Runtime *runtime, Instant now);
 /* A failure for a trigger that was not taken, straight to `reply_to`. */
-void core_answer_refusal(Runtime *runtime, const Trigger *trigger, Slice reply_to, ErrorCode code, const char *why, Instant now);
+void core_answer_refusal(
+        Runtime *runtime, const Trigger *trigger, Slice reply_to, ErrorCode code, const char *why, Instant now);
 void core_publish_copy(Runtime *runtime, Slice subject, Slice headers, Slice body);
 
 /* herald.c */

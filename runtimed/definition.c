@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Definitions are read in two steps: the scanner fills a Raw with what the text says, checking types and ranges, then rules
- * that a table of fields can't say are applied. Errors name field, value and limit, because the reader of the error has the file open
- * in an editor.
+ * Definitions are read in two steps: the scanner fills a Raw with what the text says, checking types and ranges, then
+ * rules that a table of fields can't say are applied. Errors name field, value and limit, because the reader of the
+ * error has the file open in an editor.
  */
 
 #include "proto/message.h"
@@ -35,7 +35,10 @@ static const ScanField raw_fields[] = {
         { .name = "capabilities", .kind = SCAN_RAW_ARRAY, .offset = offsetof(Raw, capabilities) },
         { .name = "overflow", .kind = SCAN_NAME, .offset = offsetof(Raw, overflow), .names = overflow_names },
         { .name = "priority", .kind = SCAN_U64, .offset = offsetof(Raw, priority), .max = PRIORITY_MAX },
-        { .name = "mailbox_capacity", .kind = SCAN_U64, .offset = offsetof(Raw, mailbox_capacity), .max = MAILBOX_CAPACITY_MAX },
+        { .name = "mailbox_capacity",
+                .kind = SCAN_U64,
+                .offset = offsetof(Raw, mailbox_capacity),
+                .max = MAILBOX_CAPACITY_MAX },
         { .name = "mailbox_bytes", .kind = SCAN_U64, .offset = offsetof(Raw, mailbox_bytes), .max = MAILBOX_BYTES_MAX },
         { .name = "quantum", .kind = SCAN_U64, .offset = offsetof(Raw, quantum), .max = QUANTUM_MAX },
         { .name = NULL },
@@ -125,7 +128,8 @@ static int check_capabilities(Slice array, Arena *arena, WireError *ret_error) {
         if (!array.data)
                 return 0;
         if (array.size > CAPABILITIES_BYTES_MAX)
-                return wire_error(ret_error, "capabilities: %zu bytes are over the limit of %d", array.size, CAPABILITIES_BYTES_MAX);
+                return wire_error(ret_error, "capabilities: %zu bytes are over the limit of %d", array.size,
+                        CAPABILITIES_BYTES_MAX);
 
         for (; scan_next(array, &cursor, &element); n++) {
                 int r = scan_text(element, arena, &text);
@@ -133,7 +137,8 @@ static int check_capabilities(Slice array, Arena *arena, WireError *ret_error) {
                 if (r < 0)
                         return r;
                 if (r != 0 || text.size == 0 || text.size > LABEL_TEXT_MAX)
-                        return wire_error(ret_error, "capabilities[%zu]: must be a text of 1 to %d bytes", n, LABEL_TEXT_MAX);
+                        return wire_error(
+                                ret_error, "capabilities[%zu]: must be a text of 1 to %d bytes", n, LABEL_TEXT_MAX);
                 if (n >= CAPABILITIES_MAX)
                         return wire_error(ret_error, "capabilities: more than %d", CAPABILITIES_MAX);
         }
@@ -202,7 +207,8 @@ int definition_parse(Slice text, const Behavior *const *behaviors, Definition **
         int r;
 
         if (text.size > DEFINITION_BYTES_MAX)
-                return wire_error(ret_error, "a definition of %zu bytes is over the limit of %d", text.size, DEFINITION_BYTES_MAX);
+                return wire_error(ret_error, "a definition of %zu bytes is over the limit of %d", text.size,
+                        DEFINITION_BYTES_MAX);
 
         r = scan_object(text, raw_fields, &raw, &arena, ret_error);
         if (r == 0)

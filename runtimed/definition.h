@@ -4,8 +4,9 @@
 /*
  * Definition: what an agent is, as written in the files of agents.d (docs/design.md).
  *
- * Every key, also those of what is planned, is known and checked. A key that asks for something this version can't do is refused, and
- * so is a key that nobody knows (it is a typing error more often than not): a definition never means less than it says.
+ * Every key, also those of what is planned, is known and checked. A key that asks for something this version can't do
+ * is refused, and so is a key that nobody knows (it is a typing error more often than not): a definition never means
+ * less than it says.
  */
 
 #include "proto/arena.h"

@@ -9,23 +9,23 @@
 #include "runtimed/diag.h"
 
 /* What an operator acts on: each has a paragraph in systemd/compozy.catalog. */
-#define MSG_RUNTIME_STARTING         "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d700"
-#define MSG_RUNTIME_READY            "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d701"
-#define MSG_RUNTIME_STOPPING         "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d702"
-#define MSG_RUNTIME_STOPPED          "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d703"
-#define MSG_RUNTIME_DECLARED_DEAD    "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d704"
-#define MSG_RUNTIME_REPLACED         "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d705"
-#define MSG_RUNTIME_STALLED          "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d706"
-#define MSG_RUNTIME_SESSION          "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d707"
+#define MSG_RUNTIME_STARTING "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d700"
+#define MSG_RUNTIME_READY "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d701"
+#define MSG_RUNTIME_STOPPING "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d702"
+#define MSG_RUNTIME_STOPPED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d703"
+#define MSG_RUNTIME_DECLARED_DEAD "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d704"
+#define MSG_RUNTIME_REPLACED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d705"
+#define MSG_RUNTIME_STALLED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d706"
+#define MSG_RUNTIME_SESSION "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d707"
 #define MSG_AGENT_DEFINITION_REFUSED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d708"
-#define MSG_AGENT_FAILED             "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d709"
-#define MSG_AGENT_BLOCKS_WORKER      "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70a"
-#define MSG_LINK_UP                  "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70b"
-#define MSG_LINK_DOWN                "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70c"
-#define MSG_RUNTIME_SHEDS            "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70d"
-#define MSG_CONFIG_RELOADED          "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70e"
-#define MSG_RUNTIME_START_FAILED     "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70f"
-#define MSG_LINK_TROUBLE             "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d710"
+#define MSG_AGENT_FAILED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d709"
+#define MSG_AGENT_BLOCKS_WORKER "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70a"
+#define MSG_LINK_UP "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70b"
+#define MSG_LINK_DOWN "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70c"
+#define MSG_RUNTIME_SHEDS "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70d"
+#define MSG_CONFIG_RELOADED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70e"
+#define MSG_RUNTIME_START_FAILED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70f"
+#define MSG_LINK_TROUBLE "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d710"
 
 void diag_starting(const char *runtime_id, const char *url, const char *http_address) {
         log_line(LOG_NOTICE, MSG_RUNTIME_STARTING, FIELDS(F_STR("RUNTIME_ID", runtime_id), F_STR("HTTP", http_address)),
@@ -34,26 +34,32 @@ void diag_starting(const char *runtime_id, const char *url, const char *http_add
 
 void diag_ready(const char *runtime_id, uint64_t epoch, size_t n_agents, bool is_registered, const char *http_address) {
         log_line(LOG_NOTICE, MSG_RUNTIME_READY,
-                FIELDS(F_STR("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch), F_U64("AGENTS", n_agents), F_STR("HTTP", http_address)),
+                FIELDS(F_STR("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch), F_U64("AGENTS", n_agents),
+                        F_STR("HTTP", http_address)),
                 "Runtime %s was ready with %zu agents (%s, http %s)", runtime_id, n_agents,
                 is_registered ? "registered" : "no dispatcher answered yet", http_address);
 }
 
 void diag_stopping(const char *runtime_id, size_t n_in_flight, uint64_t timeout_usec) {
-        log_line(LOG_NOTICE, MSG_RUNTIME_STOPPING, FIELDS(F_STR("RUNTIME_ID", runtime_id), F_U64("IN_FLIGHT", n_in_flight)),
-                "Runtime %s was asked to stop and had %zu executions to finish, at most %.1f s", runtime_id, n_in_flight,
-                (double)timeout_usec / 1e6);
+        log_line(LOG_NOTICE, MSG_RUNTIME_STOPPING,
+                FIELDS(F_STR("RUNTIME_ID", runtime_id), F_U64("IN_FLIGHT", n_in_flight)),
+                "Runtime %s was asked to stop and had %zu executions to finish, at most %.1f s", runtime_id,
+                n_in_flight, (double)timeout_usec / 1e6);
 }
 
 void diag_stopped(const char *runtime_id, size_t n_handed_back, size_t n_cut_short) {
         log_line(LOG_NOTICE, MSG_RUNTIME_STOPPED,
-                FIELDS(F_STR("RUNTIME_ID", runtime_id), F_U64("HANDED_BACK", n_handed_back), F_U64("CUT_SHORT", n_cut_short)),
-                "Runtime %s stopped; %zu executions were handed back, %zu cut short", runtime_id, n_handed_back, n_cut_short);
+                FIELDS(F_STR("RUNTIME_ID", runtime_id), F_U64("HANDED_BACK", n_handed_back),
+                        F_U64("CUT_SHORT", n_cut_short)),
+                "Runtime %s stopped; %zu executions were handed back, %zu cut short", runtime_id, n_handed_back,
+                n_cut_short);
 }
 
 void diag_aborted(const char *runtime_id, size_t n_in_flight) {
-        log_line(LOG_WARNING, MSG_RUNTIME_STOPPED, FIELDS(F_STR("RUNTIME_ID", runtime_id), F_U64("IN_FLIGHT", n_in_flight)),
-                "Runtime %s was told twice to stop and left at once, with %zu executions in flight", runtime_id, n_in_flight);
+        log_line(LOG_WARNING, MSG_RUNTIME_STOPPED,
+                FIELDS(F_STR("RUNTIME_ID", runtime_id), F_U64("IN_FLIGHT", n_in_flight)),
+                "Runtime %s was told twice to stop and left at once, with %zu executions in flight", runtime_id,
+                n_in_flight);
 }
 
 void diag_start_failed(const char *why) {
@@ -77,22 +83,23 @@ void diag_session_state(Slice runtime_id, uint64_t epoch, SessionState from, Ses
 void diag_session_declared_dead(Slice runtime_id, uint64_t old_epoch, uint64_t epoch) {
         log_line(LOG_WARNING, MSG_RUNTIME_DECLARED_DEAD,
                 FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("OLD_EPOCH", old_epoch), F_U64("EPOCH", epoch)),
-                "Runtime %.*s was declared dead while alive and registered again with epoch %llu", SLICE_ARG(runtime_id),
-                (unsigned long long)epoch);
+                "Runtime %.*s was declared dead while alive and registered again with epoch %llu",
+                SLICE_ARG(runtime_id), (unsigned long long)epoch);
 }
 
 void diag_session_replaced(Slice runtime_id, uint64_t epoch, uint64_t other_epoch) {
         log_line(LOG_ERR, MSG_RUNTIME_REPLACED,
                 FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch), F_U64("OTHER_EPOCH", other_epoch)),
-                "Runtime %.*s was replaced: another process runs under this id with a higher epoch, ours was %llu; leaving",
+                "Runtime %.*s was replaced: another process runs under this id with a higher epoch, ours was %llu; "
+                "leaving",
                 SLICE_ARG(runtime_id), (unsigned long long)epoch);
 }
 
 void diag_session_doubtful(Slice runtime_id, uint64_t silent_usec, uint64_t limit_usec) {
         log_line(LOG_WARNING, MSG_RUNTIME_STALLED,
                 FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("SILENT_MS", silent_usec / 1000)),
-                "Runtime %.*s was silent for %.1f s (limit %.1f s) and takes no work until a dispatcher has answered", SLICE_ARG(runtime_id),
-                (double)silent_usec / 1e6, (double)limit_usec / 1e6);
+                "Runtime %.*s was silent for %.1f s (limit %.1f s) and takes no work until a dispatcher has answered",
+                SLICE_ARG(runtime_id), (double)silent_usec / 1e6, (double)limit_usec / 1e6);
 }
 
 void diag_superseded(Slice runtime_id, size_t n_withheld) {
@@ -102,21 +109,22 @@ void diag_superseded(Slice runtime_id, size_t n_withheld) {
 
 void diag_draining(Slice runtime_id, bool is_draining, size_t n_in_flight) {
         log_line(LOG_NOTICE, NULL, FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("IN_FLIGHT", n_in_flight)),
-                is_draining ? "Runtime %.*s began to drain with %zu executions in flight" :
-                              "Runtime %.*s took work again with %zu executions in flight",
+                is_draining ? "Runtime %.*s began to drain with %zu executions in flight"
+                            : "Runtime %.*s took work again with %zu executions in flight",
                 SLICE_ARG(runtime_id), n_in_flight);
 }
 
 void diag_congested(Slice runtime_id, bool is_congested) {
         log_line(LOG_WARNING, MSG_RUNTIME_SHEDS, FIELDS(F_SLICE("RUNTIME_ID", runtime_id)),
-                is_congested ? "Runtime %.*s took no more work, as NATS takes too slowly what it says" :
-                               "Runtime %.*s took work again, as NATS has caught up",
+                is_congested ? "Runtime %.*s took no more work, as NATS takes too slowly what it says"
+                             : "Runtime %.*s took work again, as NATS has caught up",
                 SLICE_ARG(runtime_id));
 }
 
 void diag_registration_refused(Slice runtime_id, Slice code, Slice message, LogLimit *limit, uint64_t now) {
         log_limited(limit, now, LOG_WARNING, NULL, FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_SLICE("CODE", code)),
-                "Registration of %.*s was refused with %.*s: %.*s", SLICE_ARG(runtime_id), SLICE_ARG(code), SLICE_ARG(message));
+                "Registration of %.*s was refused with %.*s: %.*s", SLICE_ARG(runtime_id), SLICE_ARG(code),
+                SLICE_ARG(message));
 }
 
 /* Agents come by the hundred thousand: one line each only for who asks for it. */
@@ -138,16 +146,18 @@ void diag_agent_replaced(Slice agent_id, const char *why_not) {
 
 void diag_agent_blocks(Slice agent_id, uint64_t usec) {
         log_line(LOG_WARNING, MSG_AGENT_BLOCKS_WORKER, FIELDS(F_SLICE("AGENT_ID", agent_id), F_U64("MS", usec / 1000)),
-                "Agent %.*s has held its worker for %llu ms with one message", SLICE_ARG(agent_id), (unsigned long long)(usec / 1000));
+                "Agent %.*s has held its worker for %llu ms with one message", SLICE_ARG(agent_id),
+                (unsigned long long)(usec / 1000));
 }
 
 void diag_definition_refused(const char *file, const char *why) {
-        log_line(LOG_ERR, MSG_AGENT_DEFINITION_REFUSED, FIELDS(F_STR("FILE", file)), "Agent definition %s was refused: %s", file, why);
+        log_line(LOG_ERR, MSG_AGENT_DEFINITION_REFUSED, FIELDS(F_STR("FILE", file)),
+                "Agent definition %s was refused: %s", file, why);
 }
 
 void diag_definition_changed(const char *file, Slice agent_id, const char *what) {
-        log_line(LOG_INFO, NULL, FIELDS(F_STR("FILE", file), F_SLICE("AGENT_ID", agent_id)), "Agent %.*s was %s with %s",
-                SLICE_ARG(agent_id), what, file);
+        log_line(LOG_INFO, NULL, FIELDS(F_STR("FILE", file), F_SLICE("AGENT_ID", agent_id)),
+                "Agent %.*s was %s with %s", SLICE_ARG(agent_id), what, file);
 }
 
 void diag_agents_dir(const char *directory, int error) {
@@ -162,25 +172,31 @@ void diag_message_invalid(Slice subject, const char *why, LogLimit *limit, uint6
 
 void diag_trigger_refused(Slice agent_id, Slice exec_id, ErrorCode code, LogLimit *limit, uint64_t now) {
         log_limited(limit, now, LOG_INFO, MSG_RUNTIME_SHEDS,
-                FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("EXEC_ID", exec_id), F_STR("OUTCOME", error_code_name(code))),
-                "Execution %.*s of agent %.*s was refused with %s", SLICE_ARG(exec_id), SLICE_ARG(agent_id), error_code_name(code));
+                FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("EXEC_ID", exec_id),
+                        F_STR("OUTCOME", error_code_name(code))),
+                "Execution %.*s of agent %.*s was refused with %s", SLICE_ARG(exec_id), SLICE_ARG(agent_id),
+                error_code_name(code));
 }
 
 void diag_execution(Slice agent_id, Slice exec_id, Slice correlation_id, const char *what) {
         log_line(LOG_DEBUG, NULL,
-                FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("EXEC_ID", exec_id), F_SLICE("CORRELATION_ID", correlation_id),
-                        F_STR("OUTCOME", what)),
+                FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("EXEC_ID", exec_id),
+                        F_SLICE("CORRELATION_ID", correlation_id), F_STR("OUTCOME", what)),
                 "Execution %.*s of agent %.*s: %s", SLICE_ARG(exec_id), SLICE_ARG(agent_id), what);
 }
 
 void diag_execution_withheld(Slice agent_id, Slice exec_id, const char *why) {
-        log_line(LOG_DEBUG, NULL, FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("EXEC_ID", exec_id), F_STR("OUTCOME", "withheld")),
-                "Answer of execution %.*s of agent %.*s was withheld: %s", SLICE_ARG(exec_id), SLICE_ARG(agent_id), why);
+        log_line(LOG_DEBUG, NULL,
+                FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("EXEC_ID", exec_id), F_STR("OUTCOME", "withheld")),
+                "Answer of execution %.*s of agent %.*s was withheld: %s", SLICE_ARG(exec_id), SLICE_ARG(agent_id),
+                why);
 }
 
 void diag_link_up(const char *url, const char *server_version, uint64_t max_payload) {
-        log_line(LOG_INFO, MSG_LINK_UP, FIELDS(F_STR("URL", url), F_STR("VERSION", server_version), F_U64("MAX_PAYLOAD", max_payload)),
-                server_version[0] ? "NATS at %s was connected (nats-server %s)" : "NATS at %s was connected%s", url, server_version);
+        log_line(LOG_INFO, MSG_LINK_UP,
+                FIELDS(F_STR("URL", url), F_STR("VERSION", server_version), F_U64("MAX_PAYLOAD", max_payload)),
+                server_version[0] ? "NATS at %s was connected (nats-server %s)" : "NATS at %s was connected%s", url,
+                server_version);
 }
 
 void diag_link_down(const char *why) {
@@ -198,8 +214,8 @@ void diag_publish_refused(uint64_t n, LogLimit *limit, uint64_t now) {
 
 void diag_reloaded(size_t n_created, size_t n_changed, size_t n_removed, size_t n_refused) {
         log_line(LOG_NOTICE, MSG_CONFIG_RELOADED, NO_FIELDS,
-                "Configuration was read again: %zu agents created, %zu changed, %zu removed, %zu definitions refused", n_created,
-                n_changed, n_removed, n_refused);
+                "Configuration was read again: %zu agents created, %zu changed, %zu removed, %zu definitions refused",
+                n_created, n_changed, n_removed, n_refused);
 }
 
 void diag_reload_refused(const char *why) {
@@ -207,7 +223,8 @@ void diag_reload_refused(const char *why) {
 }
 
 void diag_reload_ignored(const char *key) {
-        log_line(LOG_WARNING, MSG_CONFIG_RELOADED, FIELDS(F_STR("KEY", key)), "A new value of %s was left for the next start", key);
+        log_line(LOG_WARNING, MSG_CONFIG_RELOADED, FIELDS(F_STR("KEY", key)),
+                "A new value of %s was left for the next start", key);
 }
 
 void diag_http_trouble(const char *why, LogLimit *limit, uint64_t now) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * What an execution keeps of its trigger is copied into one block that is recycled with it, so that accepting a trigger costs, once warm,
- * a few memcpy and a hash insert. Blocks above KEEP_BYTES are given back: one large message must not be held on to for ever.
+ * What an execution keeps of its trigger is copied into one block that is recycled with it, so that accepting a trigger
+ * costs, once warm, a few memcpy and a hash insert. Blocks above KEEP_BYTES are given back: one large message must not
+ * be held on to for ever.
  */
 
 #include "common/outbox.h"
@@ -11,7 +12,8 @@
 #define RECYCLED_MAX 1024 /* the default of max_in_flight */
 #define KEEP_BYTES 4096
 
-/* Longer ones are not passed on: answers must leave room for them (runtime.c, HEADER_ROOM). W3C Trace Context wants at least 512 of tracestate. */
+/* Longer ones are not passed on: answers must leave room for them (runtime.c, HEADER_ROOM). W3C Trace Context wants at
+ * least 512 of tracestate. */
 #define TRACEPARENT_MAX 128
 #define TRACESTATE_MAX 512
 
@@ -138,8 +140,8 @@ static int copy_trigger(Execution *execution, const Trigger *trigger, Slice head
         }
         traces = trace_size(SLICE("traceparent"), parent) + trace_size(SLICE("tracestate"), state);
 
-        r = reserve(execution, trigger->workflow_id.size + trigger->workflow_exec_id.size + trigger->metadata.correlation_id.size +
-                                       reply_to.size + input.size + traces);
+        r = reserve(execution, trigger->workflow_id.size + trigger->workflow_exec_id.size +
+                                       trigger->metadata.correlation_id.size + reply_to.size + input.size + traces);
         if (r < 0)
                 return r;
 

@@ -2,11 +2,11 @@
 #pragma once
 
 /*
- * Execution: one accepted trigger, from acceptance until it is answered (and, if that comes later, its worker lets go of it);
- * Executions: the table of them.
+ * Execution: one accepted trigger, from acceptance until it is answered (and, if that comes later, its worker lets go
+ * of it); Executions: the table of them.
  *
- * The Mail inside belongs to the worker while phase is OUT; all else belongs to the loop thread. The table owns every execution
- * and recycles them, with their memory, through a bounded list.
+ * The Mail inside belongs to the worker while phase is OUT; all else belongs to the loop thread. The table owns every
+ * execution and recycles them, with their memory, through a bounded list.
  */
 
 #include <uthash.h>
@@ -47,16 +47,16 @@ struct Asker {
         Asker *next;
         Asker *next_pending, *previous_pending; /* in the reporter's list of news */
         Execution *execution;
-        Reporter *reporter;  /* NULL: asked without a dispatcher */
-        Slice reply_to;      /* absent: nowhere */
+        Reporter *reporter; /* NULL: asked without a dispatcher */
+        Slice reply_to;     /* absent: nowhere */
         uint64_t attempt;
-        uint64_t ask;        /* of its relay, repeated in reports */
+        uint64_t ask; /* of its relay, repeated in reports */
         bool is_pending;
 };
 
 struct Execution {
-        Mail mail; /* first of all: the worker's part */
-        UT_hash_handle hh; /* by id; not when abandoned */
+        Mail mail;                  /* first of all: the worker's part */
+        UT_hash_handle hh;          /* by id; not when abandoned */
         Execution *next, *previous; /* all of them, oldest first */
         Execution *next_out;        /* in the order of its run */
         uint32_t out_index;
@@ -87,8 +87,8 @@ typedef struct Executions {
 void executions_done(Executions *executions);
 
 /*
- * A copy of what the trigger says, not yet in any mailbox. `trigger` needs agent_exec_id; deadline and asker are the caller's to set.
- * NULL when memory is out.
+ * A copy of what the trigger says, not yet in any mailbox. `trigger` needs agent_exec_id; deadline and asker are the
+ * caller's to set. NULL when memory is out.
  */
 Execution *executions_add(Executions *executions, const Trigger *trigger, Slice headers, Slice reply_to, Instant now);
 

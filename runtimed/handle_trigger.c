@@ -3,12 +3,12 @@
 /*
  * What becomes of a trigger that arrives: docs/protocol.md, "A trigger's life".
  *
- * Order of the questions matters. Is it for this epoch? Do we have it already (then the truth is told, whatever else holds)? May we take
- * anything at all? Is there room? Does the agent take it? A relayed trigger that is not taken is refused with a report, so that its
- * dispatcher places it elsewhere; one that came by hand is answered.
+ * Order of the questions matters. Is it for this epoch? Do we have it already (then the truth is told, whatever else
+ * holds)? May we take anything at all? Is there room? Does the agent take it? A relayed trigger that is not taken is
+ * refused with a report, so that its dispatcher places it elsewhere; one that came by hand is answered.
  *
- * Nothing is published to a subject that a result may not go to, reports included: else whoever can reach our trigger subject could
- * make us publish commands in our name.
+ * Nothing is published to a subject that a result may not go to, reports included: else whoever can reach our trigger
+ * subject could make us publish commands in our name.
  */
 
 #include <stdio.h>
@@ -34,7 +34,8 @@ static bool may_publish_to(const Runtime *runtime, const InMessage *message, Sli
 
 /* A dispatcher's own subject for reports, or one of an inbox. */
 static bool may_report_to(const Runtime *runtime, const InMessage *message, Slice subject) {
-        return subject_parse(runtime->prefix, subject).kind == SUBJECT_DISPATCHER_REPORT || may_publish_to(runtime, message, subject);
+        return subject_parse(runtime->prefix, subject).kind == SUBJECT_DISPATCHER_REPORT ||
+               may_publish_to(runtime, message, subject);
 }
 
 static void refuse(Runtime *runtime, Arrival *arrival, ErrorCode code, const char *why, Instant now) {
@@ -53,20 +54,24 @@ static void refuse(Runtime *runtime, Arrival *arrival, ErrorCode code, const cha
                 };
 
                 reporter_add(&runtime->reporters, arrival->reporter, &report, now);
-                /* Once told "refused", the dispatcher may place it elsewhere: this attempt may not run here any more. */
+                /* Once told "refused", the dispatcher may place it elsewhere: this attempt may not run here any more.
+                 */
                 memory_put(runtime->refusals,
-                        &(Remembered){ .exec_id = id_of(trigger->agent_exec_id), .code = code, .refused_attempt = trigger->dispatch.attempt },
+                        &(Remembered){ .exec_id = id_of(trigger->agent_exec_id),
+                                .code = code,
+                                .refused_attempt = trigger->dispatch.attempt },
                         now.usec);
         } else if (arrival->reply_to.data) {
-                core_answer_refusal(runtime, trigger, arrival->reply_to, code, why ? why : error_code_meaning(code), now);
+                core_answer_refusal(
+                        runtime, trigger, arrival->reply_to, code, why ? why : error_code_meaning(code), now);
         }
 }
 
 /* repeats */
 
 /*
- * One more than can be kept. A dispatcher is told nothing: "refused" would mean that it does not run here, and have it run elsewhere as well. It asks
- * again, and once the execution is done its caller is answered from memory.
+ * One more than can be kept. A dispatcher is told nothing: "refused" would mean that it does not run here, and have it
+ * run elsewhere as well. It asks again, and once the execution is done its caller is answered from memory.
  */
 static void refuse_asker(Runtime *runtime, Arrival *arrival, Instant now) {
         if (!arrival->reporter) {
@@ -75,8 +80,8 @@ static void refuse_asker(Runtime *runtime, Arrival *arrival, Instant now) {
         }
 
         runtime->counters.refused[ERROR_LIMIT_EXCEEDED]++;
-        diag_trigger_refused(arrival->trigger.agent_id, arrival->trigger.agent_exec_id, ERROR_LIMIT_EXCEEDED, &runtime->refused_limit,
-                now.usec);
+        diag_trigger_refused(arrival->trigger.agent_id, arrival->trigger.agent_exec_id, ERROR_LIMIT_EXCEEDED,
+                &runtime->refused_limit, now.usec);
 }
 
 static void tell_where_it_stands(Runtime *runtime, Execution *execution, Arrival *arrival, Instant now) {
@@ -85,7 +90,7 @@ static void tell_where_it_stands(Runtime *runtime, Execution *execution, Arrival
 
         for (asker = &execution->asker; asker; asker = asker->next)
                 if (asker->reporter == arrival->reporter &&
-                    (!arrival->reply_to.data || slice_equal(asker->reply_to, arrival->reply_to)))
+                        (!arrival->reply_to.data || slice_equal(asker->reply_to, arrival->reply_to)))
                         break;
 
         if (!asker) {
@@ -138,7 +143,7 @@ static bool is_repeat(Runtime *runtime, Arrival *arrival, Instant now) {
                 return true;
         }
         if (arrival->reporter && memory_find(runtime->refusals, exec_id, &remembered) &&
-            arrival->trigger.dispatch.attempt <= remembered.refused_attempt) {
+                arrival->trigger.dispatch.attempt <= remembered.refused_attempt) {
                 refuse(runtime, arrival, remembered.code, NULL, now);
                 return true;
         }
@@ -152,7 +157,8 @@ static bool memory_falls_short(const Runtime *runtime, const Trigger *trigger, I
         const uint64_t age_usec = MIN_OF(trigger->dispatch.age_ms, UINT64_MAX / USEC_PER_MSEC / 2) * USEC_PER_MSEC;
         const uint64_t since_usec = now.usec > age_usec ? now.usec - age_usec : 0;
 
-        return age_usec > 0 && !(memory_reaches(runtime->memory, since_usec) && memory_reaches(runtime->refusals, since_usec));
+        return age_usec > 0 &&
+               !(memory_reaches(runtime->memory, since_usec) && memory_reaches(runtime->refusals, since_usec));
 }
 
 static bool is_overloaded(const Runtime *runtime, const Arrival *arrival) {
@@ -195,7 +201,8 @@ static uint64_t deadline_ms(const Trigger *trigger) {
 static Execution *take(Runtime *runtime, Arrival *arrival, Agent *agent, Instant now) {
         Execution *execution;
 
-        execution = executions_add(&runtime->executions, &arrival->trigger, arrival->message->headers, arrival->reply_to, now);
+        execution = executions_add(
+                &runtime->executions, &arrival->trigger, arrival->message->headers, arrival->reply_to, now);
         if (!execution)
                 return NULL;
 
@@ -291,15 +298,17 @@ static bool find_addressees(Runtime *runtime, Arrival *arrival, Instant now) {
                         arrival->reporter = reporters_get(&runtime->reporters, report_to);
                 if (!arrival->reporter) {
                         runtime->counters.refused[ERROR_TOPIC_FORBIDDEN]++;
-                        diag_message_invalid(arrival->message->subject, "no report may go to its report_to", &runtime->invalid_limit,
-                                now.usec);
+                        diag_message_invalid(arrival->message->subject, "no report may go to its report_to",
+                                &runtime->invalid_limit, now.usec);
                         return false;
                 }
         }
 
         if (arrival->reply_to.data && !may_publish_to(runtime, arrival->message, arrival->reply_to)) {
                 arrival->reply_to =
-                        !trigger->dispatch.present && reply.data && may_publish_to(runtime, arrival->message, reply) ? reply : SLICE_NONE;
+                        !trigger->dispatch.present && reply.data && may_publish_to(runtime, arrival->message, reply)
+                                ? reply
+                                : SLICE_NONE;
                 refuse(runtime, arrival, ERROR_TOPIC_FORBIDDEN, "no result may go to that reply subject", now);
                 return false;
         }
@@ -312,8 +321,8 @@ static bool decode(Runtime *runtime, Arrival *arrival, Instant now) {
         int r;
 
         if (message->body.size > runtime->options.max_message_bytes)
-                r = wire_error(&error, "a message of %zu bytes is over limits.max_message_bytes of %llu", message->body.size,
-                        (unsigned long long)runtime->options.max_message_bytes);
+                r = wire_error(&error, "a message of %zu bytes is over limits.max_message_bytes of %llu",
+                        message->body.size, (unsigned long long)runtime->options.max_message_bytes);
         else
                 r = trigger_decode(message->body, &arrival->trigger, &runtime->arena, &error);
         if (r == 0 && !arrival->trigger.agent_id.data)
@@ -348,7 +357,8 @@ static bool is_for_us(const Runtime *runtime, const Trigger *trigger) {
         if (!trigger->dispatch.present)
                 return true;
 
-        return slice_equal(trigger->dispatch.runtime_id, runtime->id) && trigger->dispatch.epoch == runtime->session.epoch;
+        return slice_equal(trigger->dispatch.runtime_id, runtime->id) &&
+               trigger->dispatch.epoch == runtime->session.epoch;
 }
 
 void core_on_trigger(Runtime *runtime, const InMessage *message, Instant now) {

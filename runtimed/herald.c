@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * What dispatchers are told: registration (in parts when it is long), heartbeat, update, deregistration; and what they say in return.
+ * What dispatchers are told: registration (in parts when it is long), heartbeat, update, deregistration; and what they
+ * say in return.
  *
- * The reply subject of a registration carries the epoch: `<inbox>.register.<epoch>`, so that a refusal that was about an epoch we
- * have left is recognised as late.
+ * The reply subject of a registration carries the epoch: `<inbox>.register.<epoch>`, so that a refusal that was about
+ * an epoch we have left is recognised as late.
  */
 
 #include <stdio.h>
@@ -15,9 +16,12 @@
 
 #define SOURCE SLICE("compozy-runtimed")
 #define REGISTER_TOKEN ".register."
-#define TURN_BYTES (2 * 1024 * 1024) /* of a registration in one turn: 100,000 agents are 12 MB, more than the connection bears at once */
+#define TURN_BYTES                                                                                                   \
+        (2 * 1024 * 1024) /* of a registration in one turn: 100,000 agents are 12 MB, more than the connection bears \
+                             at once */
 #define TURN_PAUSE_USEC (2 * USEC_PER_MSEC)
-#define HEAD_BYTES 4096 /* all of a registration but the agents: texts are limited, labels are at most 16 of 64 + 64 bytes */
+#define HEAD_BYTES \
+        4096 /* all of a registration but the agents: texts are limited, labels are at most 16 of 64 + 64 bytes */
 
 static void parts_close(Parts *parts) {
         emit_array_end(&parts->json);
@@ -39,7 +43,8 @@ static void parts_add_agents(Parts *parts, const Runtime *runtime, size_t bytes_
         size_t start = parts->json.size;
 
         emit_array(&parts->json, NULL);
-        for (Agent *agent = core_agent_after(runtime, SLICE_NONE); agent && !parts->json.failed; agent = core_next_agent(agent)) {
+        for (Agent *agent = core_agent_after(runtime, SLICE_NONE); agent && !parts->json.failed;
+                agent = core_next_agent(agent)) {
                 const AgentSummary summary = agent_summary(agent);
 
                 if (agent->is_leaving)
@@ -84,7 +89,8 @@ static void publish_part(Runtime *runtime, const Registration *registration, Ins
 
         subject_build(out, runtime->prefix, SUBJECT_RUNTIME_REGISTERED, runtime->id, SLICE_NONE);
         outbox_reply(runtime->outbox);
-        buffer_printf(out, "%s" REGISTER_TOKEN "%llu", runtime->options.inbox_prefix, (unsigned long long)runtime->session.epoch);
+        buffer_printf(out, "%s" REGISTER_TOKEN "%llu", runtime->options.inbox_prefix,
+                (unsigned long long)runtime->session.epoch);
         outbox_body(runtime->outbox);
         registration_encode(out, registration, id_slice(&id), now.real_usec);
         outbox_end(runtime->outbox);
@@ -129,7 +135,8 @@ static void publish_some_parts(Runtime *runtime, Registration *registration, Ins
                 size_t start = parts->n_sent > 0 ? parts->ends[parts->n_sent - 1] : 0;
 
                 registration->part_index = parts->n_sent;
-                registration->agent_definitions = (Slice){ parts->json.data + start, parts->ends[parts->n_sent] - start };
+                registration->agent_definitions =
+                        (Slice){ parts->json.data + start, parts->ends[parts->n_sent] - start };
                 publish_part(runtime, registration, now);
                 n_bytes += registration->agent_definitions.size;
                 parts->n_sent++;
@@ -178,7 +185,8 @@ void core_publish_registration(Runtime *runtime, Instant now) {
         Parts *parts = &runtime->parts;
 
         take_in_changes(runtime);
-        if (parts->next_usec != USEC_NEVER && parts->epoch == runtime->session.epoch && parts->revision == runtime->session.revision)
+        if (parts->next_usec != USEC_NEVER && parts->epoch == runtime->session.epoch &&
+                parts->revision == runtime->session.revision)
                 return; /* it is still being said */
 
         core_drop_parts(runtime);
@@ -318,11 +326,14 @@ static unsigned on_refusal(Runtime *runtime, const Answer *answer, uint64_t epoc
         RegistrationRefused refused;
         WireError error;
 
-        if (slice_equal(answer->error_code, slice_of(error_code_name(ERROR_RUNTIME_LOST))) && answer->error_details.data &&
-            registration_refused_decode(answer->error_details, &refused, &runtime->arena, &error) == 0)
-                return session_on_refused(&runtime->session, (DeregisterReason)refused.reason, epoch, refused.epoch, now);
+        if (slice_equal(answer->error_code, slice_of(error_code_name(ERROR_RUNTIME_LOST))) &&
+                answer->error_details.data &&
+                registration_refused_decode(answer->error_details, &refused, &runtime->arena, &error) == 0)
+                return session_on_refused(
+                        &runtime->session, (DeregisterReason)refused.reason, epoch, refused.epoch, now);
 
-        diag_registration_refused(runtime->id, answer->error_code, answer->error_message, &runtime->registration_limit, now.usec);
+        diag_registration_refused(
+                runtime->id, answer->error_code, answer->error_message, &runtime->registration_limit, now.usec);
         return session_on_full(&runtime->session, now);
 }
 
@@ -350,7 +361,8 @@ void core_on_registration_answer(Runtime *runtime, const InMessage *message, Ins
                 r = registration_taken_decode(answer.result, &taken, &runtime->arena, &error);
         if (r != 0) {
                 runtime->counters.invalid++;
-                diag_message_invalid(message->subject, r < 0 ? "memory is out" : error.text, &runtime->invalid_limit, now.usec);
+                diag_message_invalid(
+                        message->subject, r < 0 ? "memory is out" : error.text, &runtime->invalid_limit, now.usec);
                 return;
         }
 
@@ -389,7 +401,8 @@ void core_on_deregistered(Runtime *runtime, const InMessage *message, Instant no
         r = deregistration_decode(message->body, &deregistration, &runtime->arena, &error);
         if (r != 0) {
                 runtime->counters.invalid++;
-                diag_message_invalid(message->subject, r < 0 ? "memory is out" : error.text, &runtime->invalid_limit, now.usec);
+                diag_message_invalid(
+                        message->subject, r < 0 ? "memory is out" : error.text, &runtime->invalid_limit, now.usec);
                 return;
         }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The set of agents. A hash finds one by id (each trigger asks), a tree has them in the order of their ids (so that a list can be
- * paged while agents come and go).
+ * The set of agents. A hash finds one by id (each trigger asks), a tree has them in the order of their ids (so that a
+ * list can be paged while agents come and go).
  *
  * Changes are gathered until the end of the turn and published as one update. Past CHANGED_MAX of them, the whole
  * registration is shorter to say than the difference is to keep.
@@ -116,7 +116,8 @@ int runtime_create_agent(Runtime *runtime, Slice text, Instant now, ErrorCode *r
                 return refuse(ERROR_AGENT_EXISTS, ret_code);
         }
         if (HASH_COUNT(runtime->agents) >= runtime->options.max_agents) {
-                (void)wire_error(ret_error, "the limit of %llu agents is reached", (unsigned long long)runtime->options.max_agents);
+                (void)wire_error(ret_error, "the limit of %llu agents is reached",
+                        (unsigned long long)runtime->options.max_agents);
                 return refuse(ERROR_LIMIT_EXCEEDED, ret_code);
         }
 
@@ -153,7 +154,8 @@ int runtime_change_agent(Runtime *runtime, Slice text, Instant now, ErrorCode *r
         if (!agent)
                 return refuse_unknown(id_slice(&definition->agent_id), ret_code, ret_error);
         if (agent->state != AGENT_RUNNING) {
-                (void)wire_error(ret_error, "agent \"%s\" is %s, not running", agent->id.text, agent_state_name(agent->state));
+                (void)wire_error(
+                        ret_error, "agent \"%s\" is %s, not running", agent->id.text, agent_state_name(agent->state));
                 return refuse(ERROR_INVALID_TRANSITION, ret_code);
         }
 

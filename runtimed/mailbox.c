@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Two doubly linked lists. Doubly, because a message whose deadline passes leaves from the middle. Which lane a message is in is told
- * by is_timer; what a worker hands back goes to the front of its lane, so the order of arrival is never changed.
+ * Two doubly linked lists. Doubly, because a message whose deadline passes leaves from the middle. Which lane a message
+ * is in is told by is_timer; what a worker hands back goes to the front of its lane, so the order of arrival is never
+ * changed.
  *
  * What to do when there is no room (reject, drop_oldest, drop_newest) is decided by whoever pushes, since it ends
  * in an answer to somebody; the mailbox only says that it is full, and which message is the oldest.

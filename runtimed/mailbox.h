@@ -4,9 +4,9 @@
 /*
  * Mailbox: the messages that wait for one agent, in order, bounded by count and by bytes.
  *
- * Embedded by value in the agent. Owns nothing: it links Mail that others own. Loop thread only. Two lanes: ordinary mail,
- * bounded; and urgent mail (timers of messages that were taken long ago; later control messages), which never waits behind
- * ordinary mail and is bounded by what was taken before.
+ * Embedded by value in the agent. Owns nothing: it links Mail that others own. Loop thread only. Two lanes: ordinary
+ * mail, bounded; and urgent mail (timers of messages that were taken long ago; later control messages), which never
+ * waits behind ordinary mail and is bounded by what was taken before.
  */
 
 #include "proto/cc.h"
@@ -32,7 +32,8 @@ typedef struct Mailbox {
 
 void mailbox_init(Mailbox *mailbox, uint64_t capacity, uint64_t bytes_max);
 
-/* Would it be full? An empty mailbox takes any one message, however large: a message over bytes_max could never be handled otherwise. */
+/* Would it be full? An empty mailbox takes any one message, however large: a message over bytes_max could never be
+ * handled otherwise. */
 bool mailbox_has_room(const Mailbox *mailbox, size_t n_bytes);
 
 /* At the end of the ordinary lane. Returns 0 or MAILBOX_E_FULL. */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * compozy-runtimed: the edge. Everything that decides is in runtime.c and what it is made of; here are NATS, the worker pool, the clock, files,
- * HTTP, the service manager, and the order of starting and stopping.
+ * compozy-runtimed: the edge. Everything that decides is in runtime.c and what it is made of; here are NATS, the worker
+ * pool, the clock, files, HTTP, the service manager, and the order of starting and stopping.
  *
- * A turn of the loop is: messages, outcomes or the timer go into the core; then finish_turn() hands its runs to the workers, its
- * words to NATS, and asks it when to come back.
+ * A turn of the loop is: messages, outcomes or the timer go into the core; then finish_turn() hands its runs to the
+ * workers, its words to NATS, and asks it when to come back.
  */
 
 #include <ifaddrs.h>
@@ -148,7 +148,8 @@ static void close_when_stopped(App *app) {
 
 /* The core is told at half of what the connection bears: what it says in the meantime must still fit. */
 static void look_at_congestion(App *app, Instant now) {
-        runtime_set_congested(app->core, nats_link_n_unsent(app->link) > app->settings.daemon.pending_bytes_max / 2, now);
+        runtime_set_congested(
+                app->core, nats_link_n_unsent(app->link) > app->settings.daemon.pending_bytes_max / 2, now);
 }
 
 static void finish_turn(App *app, Instant now) {
@@ -164,7 +165,8 @@ static void finish_turn(App *app, Instant now) {
         if (outbox_size(&app->events) > 0) {
                 uint64_t n_events_refused = 0;
 
-                /* nats-server parses a whole read before it delivers: answers that share it with events would wait for them. */
+                /* nats-server parses a whole read before it delivers: answers that share it with events would wait for
+                 * them. */
                 nats_link_flush(app->link);
                 nats_link_publish_outbox(app->link, &app->events, &n_events_refused);
                 n_refused += n_events_refused;
@@ -307,12 +309,14 @@ static int check_configuration(const RuntimeSettings *settings) {
         if (settings->agents_dir[0] != '\0') {
                 r = agents_dir_check(settings->agents_dir, &n_good, &n_bad);
                 if (r < 0) {
-                        (void)fprintf(stderr, "compozy-runtimed: runtime.agents_dir: %s: %s\n", settings->agents_dir, strerror(-r));
+                        (void)fprintf(stderr, "compozy-runtimed: runtime.agents_dir: %s: %s\n", settings->agents_dir,
+                                strerror(-r));
                         return EXIT_FAILURE;
                 }
         }
         if (n_bad > 0) {
-                (void)fprintf(stderr, "compozy-runtimed: %zu of %zu agent definitions were refused\n", n_bad, n_good + n_bad);
+                (void)fprintf(
+                        stderr, "compozy-runtimed: %zu of %zu agent definitions were refused\n", n_bad, n_good + n_bad);
                 return EXIT_FAILURE;
         }
 
@@ -326,7 +330,8 @@ static void on_metrics(Buffer *buffer, void *userdata) {
         App *app = userdata;
 
         runtime_metrics(app->core, buffer);
-        metrics_gauge_value(buffer, "compozy_runtime_workers", "Threads that run behaviours", pool_n_workers(app->pool));
+        metrics_gauge_value(
+                buffer, "compozy_runtime_workers", "Threads that run behaviours", pool_n_workers(app->pool));
         link_metrics(buffer, app->link);
         metrics_process(buffer, "compozy-runtimed");
 }
@@ -368,7 +373,8 @@ static void find_address(char *ret, size_t size) {
 
                 if (!one->ifa_addr || one->ifa_addr->sa_family != AF_INET)
                         continue;
-                if (getnameinfo(one->ifa_addr, sizeof(struct sockaddr_in), text, sizeof(text), NULL, 0, NI_NUMERICHOST) != 0)
+                if (getnameinfo(one->ifa_addr, sizeof(struct sockaddr_in), text, sizeof(text), NULL, 0,
+                            NI_NUMERICHOST) != 0)
                         continue;
                 if (strncmp(text, "127.", 4) == 0)
                         continue;
@@ -399,7 +405,11 @@ static void make_options(App *app, Instant now) {
 
 static int start_http(App *app, ConfigError *ret_error) {
         const HttpCallbacks callbacks = {
-                .metrics = on_metrics, .health = on_health, .ready = on_ready, .trouble = on_http_trouble, .userdata = app,
+                .metrics = on_metrics,
+                .health = on_health,
+                .ready = on_ready,
+                .trouble = on_http_trouble,
+                .userdata = app,
         };
         int r;
 
@@ -423,7 +433,8 @@ static int start_pool(App *app) {
         return app->outcomes && event_add(app->outcomes, NULL) == 0 ? 0 : -ENOMEM;
 }
 
-/* A file that can't be used costs its agent only; a directory that can't be read costs all of them, so it ends the start. */
+/* A file that can't be used costs its agent only; a directory that can't be read costs all of them, so it ends the
+ * start. */
 static int start_agents(App *app, Instant now, ConfigError *ret_error) {
         const char *path = app->settings.agents_dir;
         AgentsDirCounts counts;
@@ -436,7 +447,8 @@ static int start_agents(App *app, Instant now, ConfigError *ret_error) {
         if (r == 0)
                 r = agents_dir_load(app->agents_dir, app->core, now, &counts);
         if (r < 0)
-                (void)snprintf(ret_error->text, sizeof(ret_error->text), "runtime.agents_dir: %s: %s", path, strerror(-r));
+                (void)snprintf(
+                        ret_error->text, sizeof(ret_error->text), "runtime.agents_dir: %s: %s", path, strerror(-r));
         return r;
 }
 
@@ -468,7 +480,11 @@ static int start_link(App *app, ConfigError *ret_error) {
 /* `ret_error` stays empty where only the errno says why. */
 static int start(App *app, ConfigError *ret_error) {
         const DaemonCallbacks callbacks = {
-                .on_stop = on_stop, .on_abort = on_abort, .on_reload = on_reload, .on_time = on_time, .userdata = app,
+                .on_stop = on_stop,
+                .on_abort = on_abort,
+                .on_reload = on_reload,
+                .on_time = on_time,
+                .userdata = app,
         };
         const Instant now = instant_now();
         int r;
@@ -493,8 +509,8 @@ static int start(App *app, ConfigError *ret_error) {
 }
 
 /*
- * The workers end. What they have not begun is played to its end here, so that every stop hook runs: all of it was called off by the stop. After an
- * abort nothing was called off, and nobody waits for it.
+ * The workers end. What they have not begun is played to its end here, so that every stop hook runs: all of it was
+ * called off by the stop. After an abort nothing was called off, and nobody waits for it.
  */
 static bool stop_workers(App *app) {
         const Instant now = instant_now();

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Two rings, allocated once and touched only as they fill: one of entries, one of bytes. An entry's bytes lie in one piece; where the
- * end of the ring is too short for it, the rest is skipped. Entries go out in the order in which they came, so the bytes
- * in use are always one run (modulo the ring) from the oldest entry to the newest, and making room is: forget the oldest.
+ * Two rings, allocated once and touched only as they fill: one of entries, one of bytes. An entry's bytes lie in one
+ * piece; where the end of the ring is too short for it, the rest is skipped. Entries go out in the order in which they
+ * came, so the bytes in use are always one run (modulo the ring) from the oldest entry to the newest, and making room
+ * is: forget the oldest.
  *
  * Positions in the byte ring are counted without wrapping, so that "how much is in use" is a subtraction.
  *
- * The index finds an entry by its id: open addressing with linear probing, eight bytes a slot, at most half full. A slot holds the
- * hash beside the position, so that the usual question, for an id that is not here, touches no entry: one line of the index answers it. (A
- * chained table walks entries that have long left the caches; that was a sixth of what a trigger costs.) Removal moves
- * what follows back (Knuth, 6.4 algorithm R), so there are no tombstones and nothing ever has to be rebuilt.
+ * The index finds an entry by its id: open addressing with linear probing, eight bytes a slot, at most half full. A
+ * slot holds the hash beside the position, so that the usual question, for an id that is not here, touches no entry:
+ * one line of the index answers it. (A chained table walks entries that have long left the caches; that was a sixth of
+ * what a trigger costs.) Removal moves what follows back (Knuth, 6.4 algorithm R), so there are no tombstones and
+ * nothing ever has to be rebuilt.
  *
  * A malloc per answer was the other way; at 100,000 answers a second it cost more than the rest of the book-keeping.
  */
@@ -42,9 +44,9 @@ struct Memory {
         uint64_t secrets[2]; /* of the hash: peers choose ids, and must not be able to choose where they go */
         char *bytes;
         uint64_t max_entries, max_bytes;
-        uint64_t first, end;           /* entries, without wrapping: [first, end) */
+        uint64_t first, end; /* entries, without wrapping: [first, end) */
         uint64_t bytes_first, bytes_end;
-        uint64_t forgotten_usec;       /* the latest finish among those forgotten; 0: none was */
+        uint64_t forgotten_usec; /* the latest finish among those forgotten; 0: none was */
 };
 
 static size_t n_slots_for(uint64_t max_entries) {
@@ -55,7 +57,8 @@ static size_t n_slots_for(uint64_t max_entries) {
         return n;
 }
 
-/* From the system and not from the core's numbers, which peers see. Where an entry lies is never seen, so a replay stays exact. */
+/* From the system and not from the core's numbers, which peers see. Where an entry lies is never seen, so a replay
+ * stays exact. */
 static int make_secrets(Memory *memory) {
         Rng rng;
         int r = rng_seed_from_system(&rng);
@@ -145,7 +148,8 @@ static Slot *find_slot(const Memory *memory, Slice id, uint32_t hash) {
         }
 }
 
-/* Closes the gap: what comes behind moves into it, unless it would then stand before the place where its search begins. */
+/* Closes the gap: what comes behind moves into it, unless it would then stand before the place where its search begins.
+ */
 static void free_slot(Memory *memory, Slot *slot) {
         const size_t mask = memory->slot_mask;
         size_t gap = (size_t)(slot - memory->slots);
@@ -184,8 +188,8 @@ static uint64_t make_room(Memory *memory, uint64_t size) {
         if (start % memory->max_bytes + size > memory->max_bytes)
                 start += memory->max_bytes - start % memory->max_bytes;
 
-        while (memory->first < memory->end &&
-               (start + size - memory->bytes_first > memory->max_bytes || memory->end - memory->first >= memory->max_entries))
+        while (memory->first < memory->end && (start + size - memory->bytes_first > memory->max_bytes ||
+                                                      memory->end - memory->first >= memory->max_entries))
                 forget_oldest(memory);
         if (memory->first == memory->end)
                 memory->bytes_first = start;
@@ -242,7 +246,8 @@ void memory_put(Memory *memory, const Remembered *remembered, uint64_t now) {
         memory->end++;
         memory->bytes_end = start + headers.size + body.size;
 
-        *find_slot(memory, id_slice(&entry->exec_id), hash) = (Slot){ .hash = hash, .number = (uint32_t)(entry - memory->entries) + 1 };
+        *find_slot(memory, id_slice(&entry->exec_id), hash) =
+                (Slot){ .hash = hash, .number = (uint32_t)(entry - memory->entries) + 1 };
         memory->n_used++;
 }
 

@@ -4,8 +4,8 @@
 /*
  * Memory: the answers of finished executions, so that a repeat is answered and not run again.
  *
- * Bounded by count and by bytes; the oldest are forgotten first. Knows until when it has forgotten, so that a repeat that is older
- * than that is recognised as one it can't judge. Loop thread only; reads no clock.
+ * Bounded by count and by bytes; the oldest are forgotten first. Knows until when it has forgotten, so that a repeat
+ * that is older than that is recognised as one it can't judge. Loop thread only; reads no clock.
  */
 
 #include "common/instant.h"
@@ -20,8 +20,9 @@ typedef struct Remembered {
         Id exec_id;
         unsigned status; /* ResultStatus */
         ErrorCode code;
-        Slice headers, body; /* the result as it was published; both absent: too large to be kept */
-        uint64_t refused_attempt; /* 0: it ended. Else this attempt and those before were refused: not to be taken when sent again */
+        Slice headers, body;      /* the result as it was published; both absent: too large to be kept */
+        uint64_t refused_attempt; /* 0: it ended. Else this attempt and those before were refused: not to be taken when
+                                     sent again */
 } Remembered;
 
 int memory_new(uint64_t max_entries, uint64_t max_bytes, Memory **ret) _must_check_;

@@ -15,38 +15,56 @@ static void write_gauges(const Runtime *runtime, Buffer *buffer) {
 
         metrics_gauge_value(buffer, "compozy_runtime_registered", "1 when a dispatcher took the current registration",
                 runtime_is_registered(runtime));
-        metrics_gauge_value(buffer, "compozy_runtime_epoch", "Epoch under which the runtime is registered", runtime->session.epoch);
-        metrics_gauge_value(buffer, "compozy_runtime_revision", "Revision of the set of agents", runtime->session.revision);
+        metrics_gauge_value(
+                buffer, "compozy_runtime_epoch", "Epoch under which the runtime is registered", runtime->session.epoch);
+        metrics_gauge_value(
+                buffer, "compozy_runtime_revision", "Revision of the set of agents", runtime->session.revision);
         metrics_gauge_value(buffer, "compozy_runtime_draining", "1 when no new work is taken", runtime->is_draining);
         metrics_gauge_value(buffer, "compozy_runtime_agents", "Agents hosted", load.agents);
-        metrics_gauge_value(buffer, "compozy_runtime_in_flight", "Executions accepted and not finished", load.in_flight);
+        metrics_gauge_value(
+                buffer, "compozy_runtime_in_flight", "Executions accepted and not finished", load.in_flight);
         metrics_gauge_value(buffer, "compozy_runtime_in_flight_bytes", "Memory they hold", runtime->executions.n_bytes);
         metrics_gauge_value(buffer, "compozy_runtime_queued", "Messages in mailboxes", load.queued);
-        metrics_gauge_value(buffer, "compozy_runtime_free_slots", "Executions that can still be accepted", load.free_slots);
-        metrics_gauge_value(buffer, "compozy_runtime_held", "Answers that wait for NATS or a dispatcher's word", runtime->n_held);
-        metrics_gauge_value(buffer, "compozy_runtime_memory_executions", "Finished executions remembered", memory_size(runtime->memory));
-        metrics_gauge_value(buffer, "compozy_runtime_memory_bytes", "Bytes of their answers", memory_bytes(runtime->memory));
-        metrics_gauge_value(buffer, "compozy_runtime_reporters", "Dispatchers that reports go to", reporters_size(&runtime->reporters));
+        metrics_gauge_value(
+                buffer, "compozy_runtime_free_slots", "Executions that can still be accepted", load.free_slots);
+        metrics_gauge_value(
+                buffer, "compozy_runtime_held", "Answers that wait for NATS or a dispatcher's word", runtime->n_held);
+        metrics_gauge_value(buffer, "compozy_runtime_memory_executions", "Finished executions remembered",
+                memory_size(runtime->memory));
+        metrics_gauge_value(
+                buffer, "compozy_runtime_memory_bytes", "Bytes of their answers", memory_bytes(runtime->memory));
+        metrics_gauge_value(buffer, "compozy_runtime_reporters", "Dispatchers that reports go to",
+                reporters_size(&runtime->reporters));
 }
 
 static void write_counters(const Runtime *runtime, Buffer *buffer) {
         const RuntimeCounters *c = &runtime->counters;
 
-        metrics_counter_value(buffer, "compozy_runtime_withheld_total", "Answers not given: their epoch was over, or nothing could go out",
-                c->withheld);
-        metrics_counter_value(buffer, "compozy_runtime_late_total", "Outcomes of executions that were answered already", c->late);
-        metrics_counter_value(buffer, "compozy_runtime_memory_hits_total", "Repeats answered from memory", c->memory_hits);
-        metrics_counter_value(buffer, "compozy_runtime_reports_total", "Reports sent to dispatchers", runtime->reporters.n_reports);
-        metrics_counter_value(buffer, "compozy_runtime_report_entries_total", "Executions in those reports", runtime->reporters.n_entries);
+        metrics_counter_value(buffer, "compozy_runtime_withheld_total",
+                "Answers not given: their epoch was over, or nothing could go out", c->withheld);
+        metrics_counter_value(
+                buffer, "compozy_runtime_late_total", "Outcomes of executions that were answered already", c->late);
+        metrics_counter_value(
+                buffer, "compozy_runtime_memory_hits_total", "Repeats answered from memory", c->memory_hits);
+        metrics_counter_value(
+                buffer, "compozy_runtime_reports_total", "Reports sent to dispatchers", runtime->reporters.n_reports);
+        metrics_counter_value(buffer, "compozy_runtime_report_entries_total", "Executions in those reports",
+                runtime->reporters.n_entries);
         metrics_counter_value(buffer, "compozy_runtime_heartbeats_total", "Heartbeats sent", c->heartbeats);
         metrics_counter_value(buffer, "compozy_runtime_registrations_total", "Registrations sent", c->registrations);
         metrics_counter_value(buffer, "compozy_runtime_updates_total", "Updates of the set of agents sent", c->updates);
-        metrics_counter_value(buffer, "compozy_runtime_epochs_total", "Times that this runtime was declared dead or taken out", c->epochs);
-        metrics_counter_value(buffer, "compozy_runtime_invalid_total", "Messages that were refused as invalid", c->invalid);
-        metrics_counter_value(buffer, "compozy_runtime_mailbox_sheds_total", "Messages that a full mailbox did not keep", c->shed);
-        metrics_counter_value(buffer, "compozy_runtime_handed_back_total", "Executions handed back unstarted when stopping", c->handed_back);
-        metrics_counter_value(buffer, "compozy_runtime_cut_short_total", "Executions ended by the stop's deadline", c->cut_short);
-        metrics_counter_value(buffer, "compozy_runtime_outbox_lost_total", "Messages that memory had no room for", runtime->outbox->n_lost);
+        metrics_counter_value(buffer, "compozy_runtime_epochs_total",
+                "Times that this runtime was declared dead or taken out", c->epochs);
+        metrics_counter_value(
+                buffer, "compozy_runtime_invalid_total", "Messages that were refused as invalid", c->invalid);
+        metrics_counter_value(
+                buffer, "compozy_runtime_mailbox_sheds_total", "Messages that a full mailbox did not keep", c->shed);
+        metrics_counter_value(buffer, "compozy_runtime_handed_back_total",
+                "Executions handed back unstarted when stopping", c->handed_back);
+        metrics_counter_value(
+                buffer, "compozy_runtime_cut_short_total", "Executions ended by the stop's deadline", c->cut_short);
+        metrics_counter_value(buffer, "compozy_runtime_outbox_lost_total", "Messages that memory had no room for",
+                runtime->outbox->n_lost);
 }
 
 static void write_labelled(const Runtime *runtime, Buffer *buffer) {
@@ -71,8 +89,10 @@ void runtime_metrics(const Runtime *runtime, Buffer *buffer) {
         write_gauges(runtime, buffer);
         write_counters(runtime, buffer);
         write_labelled(runtime, buffer);
-        metrics_histogram(buffer, "compozy_runtime_execution_seconds", "From acceptance to the answer", &runtime->execution_seconds);
-        metrics_histogram(buffer, "compozy_runtime_queue_seconds", "From acceptance to the behaviour", &runtime->queue_seconds);
+        metrics_histogram(buffer, "compozy_runtime_execution_seconds", "From acceptance to the answer",
+                &runtime->execution_seconds);
+        metrics_histogram(
+                buffer, "compozy_runtime_queue_seconds", "From acceptance to the behaviour", &runtime->queue_seconds);
 }
 
 /* invariants */
@@ -155,11 +175,13 @@ static const char *check_agents(const Runtime *runtime) {
 }
 
 static const char *check_rest(const Runtime *runtime, Instant now) {
-        if (memory_size(runtime->memory) > runtime->options.memory_executions || memory_bytes(runtime->memory) > runtime->options.memory_bytes)
+        if (memory_size(runtime->memory) > runtime->options.memory_executions ||
+                memory_bytes(runtime->memory) > runtime->options.memory_bytes)
                 return "the memory of executions is beyond its limit";
         if (reporters_size(&runtime->reporters) > REPORTERS_MAX)
                 return "more reporters than REPORTERS_MAX";
-        if (reporters_have_news(&runtime->reporters) && runtime->report_usec == USEC_NEVER && runtime->is_up && !runtime->is_stopped)
+        if (reporters_have_news(&runtime->reporters) && runtime->report_usec == USEC_NEVER && runtime->is_up &&
+                !runtime->is_stopped)
                 return "there is news for a dispatcher and no report is due";
         if (runtime->reporters.epoch != runtime->session.epoch)
                 return "reports carry another epoch than the session's";
@@ -167,7 +189,8 @@ static const char *check_rest(const Runtime *runtime, Instant now) {
                 return "the runtime has stopped with executions unanswered";
         if (runtime->is_up && !runtime->is_congested && !runtime->session.is_doubtful && runtime->n_held > 0)
                 return "answers are held for no reason";
-        if (session_is_up(&runtime->session) && runtime->session.state != SESSION_QUIET && runtime->session.heartbeat_usec == USEC_NEVER)
+        if (session_is_up(&runtime->session) && runtime->session.state != SESSION_QUIET &&
+                runtime->session.heartbeat_usec == USEC_NEVER)
                 return "no heartbeat is due";
         if (now.usec < runtime->now.usec)
                 return "the time runs backwards";

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Runs go in under a mutex, once per loop turn for all of them; a worker takes one run (up to a quantum of messages) per lock.
- * Outcomes come back over a lock-free stack: a worker pushes each with one compare-and-swap, and only the push that finds the
- * stack empty writes to the eventfd; the loop takes the whole stack with one exchange and turns it round. So under load a
- * message costs neither a lock nor a system call, and while idle the first outcome wakes the loop at once.
+ * Runs go in under a mutex, once per loop turn for all of them; a worker takes one run (up to a quantum of messages)
+ * per lock. Outcomes come back over a lock-free stack: a worker pushes each with one compare-and-swap, and only the
+ * push that finds the stack empty writes to the eventfd; the loop takes the whole stack with one exchange and turns it
+ * round. So under load a message costs neither a lock nor a system call, and while idle the first outcome wakes the
+ * loop at once.
  *
  * Each outcome is handed over as it happens, not gathered: nobody knows how long the next message will hold the worker.
  *
@@ -30,9 +31,9 @@ typedef struct Worker {
 struct Pool {
         pthread_mutex_t lock;
         pthread_cond_t has_work;
-        RunQueue queue;    /* under lock */
-        unsigned n_asleep; /* under lock */
-        bool is_stopping;  /* under lock */
+        RunQueue queue;               /* under lock */
+        unsigned n_asleep;            /* under lock */
+        bool is_stopping;             /* under lock */
         atomic_bool is_stopping_soon; /* the same, for a worker in the middle of a run */
 
         _Atomic(Outcome *) outcomes;
@@ -75,7 +76,8 @@ static void work_on(Pool *pool, Run *run) {
 
                 now = clock_usec();
                 outcome->finished_usec = now;
-                if (now - begin_usec >= POOL_QUANTUM_USEC || atomic_load_explicit(&pool->is_stopping_soon, memory_order_relaxed))
+                if (now - begin_usec >= POOL_QUANTUM_USEC ||
+                        atomic_load_explicit(&pool->is_stopping_soon, memory_order_relaxed))
                         outcome->run_ended = true;
                 ended = outcome->run_ended;
                 push_outcome(pool, outcome);

@@ -4,8 +4,8 @@
 /*
  * Pool: the worker threads. Takes Runs from the loop thread and hands their Outcomes back.
  *
- * pool_submit() and pool_take() are for the loop thread; the descriptor of pool_fd() becomes readable when there are outcomes after there
- * were none. Owns its threads; Runs and Mail are borrowed until their outcomes are taken.
+ * pool_submit() and pool_take() are for the loop thread; the descriptor of pool_fd() becomes readable when there are
+ * outcomes after there were none. Owns its threads; Runs and Mail are borrowed until their outcomes are taken.
  */
 
 #include "proto/cc.h"
@@ -19,8 +19,8 @@ typedef struct Pool Pool;
 int pool_new(size_t n_workers, Pool **ret) _must_check_;
 
 /*
- * Ends the threads after the message each one is at, waits for them at most `timeout_usec`. Returns false when one is still inside a
- * behaviour: then nothing is freed, and all that can be done is to leave the process.
+ * Ends the threads after the message each one is at, waits for them at most `timeout_usec`. Returns false when one is
+ * still inside a behaviour: then nothing is freed, and all that can be done is to leave the process.
  */
 bool pool_stop(Pool *pool, uint64_t timeout_usec);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Each reporter has a body under construction, for what is final (done, refused), and a list of askers with news, for what may
- * still change before the report leaves. Flushing writes the latter behind the former and closes the body.
+ * Each reporter has a body under construction, for what is final (done, refused), and a list of askers with news, for
+ * what may still change before the report leaves. Flushing writes the latter behind the former and closes the body.
  */
 
 #include "runtimed/agent.h"
@@ -141,7 +141,8 @@ static void note_size(Reporters *reporters, const Reporter *reporter) {
         size_t n = reporter->n_entries + reporter->n_pending;
 
         if (n >= REPORT_EXECUTIONS_MAX ||
-            reporter->body.size + reporter->n_pending * ENTRY_BYTES_MAX + TAIL_BYTES_MAX + ENTRY_BYTES_MAX >= reporters->bytes_max)
+                reporter->body.size + reporter->n_pending * ENTRY_BYTES_MAX + TAIL_BYTES_MAX + ENTRY_BYTES_MAX >=
+                        reporters->bytes_max)
                 reporters->is_due_now = true;
 }
 
@@ -228,7 +229,7 @@ static void flush_one(Reporters *reporters, Reporter *reporter, const RuntimeLoa
                 begin_body(reporters, reporter, now);
                 report_encode_execution(&reporter->body, &report);
                 if (reporter->n_entries >= REPORT_EXECUTIONS_MAX ||
-                    reporter->body.size + TAIL_BYTES_MAX + ENTRY_BYTES_MAX >= reporters->bytes_max)
+                        reporter->body.size + TAIL_BYTES_MAX + ENTRY_BYTES_MAX >= reporters->bytes_max)
                         send(reporters, reporter, load);
         }
 

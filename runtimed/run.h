@@ -4,9 +4,9 @@
 /*
  * Run: a batch of messages for one agent on its way to a worker; Outcome: what became of one of them, on its way back.
  *
- * While a Run is out, its worker owns the agent's behaviour state and every Mail in `mail`, and nothing else does: the core
- * touches only the atomics. Outcomes of one run come back one by one and in order; the last one has `run_ended` set and gives the
- * agent back, with the messages that the worker left (`run->mail`, in order).
+ * While a Run is out, its worker owns the agent's behaviour state and every Mail in `mail`, and nothing else does: the
+ * core touches only the atomics. Outcomes of one run come back one by one and in order; the last one has `run_ended`
+ * set and gives the agent back, with the messages that the worker left (`run->mail`, in order).
  *
  * Nothing here allocates: an Outcome is part of its Mail, a Run part of its agent.
  */
@@ -22,9 +22,9 @@ typedef struct Mail Mail;
 typedef struct Outcome Outcome;
 typedef struct Run Run;
 
-#define AGENT_CLASSES(X)           \
-        X(REALTIME, "realtime")    \
-        X(BATCHED, "batched")      \
+#define AGENT_CLASSES(X)        \
+        X(REALTIME, "realtime") \
+        X(BATCHED, "batched")   \
         X(BACKGROUND, "background")
 
 typedef enum AgentClass {
@@ -64,8 +64,8 @@ struct Run {
 };
 
 /*
- * The worker's part, the same for a thread and for the simulator's virtual workers: handles the first message that is left. `run_ended` is
- * set when it was the last one. A worker that stops earlier sets it itself; it may correct `finished_usec` as well.
- * After handing over an outcome with `run_ended`, hands off the run. The run must have mail.
+ * The worker's part, the same for a thread and for the simulator's virtual workers: handles the first message that is
+ * left. `run_ended` is set when it was the last one. A worker that stops earlier sets it itself; it may correct
+ * `finished_usec` as well. After handing over an outcome with `run_ended`, hands off the run. The run must have mail.
  */
 Outcome *run_step(Run *run, uint64_t now_usec);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Strictly "higher first" starves the lower classes while a higher one is never empty. So a waiting class counts how often it is
- * passed over, and past its patience it takes one turn before all others. With all three always busy, of 45 turns background gets about
- * one, batched five, realtime the rest: slowed, never starved, and the longest wait of the first in line is known: its patience.
+ * Strictly "higher first" starves the lower classes while a higher one is never empty. So a waiting class counts how
+ * often it is passed over, and past its patience it takes one turn before all others. With all three always busy, of 45
+ * turns background gets about one, batched five, realtime the rest: slowed, never starved, and the longest wait of the
+ * first in line is known: its patience.
  *
- * The least patient (lowest) class is asked first: both can run out of patience in the same turn, and background's comes up more rarely.
+ * The least patient (lowest) class is asked first: both can run out of patience in the same turn, and background's
+ * comes up more rarely.
  */
 
 #include "runtimed/run_queue.h"

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The front of the core: what the edge and the simulator call. Every entry that brings a `now` first lets the session look at it
- * (session.c, "Doubt"): after a stall the runtime must know that it stalled before it reads the first message.
+ * The front of the core: what the edge and the simulator call. Every entry that brings a `now` first lets the session
+ * look at it (session.c, "Doubt"): after a stall the runtime must know that it stalled before it reads the first
+ * message.
  *
- * Reports leave at most report_delay_usec after the first news, at the end of a turn or from runtime_on_time(), whichever comes first.
+ * Reports leave at most report_delay_usec after the first news, at the end of a turn or from runtime_on_time(),
+ * whichever comes first.
  *
- * Stopping is a state of its own beside draining: draining refuses new work and can be taken back; stopping drains and, once
- * nothing is in flight or the deadline has come, says goodbye. What was never begun is handed back to its dispatcher, what
- * is begun is answered as cut short, what could not be said (no connection) is withheld.
+ * Stopping is a state of its own beside draining: draining refuses new work and can be taken back; stopping drains and,
+ * once nothing is in flight or the deadline has come, says goodbye. What was never begun is handed back to its
+ * dispatcher, what is begun is answered as cut short, what could not be said (no connection) is withheld.
  */
 
 #include <stdio.h>
@@ -17,7 +19,7 @@
 #include "runtimed/diag.h"
 
 #define MAX_PAYLOAD_DEFAULT (1024 * 1024) /* until the server has said */
-#define HEADER_ROOM 1024                  /* NATS counts headers into the payload: error headers (at most 300 bytes) and the trace's */
+#define HEADER_ROOM 1024 /* NATS counts headers into the payload: error headers (at most 300 bytes) and the trace's */
 
 /* construction */
 
@@ -65,7 +67,8 @@ int runtime_new(const RuntimeOptions *options, Outbox *outbox, Instant now, Runt
         RB_INIT(&runtime->agents_by_name);
         deadline_queue_init(&runtime->deadlines);
         rng_seed(&runtime->rng, options->random_seed);
-        session_init(&runtime->session, runtime->id, options->epoch, options->heartbeat_interval_ms * USEC_PER_MSEC, &runtime->rng);
+        session_init(&runtime->session, runtime->id, options->epoch, options->heartbeat_interval_ms * USEC_PER_MSEC,
+                &runtime->rng);
         runtime->reporters.outbox = outbox;
         runtime->reporters.runtime_id = runtime->id;
         runtime->reporters.epoch = options->epoch;
@@ -73,7 +76,8 @@ int runtime_new(const RuntimeOptions *options, Outbox *outbox, Instant now, Runt
 
         r = memory_new(options->memory_executions, options->memory_bytes, &runtime->memory);
         if (r == 0)
-                r = memory_new(MAX_OF(options->memory_executions / 4, UINT64_C(16)), /* max_bytes= */ 1, &runtime->refusals);
+                r = memory_new(
+                        MAX_OF(options->memory_executions / 4, UINT64_C(16)), /* max_bytes= */ 1, &runtime->refusals);
         if (r == 0)
                 r = make_subscriptions(runtime);
         if (r < 0)
@@ -110,8 +114,8 @@ const NatsLinkSubscription *runtime_subscriptions(const Runtime *runtime, size_t
 
 void runtime_set_options(Runtime *runtime, const RuntimeOptions *options) {
         const bool is_news = runtime->options.max_in_flight != options->max_in_flight ||
-                runtime->options.max_agents != options->max_agents ||
-                runtime->options.heartbeat_interval_ms != options->heartbeat_interval_ms;
+                             runtime->options.max_agents != options->max_agents ||
+                             runtime->options.heartbeat_interval_ms != options->heartbeat_interval_ms;
 
         runtime->options.max_in_flight = options->max_in_flight;
         runtime->options.max_agents = options->max_agents;
@@ -127,7 +131,8 @@ void runtime_set_options(Runtime *runtime, const RuntimeOptions *options) {
         }
 
         if (is_news) /* dispatchers were told otherwise */
-                core_apply(runtime, session_on_announce(&runtime->session, &(Announce){ .register_again = true }, runtime->now),
+                core_apply(runtime,
+                        session_on_announce(&runtime->session, &(Announce){ .register_again = true }, runtime->now),
                         runtime->now);
 }
 
@@ -185,7 +190,8 @@ static void supersede(Runtime *runtime, Instant now) {
         Execution *execution, *next;
         size_t n = 0;
 
-        /* What was answered under the old epoch is said before dispatchers hear of the new one, or they would place it again. */
+        /* What was answered under the old epoch is said before dispatchers hear of the new one, or they would place it
+         * again. */
         flush_reports(runtime, now);
         for (execution = runtime->executions.first; execution; execution = next) {
                 next = execution->next;
@@ -247,7 +253,8 @@ static void cut_short(Runtime *runtime, Instant now) {
                         core_hand_back(runtime, execution, now);
                 } else {
                         runtime->counters.cut_short++;
-                        core_fail(runtime, execution, ERROR_RUNTIME_DRAINING, "the runtime stopped before the agent had finished", now);
+                        core_fail(runtime, execution, ERROR_RUNTIME_DRAINING,
+                                "the runtime stopped before the agent had finished", now);
                 }
         }
 }
@@ -351,10 +358,10 @@ static const struct {
         bool for_id;
         void (*handle)(Runtime *runtime, const InMessage *message, const SubjectMatch *match, Instant now);
 } handlers[_SUBJECT_KIND_MAX] = {
-        [SUBJECT_RUNTIME_TRIGGER]      = { .for_id = true,  .handle = on_trigger },
-        [SUBJECT_RUNTIME_CONTROL]      = { .for_id = true,  .handle = on_control },
-        [SUBJECT_ANNOUNCE]             = { .for_id = false, .handle = on_announce },
-        [SUBJECT_RUNTIME_DEREGISTERED] = { .for_id = true,  .handle = on_deregistered },
+        [SUBJECT_RUNTIME_TRIGGER] = { .for_id = true, .handle = on_trigger },
+        [SUBJECT_RUNTIME_CONTROL] = { .for_id = true, .handle = on_control },
+        [SUBJECT_ANNOUNCE] = { .for_id = false, .handle = on_announce },
+        [SUBJECT_RUNTIME_DEREGISTERED] = { .for_id = true, .handle = on_deregistered },
 };
 
 static void handle(Runtime *runtime, const InMessage *message, Instant now) {

@@ -5,9 +5,10 @@
  * Runtime: the deciding core of compozy-runtimed. Registration and heartbeats, agents with their mailboxes,
  * executions and their memory, reports, the control API, joined by one table of handlers.
  *
- * Takes messages, outcomes of behaviours, link changes and the time; answers by writing into its Outbox and by handing out Runs (what a
- * worker is to do next). Does no I/O, reads no clock, holds no thread: tests/sim/ drives the same object in virtual
- * time with virtual workers. Loop thread only; a Run that was handed out belongs to its worker until it comes back.
+ * Takes messages, outcomes of behaviours, link changes and the time; answers by writing into its Outbox and by handing
+ * out Runs (what a worker is to do next). Does no I/O, reads no clock, holds no thread: tests/sim/ drives the same
+ * object in virtual time with virtual workers. Loop thread only; a Run that was handed out belongs to its worker until
+ * it comes back.
  */
 
 #include "common/instant.h"
@@ -21,13 +22,13 @@
 typedef struct Runtime Runtime;
 
 typedef struct RuntimeOptions {
-        const char *id;             /* an id; borrowed for the runtime's life, as all texts here */
+        const char *id; /* an id; borrowed for the runtime's life, as all texts here */
         const char *subject_prefix;
-        const char *inbox_prefix;   /* "_INBOX.<unique>": the runtime subscribes to everything below it */
+        const char *inbox_prefix; /* "_INBOX.<unique>": the runtime subscribes to everything below it */
         const char *hostname, *ip_address, *version;
-        const char *labels;         /* "name=value,..." */
+        const char *labels; /* "name=value,..." */
         uint64_t pid;
-        uint64_t epoch;             /* of this start: larger than any before, so the edge takes the wall clock in ms */
+        uint64_t epoch; /* of this start: larger than any before, so the edge takes the wall clock in ms */
         uint64_t random_seed;
 
         uint64_t heartbeat_interval_ms;
@@ -37,13 +38,14 @@ typedef struct RuntimeOptions {
         uint64_t max_result_bytes;
         uint64_t memory_executions, memory_bytes; /* finished executions whose answers are remembered */
         uint64_t report_delay_usec;               /* reports are gathered for at most so long */
-        unsigned events;                          /* as EventsWanted in the dispatcher: 0 all, 1 verbose, 2 outcomes, 3 none */
-        Outbox *late_outbox;                      /* borrowed: execution events go here, to be written after the answers; NULL: in the same */
-        bool allow_forbidden_topics;              /* results may go below the prefix */
+        unsigned events;     /* as EventsWanted in the dispatcher: 0 all, 1 verbose, 2 outcomes, 3 none */
+        Outbox *late_outbox; /* borrowed: execution events go here, to be written after the answers; NULL: in the same
+                              */
+        bool allow_forbidden_topics; /* results may go below the prefix */
 
-        uint64_t max_in_flight_bytes;             /* held by executions that are not answered; 0: no limit */
-        const char *http_address;                 /* for control.status; NULL: none */
-        const Behavior *const *behaviors;         /* NULL-terminated; NULL: the built-in ones */
+        uint64_t max_in_flight_bytes;     /* held by executions that are not answered; 0: no limit */
+        const char *http_address;         /* for control.status; NULL: none */
+        const Behavior *const *behaviors; /* NULL-terminated; NULL: the built-in ones */
 } RuntimeOptions;
 
 /* `outbox` is borrowed for the runtime's life. */
@@ -62,12 +64,13 @@ enum {
 };
 
 /*
- * Creates and starts an agent from the text of its definition (docs/design.md). The error names field, value and limit. One whose
- * init fails leaves nothing behind. Returns 0, RUNTIME_E_REFUSED, -ENOMEM.
+ * Creates and starts an agent from the text of its definition (docs/design.md). The error names field, value and limit.
+ * One whose init fails leaves nothing behind. Returns 0, RUNTIME_E_REFUSED, -ENOMEM.
  */
 int runtime_create_agent(Runtime *runtime, Slice definition, Instant now, ErrorCode *ret_code, WireError *ret_error);
 
-/* A new definition for an agent that exists: takes effect when what its behaviour has begun is done; the mailbox stays. */
+/* A new definition for an agent that exists: takes effect when what its behaviour has begun is done; the mailbox stays.
+ */
 int runtime_change_agent(Runtime *runtime, Slice definition, Instant now, ErrorCode *ret_code, WireError *ret_error);
 
 /* Takes no more work for it, works off what it holds, then forgets it. RUNTIME_E_REFUSED: there is no such agent. */
@@ -82,8 +85,8 @@ void runtime_on_outcome(Runtime *runtime, Outcome *outcome, Instant now); /* tak
 void runtime_on_turn_end(Runtime *runtime, Instant now);                  /* after a batch: reports that are due */
 
 /*
- * The connection takes less than we say: no new work is taken and answers wait, as without a connection. The edge says so well before
- * publishing is refused.
+ * The connection takes less than we say: no new work is taken and answers wait, as without a connection. The edge says
+ * so well before publishing is refused.
  */
 void runtime_set_congested(Runtime *runtime, bool is_congested, Instant now);
 
@@ -95,8 +98,8 @@ void runtime_on_time(Runtime *runtime, Instant now);
 Run *runtime_take_run(Runtime *runtime);
 
 /*
- * SIGTERM: takes no new work, finishes what it holds until `deadline_usec`, then hands back or answers the rest, and deregisters.
- * runtime_is_stopped() once all of that is in the outbox.
+ * SIGTERM: takes no new work, finishes what it holds until `deadline_usec`, then hands back or answers the rest, and
+ * deregisters. runtime_is_stopped() once all of that is in the outbox.
  */
 void runtime_stop(Runtime *runtime, uint64_t deadline_usec, Instant now);
 bool runtime_is_stopped(const Runtime *runtime);

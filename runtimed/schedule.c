@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * From mailbox to worker and back. An agent is in the ready list if and only if it has something to hand out and its run is not out; so
- * one agent's messages are handled one at a time and in order, whatever the number of workers.
+ * From mailbox to worker and back. An agent is in the ready list if and only if it has something to hand out and its
+ * run is not out; so one agent's messages are handled one at a time and in order, whatever the number of workers.
  *
- * The watch. Workers say nothing when they begin a message, that would double the hand-overs; they only raise n_begun. Most messages are
- * done before anybody could have wanted to know. For a run that stays out, the watch looks at n_begun after a millisecond and
- * then ever more rarely, tells observers what has started, and finds the behaviour that blocks its worker.
+ * The watch. Workers say nothing when they begin a message, that would double the hand-overs; they only raise n_begun.
+ * Most messages are done before anybody could have wanted to know. For a run that stays out, the watch looks at n_begun
+ * after a millisecond and then ever more rarely, tells observers what has started, and finds the behaviour that blocks
+ * its worker.
  */
 
 #include "runtimed/core.h"
@@ -121,11 +122,12 @@ void core_after_change(Runtime *runtime, Agent *agent, Instant now) {
         (void)now;
 
         if (agent->successor && agent->state == AGENT_RUNNING && !agent->is_out && agent->n_deferred == 0 &&
-            agent->mailbox.n_urgent == 0)
+                agent->mailbox.n_urgent == 0)
                 replace(runtime, agent);
 
         (void)agent_settle(agent);
-        if (agent->is_leaving && agent_is_idle(agent) && agent_next_state(agent->state, AGENT_EV_DELETE) != AGENT_INVALID)
+        if (agent->is_leaving && agent_is_idle(agent) &&
+                agent_next_state(agent->state, AGENT_EV_DELETE) != AGENT_INVALID)
                 core_remove_agent(runtime, agent);
 }
 

@@ -3,29 +3,32 @@
 /*
  * The rules of docs/protocol.md, "A runtime's life", as a state machine.
  *
- * Doubt. A runtime that was stopped (SIGSTOP, a suspended machine) or cut off can't know whether it was declared dead meanwhile. What it can
- * know is when it last spoke: more than dead_after ago means that a verdict is possible. From then on, until a dispatcher has answered its
- * registration, `is_doubtful` holds: relays are refused and answers held back, so that work placed again elsewhere is not done and
- * answered twice. Time is looked at before every message, because the messages that piled up during a stop are
- * handled before any timer gets its turn.
+ * Doubt. A runtime that was stopped (SIGSTOP, a suspended machine) or cut off can't know whether it was declared dead
+ * meanwhile. What it can know is when it last spoke: more than dead_after ago means that a verdict is possible. From
+ * then on, until a dispatcher has answered its registration, `is_doubtful` holds: relays are refused and answers held
+ * back, so that work placed again elsewhere is not done and answered twice. Time is looked at before every message,
+ * because the messages that piled up during a stop are handled before any timer gets its turn.
  *
- * Epochs. A new one is the wall clock in milliseconds, but always above the old one and above any that we were told of, so a clock that
- * was set back does no harm. Refusals about an epoch that is not the current one are late and ignored.
+ * Epochs. A new one is the wall clock in milliseconds, but always above the old one and above any that we were told of,
+ * so a clock that was set back does no harm. Refusals about an epoch that is not the current one are late and ignored.
  *
  * Several dispatchers may ask for different intervals; the longest asked for in one round of registration wins, as each
- * heartbeat says its interval and every dispatcher goes by that. Never shorter than configured, never longer than a minute (or what is configured).
+ * heartbeat says its interval and every dispatcher goes by that. Never shorter than configured, never longer than a
+ * minute (or what is configured).
  */
 
 #include "runtimed/diag.h"
 #include "runtimed/session.h"
 
-#define ACK_WAIT_USEC (1 * USEC_PER_SEC)     /* protocol.md: no answer within a second, register again */
+#define ACK_WAIT_USEC (1 * USEC_PER_SEC) /* protocol.md: no answer within a second, register again */
 #define RETRY_MAX_USEC (30 * USEC_PER_SEC)
-#define FULL_WAIT_USEC (10 * USEC_PER_SEC)   /* a full registry doesn't empty within a second */
+#define FULL_WAIT_USEC (10 * USEC_PER_SEC)      /* a full registry doesn't empty within a second */
 #define ANNOUNCE_GAP_USEC (100 * USEC_PER_MSEC) /* a storm of roll calls is answered once in a while, not once each */
 #define INTERVAL_MAX_USEC (60 * USEC_PER_SEC)
 #define JITTER_PERCENT 10
-#define EPOCH_SPREAD 1000 /* two processes that were given the same id by mistake must not arrive at the same number */
+#define EPOCH_SPREAD                                                                                    \
+        1000 /* two processes that were given the same id by mistake must not arrive at the same number \
+              */
 
 static const SessionState next_state[_SESSION_STATE_MAX][_SESSION_EVENT_MAX] = {
         [SESSION_OFFLINE] = {
@@ -82,8 +85,7 @@ SessionState session_next_state(SessionState state, SessionEvent event) {
 }
 
 const char *session_state_name(SessionState state) {
-        static const char *const names[_SESSION_STATE_MAX] = {
-                [SESSION_INVALID] = "invalid",
+        static const char *const names[_SESSION_STATE_MAX] = { [SESSION_INVALID] = "invalid",
 #define X(name, text, meaning) [SESSION_##name] = text,
                 SESSION_STATES(X)
 #undef X
@@ -165,8 +167,8 @@ unsigned session_on_down(Session *session, Instant now) {
 }
 
 /*
- * A dispatcher's window is so many intervals, and it goes by the interval that the heartbeats name: so the window is kept as
- * a multiple, or it would be wrong as soon as another interval is in force.
+ * A dispatcher's window is so many intervals, and it goes by the interval that the heartbeats name: so the window is
+ * kept as a multiple, or it would be wrong as soon as another interval is in force.
  */
 static void set_interval(Session *session, uint64_t interval_usec) {
         session->interval_usec = interval_usec;
@@ -174,10 +176,13 @@ static void set_interval(Session *session, uint64_t interval_usec) {
 }
 
 static void note_window(Session *session, const RegistrationTaken *taken, bool is_first) {
-        const uint64_t asked_ms = taken->heartbeat_interval_ms > 0 ? taken->heartbeat_interval_ms : session->interval_usec / USEC_PER_MSEC;
-        const double intervals = (double)MIN_OF(taken->dead_after_ms, (uint64_t)INTERVAL_MS_MAX) / (double)MAX_OF(asked_ms, UINT64_C(1));
+        const uint64_t asked_ms = taken->heartbeat_interval_ms > 0 ? taken->heartbeat_interval_ms
+                                                                   : session->interval_usec / USEC_PER_MSEC;
+        const double intervals =
+                (double)MIN_OF(taken->dead_after_ms, (uint64_t)INTERVAL_MS_MAX) / (double)MAX_OF(asked_ms, UINT64_C(1));
 
-        if (intervals > 0 && (is_first || session->dead_after_intervals <= 0 || intervals < session->dead_after_intervals))
+        if (intervals > 0 &&
+                (is_first || session->dead_after_intervals <= 0 || intervals < session->dead_after_intervals))
                 session->dead_after_intervals = intervals;
 }
 
@@ -230,7 +235,8 @@ static bool take_new_epoch(Session *session, uint64_t above, Instant now) {
         if (floor >= EPOCH_MAX)
                 return false;
 
-        session->epoch = MIN_OF(MAX_OF(now.real_usec / 1000, floor + 1 + rng_below(session->rng, EPOCH_SPREAD)), EPOCH_MAX);
+        session->epoch =
+                MIN_OF(MAX_OF(now.real_usec / 1000, floor + 1 + rng_below(session->rng, EPOCH_SPREAD)), EPOCH_MAX);
         session->is_doubtful = false;
         return true;
 }
@@ -246,7 +252,8 @@ static unsigned become_replaced(Session *session, uint64_t known_epoch) {
 static unsigned on_dead(Session *session, uint64_t known_epoch, Instant now) {
         const uint64_t old = session->epoch;
 
-        if (session_next_state(session->state, SESSION_EV_DEAD) == SESSION_INVALID || !take_new_epoch(session, known_epoch, now))
+        if (session_next_state(session->state, SESSION_EV_DEAD) == SESSION_INVALID ||
+                !take_new_epoch(session, known_epoch, now))
                 return SESSION_DO_NOTHING;
 
         diag_session_declared_dead(session->runtime_id, old, session->epoch);
@@ -274,7 +281,8 @@ static unsigned on_operator(Session *session) {
         return SESSION_DO_SUPERSEDE;
 }
 
-unsigned session_on_refused(Session *session, DeregisterReason reason, uint64_t epoch, uint64_t known_epoch, Instant now) {
+unsigned session_on_refused(
+        Session *session, DeregisterReason reason, uint64_t epoch, uint64_t known_epoch, Instant now) {
         if (epoch != session->epoch)
                 return SESSION_DO_NOTHING;
 

@@ -5,7 +5,8 @@
  * Session: how the runtime stands with the dispatchers: is it registered, under which epoch, when does it speak next,
  * and may it believe that it is still thought alive.
  *
- * Embedded by value. Pure: takes what was heard and the time, tells what to do; herald.c writes the messages. Loop thread only.
+ * Embedded by value. Pure: takes what was heard and the time, tells what to do; herald.c writes the messages. Loop
+ * thread only.
  */
 
 #include "common/instant.h"
@@ -24,9 +25,8 @@
 typedef enum SessionState {
         SESSION_INVALID,
 #define X(name, text, meaning) SESSION_##name,
-        SESSION_STATES(X)
+        SESSION_STATES(X) _SESSION_STATE_MAX,
 #undef X
-        _SESSION_STATE_MAX,
 } SessionState;
 
 typedef enum SessionEvent {
@@ -62,14 +62,14 @@ typedef struct Session {
         double dead_after_intervals;               /* the shortest window that a dispatcher named; 0: none did */
         uint64_t dead_after_usec;                  /* the same at the interval in force */
         bool was_accepted;                         /* a dispatcher has taken this process once */
-        bool is_doubtful;  /* silent for so long that a dispatcher may have given its verdict */
-        bool is_quiet;     /* taken out by hand; outlives a lost connection */
+        bool is_doubtful;                          /* silent for so long that a dispatcher may have given its verdict */
+        bool is_quiet;                             /* taken out by hand; outlives a lost connection */
 
-        unsigned n_tries;  /* registrations since the last that was taken */
+        unsigned n_tries;                       /* registrations since the last that was taken */
         uint64_t register_usec, heartbeat_usec; /* when next; USEC_NEVER: not */
-        uint64_t registered_usec; /* when we last registered */
-        uint64_t spoken_usec; /* when dispatchers last heard of us, as far as we know; 0: never */
-        uint64_t sequence;    /* of heartbeats */
+        uint64_t registered_usec;               /* when we last registered */
+        uint64_t spoken_usec;                   /* when dispatchers last heard of us, as far as we know; 0: never */
+        uint64_t sequence;                      /* of heartbeats */
 } Session;
 
 /* A reload: the configured interval, in force at once. */
@@ -83,7 +83,8 @@ unsigned session_on_up(Session *session, Instant now);
 unsigned session_on_down(Session *session, Instant now);
 unsigned session_on_taken(Session *session, const RegistrationTaken *taken, Instant now);
 /* `epoch`: the one that the refusal was about; `known_epoch`: the one the dispatcher knows. */
-unsigned session_on_refused(Session *session, DeregisterReason reason, uint64_t epoch, uint64_t known_epoch, Instant now);
+unsigned session_on_refused(
+        Session *session, DeregisterReason reason, uint64_t epoch, uint64_t known_epoch, Instant now);
 unsigned session_on_full(Session *session, Instant now); /* the registry is full */
 unsigned session_on_announce(Session *session, const Announce *announce, Instant now);
 unsigned session_on_resume(Session *session, Instant now);
@@ -92,7 +93,8 @@ unsigned session_on_time(Session *session, Instant now);
 /* To be called first with every `now`: has too much time passed since we last spoke? */
 unsigned session_notice(Session *session, Instant now);
 
-/* The set of agents has changed: revision grows. The caller publishes an update when registered, else this registers anew. */
+/* The set of agents has changed: revision grows. The caller publishes an update when registered, else this registers
+ * anew. */
 unsigned session_on_change(Session *session, Instant now);
 
 /* Something that dispatchers should know at once (draining). */
@@ -104,7 +106,8 @@ bool session_leave(Session *session);
 uint64_t session_next_deadline(const Session *session);
 
 static inline bool session_is_up(const Session *session) {
-        return session->state == SESSION_REGISTERING || session->state == SESSION_REGISTERED || session->state == SESSION_QUIET;
+        return session->state == SESSION_REGISTERING || session->state == SESSION_REGISTERED ||
+               session->state == SESSION_QUIET;
 }
 
 static inline bool session_speaks(const Session *session) {

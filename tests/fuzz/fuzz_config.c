@@ -44,7 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (r != 0 && (r != CONFIG_E_INVALID || error.text[0] == '\0' || settings.daemon.url || settings.labels))
                 abort();
         if (r == 0 && (!settings.daemon.url || !settings.daemon.http_listen || !settings.id || !settings.labels ||
-                       settings.factor < 1 || settings.daemon.log_level > 7))
+                              settings.factor < 1 || settings.daemon.log_level > 7))
                 abort();
         config_clear(&table, &settings);
         return 0;

@@ -16,8 +16,8 @@
 #define TURN_MESSAGES_MAX 256
 #define IDLE_TIMERS_MAX 1000 /* in a row: the core says "now" for ever and would burn a CPU */
 #define TIMER_LATE_USEC 400
-#define LONG_PAUSE_USEC                                                                                                \
-        USEC_PER_SEC /* beyond a window: a process can't help noticing; a shorter one costs it nothing, what came is   \
+#define LONG_PAUSE_USEC                                                                                              \
+        USEC_PER_SEC /* beyond a window: a process can't help noticing; a shorter one costs it nothing, what came is \
                         kept */
 
 static void on_turn(Sim *sim, Event *event);

@@ -18,9 +18,8 @@
 
 typedef enum FaultKind {
 #define X(name, text) FAULT_##name,
-        FAULT_KINDS(X)
+        FAULT_KINDS(X) _FAULT_KIND_MAX,
 #undef X
-                _FAULT_KIND_MAX,
 } FaultKind;
 
 typedef struct ScenarioAgent {

@@ -27,24 +27,69 @@ typedef struct Settings {
 static const char *const levels[] = { "low", "middle", "high", NULL };
 
 static const ConfigKey keys[] = {
-        { .section = "nats", .name = "url", .kind = CONFIG_STRING, .offset = offsetof(Settings, url), .fallback = "nats://x",
-          .help = "Servers", .environment = "TEST_COMPOZY_URL" },
-        { .section = "nats", .name = "subject_prefix", .kind = CONFIG_SUBJECT, .offset = offsetof(Settings, prefix),
-          .fallback = "compozy", .help = "Prefix" },
-        { .section = "runtime", .name = "id", .kind = CONFIG_ID, .offset = offsetof(Settings, id), .fallback = "", .help = "Id",
-          .at_start = true },
-        { .section = "runtime", .name = "labels", .kind = CONFIG_LABELS, .offset = offsetof(Settings, labels), .fallback = "",
-          .help = "Labels" },
-        { .section = "http", .name = "listen", .kind = CONFIG_LISTEN, .offset = offsetof(Settings, listen),
-          .fallback = "127.0.0.1:0", .help = "Address" },
-        { .section = "limits", .name = "queue_limit", .kind = CONFIG_U64, .offset = offsetof(Settings, limit), .fallback = "10",
-          .help = "Limit", .min = 1, .max = 1000, .at_start = true },
-        { .section = "liveness", .name = "dead_after", .kind = CONFIG_REAL, .offset = offsetof(Settings, factor),
-          .fallback = "2.5", .help = "Factor", .min = 0, .max = 100 },
-        { .section = "liveness", .name = "on", .kind = CONFIG_BOOL, .offset = offsetof(Settings, on), .fallback = "yes",
-          .help = "Switch", .at_start = true },
-        { .section = "log", .name = "level", .kind = CONFIG_CHOICE, .offset = offsetof(Settings, level), .fallback = "middle",
-          .help = "Level", .choices = levels },
+        { .section = "nats",
+                .name = "url",
+                .kind = CONFIG_STRING,
+                .offset = offsetof(Settings, url),
+                .fallback = "nats://x",
+                .help = "Servers",
+                .environment = "TEST_COMPOZY_URL" },
+        { .section = "nats",
+                .name = "subject_prefix",
+                .kind = CONFIG_SUBJECT,
+                .offset = offsetof(Settings, prefix),
+                .fallback = "compozy",
+                .help = "Prefix" },
+        { .section = "runtime",
+                .name = "id",
+                .kind = CONFIG_ID,
+                .offset = offsetof(Settings, id),
+                .fallback = "",
+                .help = "Id",
+                .at_start = true },
+        { .section = "runtime",
+                .name = "labels",
+                .kind = CONFIG_LABELS,
+                .offset = offsetof(Settings, labels),
+                .fallback = "",
+                .help = "Labels" },
+        { .section = "http",
+                .name = "listen",
+                .kind = CONFIG_LISTEN,
+                .offset = offsetof(Settings, listen),
+                .fallback = "127.0.0.1:0",
+                .help = "Address" },
+        { .section = "limits",
+                .name = "queue_limit",
+                .kind = CONFIG_U64,
+                .offset = offsetof(Settings, limit),
+                .fallback = "10",
+                .help = "Limit",
+                .min = 1,
+                .max = 1000,
+                .at_start = true },
+        { .section = "liveness",
+                .name = "dead_after",
+                .kind = CONFIG_REAL,
+                .offset = offsetof(Settings, factor),
+                .fallback = "2.5",
+                .help = "Factor",
+                .min = 0,
+                .max = 100 },
+        { .section = "liveness",
+                .name = "on",
+                .kind = CONFIG_BOOL,
+                .offset = offsetof(Settings, on),
+                .fallback = "yes",
+                .help = "Switch",
+                .at_start = true },
+        { .section = "log",
+                .name = "level",
+                .kind = CONFIG_CHOICE,
+                .offset = offsetof(Settings, level),
+                .fallback = "middle",
+                .help = "Level",
+                .choices = levels },
 };
 
 static const ConfigTable table = { keys, ELEMENTSOF(keys) };
@@ -121,7 +166,8 @@ static void the_file_then_drop_ins_by_name_then_options_win(void **state) {
         Fixture *f = *state;
         const char *option = "limits.queue_limit=5";
 
-        write_file(f->file, "; comment\n# comment\n\n[nats]\nurl = nats://file ; why\n [limits] \n\tqueue_limit=2\n[log]\nlevel=high\n");
+        write_file(f->file, "; comment\n# comment\n\n[nats]\nurl = nats://file ; why\n [limits] "
+                            "\n\tqueue_limit=2\n[log]\nlevel=high\n");
         write_drop_in(f, "20.conf", "[limits]\nqueue_limit = 20\n[runtime]\nid = twenty\n");
         write_drop_in(f, "10.conf", "[limits]\nqueue_limit = 10\n[runtime]\nid = ten\nlabels = zone=a,kind=gpu\n");
         write_drop_in(f, "30.conf.bak", "rubbish\n");
@@ -146,7 +192,8 @@ static void what_is_wrong_is_named_by_file_line_and_key(void **state) {
                 { "[limits]\nqueue_limit = -1\n", ":2: limits.queue_limit: \"-1\" is not a whole number (1 to 1000)" },
                 { "[limits]\nqueue_limit = 99999999999999999999\n", "is not a whole number" },
                 { "[limits]\nqueue_limit =\n", "\"\" is not a whole number" },
-                { "[limits]\nqueue_limits = 1\n", ":2: unknown key limits.queue_limits; did you mean limits.queue_limit?" },
+                { "[limits]\nqueue_limits = 1\n",
+                        ":2: unknown key limits.queue_limits; did you mean limits.queue_limit?" },
                 { "[nats]\nqueue_limit = 1\n", ":2: unknown key nats.queue_limit; did you mean limits.queue_limit?" },
                 { "[nats]\nsomething_else = 1\n", ":2: unknown key nats.something_else" },
                 { "[natz]\n", ":1: unknown section [natz]" },
@@ -174,7 +221,8 @@ static void what_is_wrong_is_named_by_file_line_and_key(void **state) {
 }
 
 static void addresses_to_listen_on_may_be_of_both_families_or_none(void **state) {
-        static const char *const options[] = { "http.listen=none", "http.listen=[::1]:80", "http.listen=0.0.0.0:65535" };
+        static const char *const options[] = { "http.listen=none", "http.listen=[::1]:80",
+                "http.listen=0.0.0.0:65535" };
         Fixture *f = *state;
 
         for (size_t i = 0; i < ELEMENTSOF(options); i++) {
@@ -254,14 +302,18 @@ static void a_missing_file_is_an_error_and_a_broken_drop_in_too(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(without_a_file_the_defaults_hold_and_the_environment_wins_over_them, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(
+                        without_a_file_the_defaults_hold_and_the_environment_wins_over_them, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(the_file_then_drop_ins_by_name_then_options_win, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(what_is_wrong_is_named_by_file_line_and_key, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(addresses_to_listen_on_may_be_of_both_families_or_none, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(
+                        addresses_to_listen_on_may_be_of_both_families_or_none, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(a_wrong_option_is_named_without_its_value, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(a_reload_names_the_keys_that_it_cant_change, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(a_prefix_may_not_be_where_answers_come_or_the_servers_own, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(a_line_that_is_too_long_is_refused_and_one_that_is_only_long_is_not_cut, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(
+                        a_prefix_may_not_be_where_answers_come_or_the_servers_own, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(
+                        a_line_that_is_too_long_is_refused_and_one_that_is_only_long_is_not_cut, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(a_missing_file_is_an_error_and_a_broken_drop_in_too, set_up, tear_down),
         };
 

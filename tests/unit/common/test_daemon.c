@@ -54,7 +54,8 @@ static int set_up(void **state) {
 
         *state = f;
         return daemon_new(
-                &(DaemonCallbacks){ .on_stop = on_stop, .on_reload = on_reload, .on_time = on_time, .userdata = f }, &f->daemon);
+                &(DaemonCallbacks){ .on_stop = on_stop, .on_reload = on_reload, .on_time = on_time, .userdata = f },
+                &f->daemon);
 }
 
 static int tear_down(void **state) {
@@ -165,9 +166,10 @@ static void the_watchdog_is_fed_while_the_loop_comes_round(void **state) {
 
 static void arguments_are_taken_apart(void **state) {
         static const ConfigTable table = { NULL, 0 };
-        char *argv[] = { (char *)"x", (char *)"-c", (char *)"file", (char *)"-o", (char *)"a.b=1", (char *)"-o", (char *)"c.d=2",
-                         (char *)"--check-config", NULL };
-        char *surplus[] = { (char *)"x", (char *)"word", NULL }, *unknown[] = { (char *)"x", (char *)"--nonsense", NULL };
+        char *argv[] = { (char *)"x", (char *)"-c", (char *)"file", (char *)"-o", (char *)"a.b=1", (char *)"-o",
+                (char *)"c.d=2", (char *)"--check-config", NULL };
+        char *surplus[] = { (char *)"x", (char *)"word", NULL },
+             *unknown[] = { (char *)"x", (char *)"--nonsense", NULL };
         DaemonArguments arguments;
 
         (void)state;

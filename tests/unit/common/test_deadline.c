@@ -99,7 +99,8 @@ static void what_stands_in_line_comes_between_what_does_not(void **state) {
         static const struct {
                 uint64_t usec;
                 bool in_line;
-        } armed[] = { { 30, true }, { 10, false }, { 20, true }, { 30, false }, { 30, true }, { 40, false }, { 50, true } };
+        } armed[] = { { 30, true }, { 10, false }, { 20, true }, { 30, false }, { 30, true }, { 40, false },
+                { 50, true } };
         static const int expected[] = { 1, 2, 0, 3, 4, 5, 6 };
         DeadlineQueue queue;
         Deadline deadlines[ELEMENTSOF(armed)];

@@ -55,7 +55,9 @@ static int set_up(void **state) {
         f->base = event_base_new();
         *state = f;
         return http_server_new(f->base, "127.0.0.1:0",
-                &(HttpCallbacks){ .metrics = metrics, .health = health, .ready = health, .trouble = trouble, .userdata = f }, &f->server);
+                &(HttpCallbacks){
+                        .metrics = metrics, .health = health, .ready = health, .trouble = trouble, .userdata = f },
+                &f->server);
 }
 
 static int tear_down(void **state) {

@@ -85,8 +85,11 @@ static void a_peer_can_neither_forge_a_line_nor_reach_the_terminal(void **state)
         (void)state;
 
         write_captured(line, sizeof(line), FIELDS(F_SLICE("PEER", SLICE("\033[2J\n"))),
-                       "a\nforged \033[31m line \x7f, \xc2\x9b" "31m, \xff\xfe but gr\xc3\xbc\xc3\x9f" "e \xe2\x82\xac");
-        assert_non_null(strstr(line, "WARN   a?forged ?[31m line ?, ??31m, ?? but gr\xc3\xbc\xc3\x9f" "e \xe2\x82\xac (peer=?[2J?)\n"));
+                "a\nforged \033[31m line \x7f, \xc2\x9b"
+                "31m, \xff\xfe but gr\xc3\xbc\xc3\x9f"
+                "e \xe2\x82\xac");
+        assert_non_null(strstr(line, "WARN   a?forged ?[31m line ?, ??31m, ?? but gr\xc3\xbc\xc3\x9f"
+                                     "e \xe2\x82\xac (peer=?[2J?)\n"));
         assert_null(strchr(line, '\033'));
         assert_ptr_equal(strchr(line, '\n'), line + strlen(line) - 1);
 }
@@ -97,7 +100,7 @@ static void fields_that_the_sentence_names_are_not_repeated(void **state) {
         (void)state;
 
         write_captured(line, sizeof(line), FIELDS(F_STR("RUNTIME_ID", "rt-1"), F_U64("EPOCH", 77), F_STR("NONE", NULL)),
-                       "Runtime rt-1 went away");
+                "Runtime rt-1 went away");
         assert_non_null(strstr(line, "Runtime rt-1 went away (epoch=77)\n"));
 }
 

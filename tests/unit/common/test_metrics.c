@@ -22,8 +22,15 @@ static void a_duration_lands_in_the_first_bucket_that_holds_it(void **state) {
                 uint64_t usec;
                 int bucket; /* -1: only +Inf */
         } cases[] = {
-                { 0, 0 }, { 1, 0 }, { 64, 0 }, { 65, 1 }, { 128, 1 }, { 129, 2 },
-                { 64 << 15, 15 }, { (64 << 15) + 1, -1 }, { UINT64_MAX, -1 },
+                { 0, 0 },
+                { 1, 0 },
+                { 64, 0 },
+                { 65, 1 },
+                { 128, 1 },
+                { 129, 2 },
+                { 64 << 15, 15 },
+                { (64 << 15) + 1, -1 },
+                { UINT64_MAX, -1 },
         };
 
         (void)state;

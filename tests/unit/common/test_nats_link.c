@@ -187,9 +187,11 @@ static void a_message_arrives_with_all_its_parts_and_only_the_headers_that_pass(
 
         two_ends(f, "topic.*");
         outbox_put(&f->b.outbox, &(OutMessage){
-                .subject = SLICE("topic.x"), .reply = SLICE("back.to.me"), .body = SLICE("hello"),
-                .headers = SLICE("traceparent: 00-ab\r\nCOMPOZY-Ttl: 3\r\nX-Other: no\r\n"),
-        });
+                                         .subject = SLICE("topic.x"),
+                                         .reply = SLICE("back.to.me"),
+                                         .body = SLICE("hello"),
+                                         .headers = SLICE("traceparent: 00-ab\r\nCOMPOZY-Ttl: 3\r\nX-Other: no\r\n"),
+                                 });
         nats_link_publish_outbox(f->b.link, &f->b.outbox, NULL);
         wait_for(f, &f->a.n_messages, 1);
         assert_string_equal(f->a.subject, "topic.x");
@@ -253,7 +255,8 @@ static void a_burst_of_100000_messages_keeps_its_order(void **state) {
         two_ends(f, "burst.*");
         for (uint64_t i = 0; i < 100000;) {
                 const OutMessage message = {
-                        .subject = i % 2 == 0 ? SLICE("burst.even") : SLICE("burst.odd"), .body = { (const char *)&i, sizeof(i) },
+                        .subject = i % 2 == 0 ? SLICE("burst.even") : SLICE("burst.odd"),
+                        .body = { (const char *)&i, sizeof(i) },
                 };
                 const int r = nats_link_publish(f->b.link, &message);
 
@@ -379,8 +382,10 @@ static void nobody_listening_is_told_with_the_subject_that_asked(void **state) {
         Fixture *f = *state;
 
         two_ends(f, "_INBOX.me.>");
-        assert_int_equal(nats_link_publish(f->a.link, &(OutMessage){
-                .subject = SLICE("nobody.there"), .reply = SLICE("_INBOX.me.17"), .body = SLICE("?") }), 0);
+        assert_int_equal(nats_link_publish(f->a.link, &(OutMessage){ .subject = SLICE("nobody.there"),
+                                                              .reply = SLICE("_INBOX.me.17"),
+                                                              .body = SLICE("?") }),
+                0);
         wait_for(f, &f->a.n_messages, 1);
         assert_int_equal(f->a.n_no_responders, 1);
         assert_string_equal(f->a.subject, "_INBOX.me.17");
@@ -440,7 +445,8 @@ static void what_cannot_travel_is_refused(void **state) {
         assert_int_equal(publish(&f->b, "x y", "space"), -EINVAL);
         assert_int_equal(publish(&f->b, "x\r\nPUB y 1\r\n", "line"), -EINVAL);
         assert_int_equal(publish(&f->b, "", "empty"), -EINVAL);
-        assert_int_equal(nats_link_publish(f->b.link, &(OutMessage){ .subject = SLICE("x"), .reply = SLICE("a b") }), -EINVAL);
+        assert_int_equal(
+                nats_link_publish(f->b.link, &(OutMessage){ .subject = SLICE("x"), .reply = SLICE("a b") }), -EINVAL);
         for (unsigned c = 1; c <= ' '; c++)
                 for (size_t at = 0; at < 19; at++) {
                         char subject[] = "a.subject.of.\x7f.\xc3\xbc.x";
@@ -514,7 +520,8 @@ static void an_nkey_seed_file_is_enough_to_log_in(void **state) {
         (void)snprintf(config, sizeof(config), "%s.conf", f->server.directory);
         (void)snprintf(seed, sizeof(seed), "%s.seed", f->server.directory);
         /* the pair of NATS's documentation */
-        write_file(config, "authorization { users = [ { nkey: UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4 } ] }\n");
+        write_file(config,
+                "authorization { users = [ { nkey: UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4 } ] }\n");
         write_file(seed, "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY\n");
         server_start(&f->server, f->server.port, config);
         options = options_for(f->server.url, &f->a);
@@ -532,7 +539,8 @@ static void a_permission_violation_is_reported(void **state) {
         server_start(&f->server, 0, NULL);
         server_kill(&f->server);
         (void)snprintf(config, sizeof(config), "%s.conf", f->server.directory);
-        write_file(config, "authorization { users = [ { user: a, password: b, permissions: { publish: \"ok\" } } ] }\n");
+        write_file(
+                config, "authorization { users = [ { user: a, password: b, permissions: { publish: \"ok\" } } ] }\n");
         server_start(&f->server, f->server.port, config);
         (void)snprintf(url, sizeof(url), "nats://a:b@127.0.0.1:%d", f->server.port);
         link_start(f, &f->a, url);
@@ -554,7 +562,10 @@ static void what_is_wrong_with_the_options_is_said_and_no_secret_shown(void **st
                 { .url = "nats://a:1,,nats://b:2", .says = "empty", .why = "nothing between two commas" },
                 { .url = "", .says = "empty", .why = "no server at all" },
                 { .url = "nats://a b", .says = "address", .why = "a space" },
-                { .url = "nats://a", .credentials = "/nonexistent.creds", .says = "/nonexistent.creds", .why = "no such file" },
+                { .url = "nats://a",
+                        .credentials = "/nonexistent.creds",
+                        .says = "/nonexistent.creds",
+                        .why = "no such file" },
                 { .url = "nats://a", .seed_file = "/dev/null", .says = "/dev/null", .why = "no seed in it" },
                 { .url = "nats://a", .tls_ca = "/nonexistent.pem", .says = "/nonexistent.pem", .why = "no such file" },
                 { .url = "nats://a", .tls_ca = "/dev/null", .says = "/dev/null", .why = "no certificate in it" },
@@ -571,7 +582,8 @@ static void what_is_wrong_with_the_options_is_said_and_no_secret_shown(void **st
                 options.tls_ca = cases[i].tls_ca;
                 options.tls_cert = cases[i].tls_cert;
                 options.ret_why = &why;
-                if (nats_link_new(f->base, &options, &f->a.link) >= 0 || !strstr(why.text, cases[i].says) || strstr(why.text, "geheim"))
+                if (nats_link_new(f->base, &options, &f->a.link) >= 0 || !strstr(why.text, cases[i].says) ||
+                        strstr(why.text, "geheim"))
                         fail_msg("%s: \"%s\"", cases[i].why, why.text);
                 assert_null(f->a.link);
         }

@@ -4,9 +4,9 @@
 /*
  * Bench: a Dispatcher on the bench. Messages go in as bytes, what it publishes comes out by subject, time is a number.
  *
- * Each message that goes in lies in memory of its own, exactly as long as it is and freed as soon as the dispatcher returns: a slice kept too
- * long is found by the sanitizer. After each step the dispatcher's own invariants are checked. Echoes (what the dispatcher sends to
- * itself) come back at once, unless `deaf`.
+ * Each message that goes in lies in memory of its own, exactly as long as it is and freed as soon as the dispatcher
+ * returns: a slice kept too long is found by the sanitizer. After each step the dispatcher's own invariants are
+ * checked. Echoes (what the dispatcher sends to itself) come back at once, unless `deaf`.
  */
 
 #include <setjmp.h>
@@ -88,7 +88,8 @@ static inline void out_free(Out *out) {
         *out = (Out){ 0 };
 }
 
-static inline void bench_deliver(Bench *b, const char *subject, const char *reply, const char *headers, Slice body, bool no_responders);
+static inline void bench_deliver(
+        Bench *b, const char *subject, const char *reply, const char *headers, Slice body, bool no_responders);
 
 static inline void bench_check_json(const Out *out) {
         static const ScanField nothing[] = { { 0 } };
@@ -110,8 +111,10 @@ static inline void bench_collect(Bench *b) {
                 Out *out = &b->outs[b->n_outs++];
 
                 assert_true(b->n_outs < ELEMENTSOF(b->outs));
-                *out = (Out){ .subject = slice_dup(message.subject), .reply = slice_dup(message.reply),
-                        .headers = slice_dup(message.headers), .body = slice_dup(message.body) };
+                *out = (Out){ .subject = slice_dup(message.subject),
+                        .reply = slice_dup(message.reply),
+                        .headers = slice_dup(message.headers),
+                        .body = slice_dup(message.body) };
                 assert_true(subject_is_valid(slice_of(out->subject)));
                 bench_check_json(out);
         }
@@ -177,7 +180,8 @@ static inline char *exact_copy(Slice text) {
 }
 
 /* Without the end of the turn. */
-static inline void bench_deliver(Bench *b, const char *subject, const char *reply, const char *headers, Slice body, bool no_responders) {
+static inline void bench_deliver(
+        Bench *b, const char *subject, const char *reply, const char *headers, Slice body, bool no_responders) {
         Slice parts[] = { slice_of(subject), slice_of(reply), slice_of(headers), body };
         char *copies[ELEMENTSOF(parts)];
         InMessage message;
@@ -187,7 +191,11 @@ static inline void bench_deliver(Bench *b, const char *subject, const char *repl
                 if (parts[i].data)
                         parts[i].data = copies[i];
         }
-        message = (InMessage){ .subject = parts[0], .reply = parts[1], .headers = parts[2], .body = parts[3], .no_responders = no_responders };
+        message = (InMessage){ .subject = parts[0],
+                .reply = parts[1],
+                .headers = parts[2],
+                .body = parts[3],
+                .no_responders = no_responders };
         dispatcher_on_message(b->d, &message, b->now);
         for (size_t i = 0; i < ELEMENTSOF(parts); i++)
                 free(copies[i]);
@@ -208,7 +216,8 @@ static inline _unused_ void bench_send(Bench *b, const char *subject, const char
         bench_send_slice(b, subject, reply, slice_of(body));
 }
 
-static inline _unused_ _printf_(4, 5) void bench_sendf(Bench *b, const char *subject, const char *reply, const char *format, ...) {
+static inline _unused_ _printf_(4, 5) void bench_sendf(
+        Bench *b, const char *subject, const char *reply, const char *format, ...) {
         char *body;
         va_list list;
 
@@ -351,13 +360,14 @@ static inline _unused_ void bench_register(Bench *b, const Spec *spec) {
         buffer_append_char(&agents, '\0');
         (void)snprintf(subject, sizeof(subject), "compozy.events.agent.definition.%s.registered", spec->id);
         bench_sendf(b, subject, spec->reply,
-                "{\"metadata\":{\"type\":\"AgentRuntimeRegistered\"},\"agent_runtime\":{\"runtime_id\":\"%s\",\"epoch\":%" PRIu64
-                ",\"revision\":%" PRIu64 ",\"hostname\":\"host\",\"labels\":%s,\"agent_definitions\":%s,"
+                "{\"metadata\":{\"type\":\"AgentRuntimeRegistered\"},\"agent_runtime\":{\"runtime_id\":\"%s\","
+                "\"epoch\":%" PRIu64 ",\"revision\":%" PRIu64
+                ",\"hostname\":\"host\",\"labels\":%s,\"agent_definitions\":%s,"
                 "\"capacity\":{\"max_in_flight\":%" PRIu64 "},\"heartbeat_interval_ms\":%" PRIu64 "},"
                 "\"payload\":{\"draining\":%s,\"part\":{\"index\":%" PRIu64 ",\"count\":%" PRIu64 "}}}",
-                spec->id, spec->epoch, spec->revision, spec->labels ? spec->labels : "{}", agents.data, spec->slots ? spec->slots : 8,
-                spec->interval_ms ? spec->interval_ms : 1000, spec->draining ? "true" : "false", spec->part,
-                spec->n_parts ? spec->n_parts : 1);
+                spec->id, spec->epoch, spec->revision, spec->labels ? spec->labels : "{}", agents.data,
+                spec->slots ? spec->slots : 8, spec->interval_ms ? spec->interval_ms : 1000,
+                spec->draining ? "true" : "false", spec->part, spec->n_parts ? spec->n_parts : 1);
         buffer_done(&agents);
 }
 
@@ -373,7 +383,8 @@ static inline _unused_ void bench_beat(Bench *b, const char *id, uint64_t epoch,
 
         (void)snprintf(subject, sizeof(subject), "compozy.events.agent.definition.%s.heartbeat", id);
         bench_sendf(b, subject, NULL,
-                "{\"agent_runtime\":{\"runtime_id\":\"%s\",\"epoch\":%" PRIu64 ",\"revision\":%" PRIu64 "},\"payload\":{\"interval_ms\":1000%s}}",
+                "{\"agent_runtime\":{\"runtime_id\":\"%s\",\"epoch\":%" PRIu64 ",\"revision\":%" PRIu64
+                "},\"payload\":{\"interval_ms\":1000%s}}",
                 id, epoch, revision, rest);
 }
 
@@ -393,16 +404,19 @@ static inline _unused_ void bench_live(Bench *b, const char *ids, size_t seconds
 }
 
 /* `executions`: the elements of the array; `rest` goes into the payload, e.g. ,"load":{…} */
-static inline _unused_ void bench_report(Bench *b, const char *id, uint64_t epoch, const char *executions, const char *rest) {
+static inline _unused_ void bench_report(
+        Bench *b, const char *id, uint64_t epoch, const char *executions, const char *rest) {
         bench_sendf(b, "compozy.dispatcher.d1.report", NULL,
-                "{\"agent_runtime\":{\"runtime_id\":\"%s\",\"epoch\":%" PRIu64 "},\"payload\":{\"executions\":[%s]%s}}", id, epoch,
-                executions, rest);
+                "{\"agent_runtime\":{\"runtime_id\":\"%s\",\"epoch\":%" PRIu64 "},\"payload\":{\"executions\":[%s]%s}}",
+                id, epoch, executions, rest);
 }
 
-static inline _unused_ void bench_report_one(Bench *b, const char *id, const char *exec_id, uint64_t attempt, const char *state, const char *rest) {
+static inline _unused_ void bench_report_one(
+        Bench *b, const char *id, const char *exec_id, uint64_t attempt, const char *state, const char *rest) {
         char element[256];
 
-        (void)snprintf(element, sizeof(element), "{\"exec_id\":\"%s\",\"attempt\":%" PRIu64 ",\"state\":\"%s\"%s}", exec_id, attempt, state, rest);
+        (void)snprintf(element, sizeof(element), "{\"exec_id\":\"%s\",\"attempt\":%" PRIu64 ",\"state\":\"%s\"%s}",
+                exec_id, attempt, state, rest);
         bench_report(b, id, 1, element, "");
 }
 
@@ -410,7 +424,8 @@ static inline _unused_ void bench_report_one(Bench *b, const char *id, const cha
 #define REFUSED(name) ",\"code\":\"" name "\""
 
 /* triggers, all of workflow w; `payload` are the members of payload */
-static inline _unused_ void bench_trigger(Bench *b, const char *agent_id, const char *exec_id, const char *reply, const char *payload) {
+static inline _unused_ void bench_trigger(
+        Bench *b, const char *agent_id, const char *exec_id, const char *reply, const char *payload) {
         char subject[256];
 
         (void)snprintf(subject, sizeof(subject), "compozy.commands.agent.w.trigger.%s", agent_id);

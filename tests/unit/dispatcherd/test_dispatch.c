@@ -25,7 +25,9 @@ static void nobody_hosts_it_is_told_from_nobody_can_take_it(void **state) {
         bench_expect(b, "caller", "\"code\":\"AGENT_UNKNOWN\",\"message\":\"no runtime hosts agent z\"");
         bench_expect(b, FAILED, "AGENT_UNKNOWN");
         bench_trigger(b, "a", "e2", "caller", "\"labels\":{\"zone\":\"x\"}");
-        bench_expect(b, "caller", "\"code\":\"NO_RUNTIME\",\"message\":\"1 runtime hosts agent a, none can take it; of the closest: its labels do not match\"");
+        bench_expect(b, "caller",
+                "\"code\":\"NO_RUNTIME\",\"message\":\"1 runtime hosts agent a, none can take it; of the closest: its "
+                "labels do not match\"");
 }
 
 static void before_the_roll_call_is_over_an_unknown_agent_is_waited_for(void **state) {
@@ -548,7 +550,8 @@ static void many_answers_at_once_may_outrun_the_history(void **state) {
         bench_forget(b);
         /* Before the turn ends, the runtime says that it has no such agent, and one more arrives. */
         bench_deliver(b, "compozy.dispatcher.d1.report", NULL, NULL,
-                SLICE("{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1},\"payload\":{\"executions\":[{\"exec_id\":\"first\",\"attempt\":1,"
+                SLICE("{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1},\"payload\":{\"executions\":[{\"exec_"
+                      "id\":\"first\",\"attempt\":1,"
                       "\"state\":\"refused\",\"code\":\"AGENT_NOT_FOUND\"}]}}"),
                 false);
         bench_trigger(b, "a", "last", "caller", "\"priority\":100");
@@ -560,7 +563,8 @@ static void events_are_published_as_configured(void **state) {
         static const struct {
                 EventsWanted events;
                 size_t dispatched, failed;
-        } table[] = { { EVENTS_ALL, 0, 1 }, { EVENTS_VERBOSE, 1, 1 }, { EVENTS_OUTCOMES, 0, 1 }, { EVENTS_NONE, 0, 0 } };
+        } table[] = { { EVENTS_ALL, 0, 1 }, { EVENTS_VERBOSE, 1, 1 }, { EVENTS_OUTCOMES, 0, 1 },
+                { EVENTS_NONE, 0, 0 } };
 
         (void)state;
 

@@ -44,7 +44,8 @@ static void fixture_done(Fixture *f) {
         assert_true(deadline_queue_next(&f->deadlines) == USEC_NEVER);
 }
 
-static Execution *add(Fixture *f, const char *exec_id, const char *agent_id, const char *labels, uint64_t priority, uint64_t received) {
+static Execution *add(Fixture *f, const char *exec_id, const char *agent_id, const char *labels, uint64_t priority,
+        uint64_t received) {
         Execution *execution;
         Parcel *parcel = parcel_new(f->table, SLICE("body"), SLICE("reply"), SLICE("headers"));
 
@@ -59,7 +60,8 @@ static Execution *add(Fixture *f, const char *exec_id, const char *agent_id, con
         return execution;
 }
 
-static Execution *waiting(Fixture *f, const char *exec_id, const char *agent_id, const char *labels, uint64_t priority, uint64_t received) {
+static Execution *waiting(Fixture *f, const char *exec_id, const char *agent_id, const char *labels, uint64_t priority,
+        uint64_t received) {
         Execution *execution = add(f, exec_id, agent_id, labels, priority, received);
 
         assert_int_equal(execution_wait(f->table, execution), 0);
@@ -128,7 +130,8 @@ static void the_queue_goes_by_priority_and_then_by_arrival(void **state) {
         static const struct {
                 const char *exec_id;
                 uint64_t priority, received_ms;
-        } in[] = { { "late", 50, 1000 }, { "low", 0, 0 }, { "high", 100, 2000 }, { "early", 50, 999 }, { "twin", 50, 1000 }, { "older-low", 0, 2000 } };
+        } in[] = { { "late", 50, 1000 }, { "low", 0, 0 }, { "high", 100, 2000 }, { "early", 50, 999 },
+                { "twin", 50, 1000 }, { "older-low", 0, 2000 } };
         /* A low priority costs 5 s to the highest: "low" of 0 ms counts like a "high" of 5000 ms. */
         static const char *const out[] = { "high", "early", "late", "twin", "low", "older-low" };
         Fixture f;
@@ -225,7 +228,8 @@ static void a_recycled_execution_remembers_nothing(void **state) {
 
                 (void)snprintf(id, sizeof(id), "e%u", i);
                 execution = add(&f, id, "a", "{}", 100, 1);
-                assert_int_equal(execution->attempt + execution->n_tries + execution->n_followers + execution->answered, 0);
+                assert_int_equal(
+                        execution->attempt + execution->n_tries + execution->n_followers + execution->answered, 0);
                 assert_false(execution->started || execution->heard);
                 assert_int_equal(execution->phase, PHASE_WAITING);
                 assert_int_equal(execution_follow(execution, SLICE("reply.2")), 0);

@@ -23,7 +23,8 @@ static void a_trigger_is_relayed_with_all_that_its_runtime_needs(void **state) {
 
         bench_runtime(b, "r1", "a");
         bench_deliver(b, "compozy.commands.agent.w.trigger.a", "caller", "traceparent: 00-x-y-01\r\n",
-                SLICE("{\"workflow\":{\"exec_id\":\"x1\"},\"metadata\":{\"request_id\":\"q\",\"correlation_id\":\"c\\u00e9\"},\"agent\":{\"exec_id\":\"e1\"},\"task\":{\"id\":\"t\"},"
+                SLICE("{\"workflow\":{\"exec_id\":\"x1\"},\"metadata\":{\"request_id\":\"q\",\"correlation_id\":"
+                      "\"c\\u00e9\"},\"agent\":{\"exec_id\":\"e1\"},\"task\":{\"id\":\"t\"},"
                       "\"payload\":{\"deadline_ms\":10000,\"context\":{\"input\":[1, 2]}},\"unknown\":1}"),
                 false);
         bench_turn_end(b);
@@ -34,7 +35,8 @@ static void a_trigger_is_relayed_with_all_that_its_runtime_needs(void **state) {
         assert_non_null(strstr(relay->body, "\"agent\":{\"id\":\"a\",\"exec_id\":\"e1\"}"));
         assert_non_null(strstr(relay->body, "\"task\":{\"id\":\"t\"}"));
         assert_non_null(strstr(relay->body, "\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1}"));
-        assert_non_null(strstr(relay->body, "\"dispatcher_id\":\"d1\",\"attempt\":1,\"deadline_ms\":9950,\"reply_to\":\"caller\""));
+        assert_non_null(strstr(
+                relay->body, "\"dispatcher_id\":\"d1\",\"attempt\":1,\"deadline_ms\":9950,\"reply_to\":\"caller\""));
         assert_non_null(strstr(relay->body, "\"report_to\":\"compozy.dispatcher.d1.report\""));
         assert_non_null(strstr(relay->body, "\"payload\":{\"deadline_ms\":10000,\"context\":{\"input\":[1, 2]}}"));
         assert_int_equal(dispatcher_n_in_flight(b->d), 1);
@@ -46,7 +48,8 @@ static void a_trigger_is_relayed_with_all_that_its_runtime_needs(void **state) {
 
 /* The execution's id is made up; the others stand for it, and the relay leaves them out. */
 static void what_a_trigger_leaves_out_is_filled_in(void **state) {
-        static const char *const bodies[] = { "", "{}", "{\"payload\":{}}", "{\"agent\":{},\"workflow\":{},\"metadata\":{}}", "{\"payload\":null}" };
+        static const char *const bodies[] = { "", "{}", "{\"payload\":{}}",
+                "{\"agent\":{},\"workflow\":{},\"metadata\":{}}", "{\"payload\":null}" };
 
         (void)state;
 
@@ -71,20 +74,28 @@ static void what_is_wrong_is_refused_by_name(void **state) {
                 { "no JSON", "{", "INVALID_MESSAGE", "" },
                 { "an array", "[]", "INVALID_MESSAGE", "" },
                 { "another agent than the subject's", "{\"agent\":{\"id\":\"b\"}}", "INVALID_MESSAGE", "agent.id is" },
-                { "another workflow than the subject's", "{\"workflow\":{\"id\":\"v\"}}", "INVALID_MESSAGE", "workflow.id is" },
+                { "another workflow than the subject's", "{\"workflow\":{\"id\":\"v\"}}", "INVALID_MESSAGE",
+                        "workflow.id is" },
                 { "an id out of grammar", "{\"agent\":{\"exec_id\":\"a.b\"}}", "INVALID_MESSAGE", "agent.exec_id" },
-                { "a deadline past the limit", "{\"payload\":{\"deadline_ms\":86400001}}", "INVALID_MESSAGE", "payload.deadline_ms" },
-                { "a negative deadline", "{\"payload\":{\"deadline_ms\":-1}}", "INVALID_MESSAGE", "payload.deadline_ms" },
-                { "a priority past the limit", "{\"payload\":{\"priority\":101}}", "INVALID_MESSAGE", "payload.priority" },
+                { "a deadline past the limit", "{\"payload\":{\"deadline_ms\":86400001}}", "INVALID_MESSAGE",
+                        "payload.deadline_ms" },
+                { "a negative deadline", "{\"payload\":{\"deadline_ms\":-1}}", "INVALID_MESSAGE",
+                        "payload.deadline_ms" },
+                { "a priority past the limit", "{\"payload\":{\"priority\":101}}", "INVALID_MESSAGE",
+                        "payload.priority" },
                 { "a retry that is none", "{\"payload\":{\"retry\":\"perhaps\"}}", "INVALID_MESSAGE", "payload.retry" },
-                { "labels that are no texts", "{\"payload\":{\"labels\":{\"a\":1}}}", "INVALID_MESSAGE", "payload.labels" },
+                { "labels that are no texts", "{\"payload\":{\"labels\":{\"a\":1}}}", "INVALID_MESSAGE",
+                        "payload.labels" },
                 { "a payload that is no object", "{\"payload\":[]}", "INVALID_MESSAGE", "payload" },
-                { "half a relay", "{\"dispatch\":{\"dispatcher_id\":\"d2\",\"attempt\":1,\"deadline_ms\":1}}", "INVALID_MESSAGE", "" },
-                { "a reply subject below the prefix", "{\"payload\":{\"reply_to_subject\":\"compozy.commands.agent.w.trigger.a\"}}", "TOPIC_FORBIDDEN",
+                { "half a relay", "{\"dispatch\":{\"dispatcher_id\":\"d2\",\"attempt\":1,\"deadline_ms\":1}}",
+                        "INVALID_MESSAGE", "" },
+                { "a reply subject below the prefix",
+                        "{\"payload\":{\"reply_to_subject\":\"compozy.commands.agent.w.trigger.a\"}}",
+                        "TOPIC_FORBIDDEN", "payload.reply_to_subject" },
+                { "a reply subject of the server", "{\"payload\":{\"reply_to_subject\":\"$JS.API.INFO\"}}",
+                        "TOPIC_FORBIDDEN", "payload.reply_to_subject" },
+                { "a reply subject with a wildcard", "{\"payload\":{\"reply_to_subject\":\"a.*\"}}", "INVALID_MESSAGE",
                         "payload.reply_to_subject" },
-                { "a reply subject of the server", "{\"payload\":{\"reply_to_subject\":\"$JS.API.INFO\"}}", "TOPIC_FORBIDDEN",
-                        "payload.reply_to_subject" },
-                { "a reply subject with a wildcard", "{\"payload\":{\"reply_to_subject\":\"a.*\"}}", "INVALID_MESSAGE", "payload.reply_to_subject" },
         };
         _cleanup_(bench_freep) Bench *b = bench();
 
@@ -96,7 +107,8 @@ static void what_is_wrong_is_refused_by_name(void **state) {
 
                 bench_send(b, "compozy.commands.agent.w.trigger.a", "caller", table[i].body);
                 out = bench_take(b, "caller");
-                if (!out || !strstr(out->body, table[i].code) || !strstr(out->body, table[i].part) || !strstr(out->body, "\"status\":\"FAILURE\""))
+                if (!out || !strstr(out->body, table[i].code) || !strstr(out->body, table[i].part) ||
+                        !strstr(out->body, "\"status\":\"FAILURE\""))
                         fail_msg("%s: %s", table[i].why, out ? out->body : "no answer");
                 assert_non_null(strstr(out->headers, "Nats-Service-Error-Code: 40"));
                 assert_non_null(strstr(out->body, "\"workflow\":{\"id\":\"w\""));
@@ -111,7 +123,8 @@ static void a_trigger_that_contradicts_its_subject_is_answered_where_it_asked(vo
         (void)state;
 
         bench_send(b, "compozy.commands.agent.w.trigger.a", NULL,
-                "{\"metadata\":{\"correlation_id\":\"c1\"},\"agent\":{\"id\":\"b\",\"exec_id\":\"e1\"},\"payload\":{\"reply_to_subject\":\"compozy.results.agent.e1\"}}");
+                "{\"metadata\":{\"correlation_id\":\"c1\"},\"agent\":{\"id\":\"b\",\"exec_id\":\"e1\"},\"payload\":{"
+                "\"reply_to_subject\":\"compozy.results.agent.e1\"}}");
         bench_expect(b, "compozy.results.agent.e1", "INVALID_MESSAGE");
 }
 
@@ -145,7 +158,8 @@ static void a_body_past_the_limit_is_refused_with_the_limit(void **state) {
         free(body);
 }
 
-/* A relay is larger than the trigger: what would be more than the server takes is refused at once, not lost in silence. */
+/* A relay is larger than the trigger: what would be more than the server takes is refused at once, not lost in silence.
+ */
 static void a_trigger_whose_relay_the_server_would_not_take_is_refused(void **state) {
         _cleanup_(bench_freep) Bench *b = NULL;
         DispatcherOptions options = bench_options();
@@ -300,7 +314,8 @@ static void callers_of_one_execution_are_limited(void **state) {
 }
 
 static void a_known_id_of_another_agent_or_workflow_is_refused(void **state) {
-        static const char *const subjects[] = { "compozy.commands.agent.w.trigger.b", "compozy.commands.agent.v.trigger.a" };
+        static const char *const subjects[] = { "compozy.commands.agent.w.trigger.b",
+                "compozy.commands.agent.v.trigger.a" };
         _cleanup_(bench_freep) Bench *b = bench();
 
         (void)state;

@@ -12,9 +12,13 @@
 
 #define THERE "{\"type\":\"io.nats.jetstream.api.v1.stream_info_response\",\"config\":{},\"state\":{\"messages\":0}}"
 #define NOT_FOUND "{\"error\":{\"code\":404,\"err_code\":10059,\"description\":\"stream not found\"}}"
-#define NOT_ENABLED "{\"error\":{\"code\":503,\"err_code\":10039,\"description\":\"JetStream not enabled for account\"}}"
-#define NAME_IN_USE "{\"error\":{\"code\":400,\"err_code\":10058,\"description\":\"stream name already in use with a different configuration\"}}"
-#define NO_SPACE "{\"error\":{\"code\":500,\"err_code\":10047,\"description\":\"insufficient storage resources available\"}}"
+#define NOT_ENABLED \
+        "{\"error\":{\"code\":503,\"err_code\":10039,\"description\":\"JetStream not enabled for account\"}}"
+#define NAME_IN_USE                                                                                                  \
+        "{\"error\":{\"code\":400,\"err_code\":10058,\"description\":\"stream name already in use with a different " \
+        "configuration\"}}"
+#define NO_SPACE \
+        "{\"error\":{\"code\":500,\"err_code\":10047,\"description\":\"insufficient storage resources available\"}}"
 
 /* A dispatcher that wants JetStream, just connected: it has asked for both streams. */
 static Bench *bench(void) {
@@ -60,7 +64,8 @@ static void what_is_not_there_is_created(void **state) {
         (void)state;
 
         answer(b, bench_expect(b, INFO_EVENTS, ""), NOT_FOUND);
-        out = bench_expect(b, CREATE_EVENTS, "\"name\":\"COMPOZY_EVENTS\",\"retention\":\"limits\",\"storage\":\"file\"");
+        out = bench_expect(
+                b, CREATE_EVENTS, "\"name\":\"COMPOZY_EVENTS\",\"retention\":\"limits\",\"storage\":\"file\"");
         assert_non_null(strstr(out->body, "\"compozy.events.agent.definition.*.registered\""));
         assert_null(strstr(out->body, "heartbeat\""));
         assert_non_null(strstr(out->body, "\"max_age\":3600000000000,\"no_ack\":true"));
@@ -139,7 +144,8 @@ static void records_follow_the_runtimes(void **state) {
         bench_register(b, &(Spec){ .id = "r9", .epoch = 1, .agents = "a", .part = 0, .n_parts = 2 });
         bench_expect_none(b, "$KV.>");
         both_there(b);
-        bench_expect(b, RECORD("r1"), "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1,\"revision\":0,\"state\":\"live\"");
+        bench_expect(b, RECORD("r1"),
+                "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1,\"revision\":0,\"state\":\"live\"");
         bench_expect_none(b, RECORD("r9"));
         bench_runtime(b, "r2", "b");
         bench_expect(b, RECORD("r2"), "\"agent_definitions\":[{\"agent_id\":\"b\"");
@@ -185,8 +191,9 @@ static void records_of_runtimes_that_nobody_knows_are_swept(void **state) {
         bench_pass(b, SECOND);
         assert_true(dispatcher_is_settled(b->d));
         out = bench_expect(b, INFO_RUNTIMES, "\"subjects_filter\":\"$KV.compozy_runtimes.>\"");
-        answer(b, out, "{\"state\":{\"messages\":4,\"subjects\":{\"$KV.compozy_runtimes.r1\":1,\"$KV.compozy_runtimes.r2\":1,"
-                       "\"$KV.compozy_runtimes.a.b\":1,\"elsewhere.r3\":1}}}");
+        answer(b, out,
+                "{\"state\":{\"messages\":4,\"subjects\":{\"$KV.compozy_runtimes.r1\":1,\"$KV.compozy_runtimes.r2\":1,"
+                "\"$KV.compozy_runtimes.a.b\":1,\"elsewhere.r3\":1}}}");
         assert_string_equal(bench_expect(b, RECORD("r2"), "")->headers, "KV-Operation: DEL\r\n");
         bench_expect_none(b, "$KV.>");
 }

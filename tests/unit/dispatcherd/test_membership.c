@@ -21,7 +21,8 @@ static void a_registration_is_answered_and_told(void **state) {
         b = bench_new(&options);
         bench_register(b, &(Spec){ .id = "r1", .epoch = 7, .revision = 3, .agents = "a b", .reply = "asker" });
         bench_expect(b, "asker",
-                "{\"ok\":true,\"result\":{\"dispatcher_id\":\"d1\",\"runtime_id\":\"r1\",\"epoch\":7,\"revision\":3,\"complete\":true,"
+                "{\"ok\":true,\"result\":{\"dispatcher_id\":\"d1\",\"runtime_id\":\"r1\",\"epoch\":7,\"revision\":3,"
+                "\"complete\":true,"
                 "\"heartbeat_interval_ms\":1000,\"dead_after_ms\":5000}}");
         bench_expect(b, UPDATE, "\"change\":\"added\"");
         bench_expect_none(b, "compozy.>");
@@ -60,16 +61,27 @@ static void what_can_not_be_taken_is_refused_with_its_reason(void **state) {
                 { "no JSON", "{", "INVALID_MESSAGE" },
                 { "no body", "", "INVALID_MESSAGE" },
                 { "no epoch", "{\"agent_runtime\":{\"runtime_id\":\"r2\"}}", "agent_runtime.epoch" },
-                { "another id than the subject's", "{\"agent_runtime\":{\"runtime_id\":\"r3\",\"epoch\":1}}", "the subject says \\\"r2\\\"" },
-                { "agents that are none", "{\"agent_runtime\":{\"runtime_id\":\"r2\",\"epoch\":1,\"agent_definitions\":[{}]}}", "agent definition 0" },
-                { "another type", "{\"metadata\":{\"type\":\"AgentRuntimeHeartbeat\"},\"agent_runtime\":{\"runtime_id\":\"r2\",\"epoch\":1}}",
+                { "another id than the subject's", "{\"agent_runtime\":{\"runtime_id\":\"r3\",\"epoch\":1}}",
+                        "the subject says \\\"r2\\\"" },
+                { "agents that are none",
+                        "{\"agent_runtime\":{\"runtime_id\":\"r2\",\"epoch\":1,\"agent_definitions\":[{}]}}",
+                        "agent definition 0" },
+                { "another type",
+                        "{\"metadata\":{\"type\":\"AgentRuntimeHeartbeat\"},\"agent_runtime\":{\"runtime_id\":\"r2\","
+                        "\"epoch\":1}}",
                         "INVALID_MESSAGE" },
-                { "a part past the count", "{\"agent_runtime\":{\"runtime_id\":\"r2\",\"epoch\":1},\"payload\":{\"part\":{\"index\":2,\"count\":2}}}",
+                { "a part past the count",
+                        "{\"agent_runtime\":{\"runtime_id\":\"r2\",\"epoch\":1},\"payload\":{\"part\":{\"index\":2,"
+                        "\"count\":2}}}",
                         "payload.part.index" },
-                { "no parts at all", "{\"agent_runtime\":{\"runtime_id\":\"r2\",\"epoch\":1},\"payload\":{\"part\":{\"index\":0,\"count\":0}}}",
+                { "no parts at all",
+                        "{\"agent_runtime\":{\"runtime_id\":\"r2\",\"epoch\":1},\"payload\":{\"part\":{\"index\":0,"
+                        "\"count\":0}}}",
                         "payload.part.index" },
                 { "more parts than any registration has",
-                        "{\"agent_runtime\":{\"runtime_id\":\"r2\",\"epoch\":1},\"payload\":{\"part\":{\"index\":0,\"count\":5000}}}", "payload.part.count" },
+                        "{\"agent_runtime\":{\"runtime_id\":\"r2\",\"epoch\":1},\"payload\":{\"part\":{\"index\":0,"
+                        "\"count\":5000}}}",
+                        "payload.part.count" },
                 { "one runtime too many", "{\"agent_runtime\":{\"runtime_id\":\"r2\",\"epoch\":1}}", "LIMIT_EXCEEDED" },
         };
         _cleanup_(bench_freep) Bench *b = NULL;
@@ -98,7 +110,8 @@ static void an_epoch_that_is_over_is_told_so(void **state) {
         static const struct {
                 const char *why, *deregistered, *part;
         } table[] = {
-                { "declared dead", "\"reason\":\"heartbeat_timeout\"", "{\"reason\":\"heartbeat_timeout\",\"epoch\":5}" },
+                { "declared dead", "\"reason\":\"heartbeat_timeout\"",
+                        "{\"reason\":\"heartbeat_timeout\",\"epoch\":5}" },
                 { "taken out by hand", "\"reason\":\"operator\"", "{\"reason\":\"operator\",\"epoch\":5}" },
                 { "left", "\"reason\":\"shutdown\"", "{\"reason\":\"shutdown\",\"epoch\":5}" },
                 { "left without a word why", "", "{\"reason\":\"shutdown\",\"epoch\":5}" },
@@ -114,7 +127,8 @@ static void an_epoch_that_is_over_is_told_so(void **state) {
                 bench_register(b, &(Spec){ .id = "r1", .epoch = 5, .agents = "a" });
                 bench_pass(b, 3 * SECOND); /* long enough that we do not hear it ourselves */
                 bench_sendf(b, "compozy.events.agent.definition.r1.deregistered", NULL,
-                        "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":5},\"payload\":{\"context\":{%s}}}", table[i].deregistered);
+                        "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":5},\"payload\":{\"context\":{%s}}}",
+                        table[i].deregistered);
                 bench_pass(b, SECOND);
                 assert_string_equal(bench_state(b, "r1"), "gone");
                 bench_register(b, &(Spec){ .id = "r1", .epoch = 5, .agents = "a", .reply = "asker" });
@@ -137,7 +151,8 @@ static void a_new_epoch_replaces_the_old_one(void **state) {
         bench_register(b, &(Spec){ .id = "r1", .epoch = 5, .agents = "a" });
         bench_forget(b);
         bench_register(b, &(Spec){ .id = "r1", .epoch = 6, .agents = "b" });
-        bench_expect(b, DEREGISTERED, "\"epoch\":5},\"payload\":{\"context\":{\"reason\":\"replaced\",\"seen_by\":\"d1\"}");
+        bench_expect(
+                b, DEREGISTERED, "\"epoch\":5},\"payload\":{\"context\":{\"reason\":\"replaced\",\"seen_by\":\"d1\"}");
         bench_expect(b, UPDATE, "\"change\":\"added\"");
         bench_register(b, &(Spec){ .id = "r1", .epoch = 5, .agents = "a", .reply = "asker" });
         bench_expect(b, "asker", "{\"reason\":\"replaced\",\"epoch\":6}");
@@ -156,7 +171,8 @@ static void a_new_epoch_that_can_not_be_read_leaves_the_old_one_in_peace(void **
         bench_trigger(b, "a", "e1", "caller", "");
         bench_forget(b);
         bench_send(b, "compozy.events.agent.definition.r1.registered", "asker",
-                "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":6,\"agent_definitions\":[{\"agent_id\":\"a\"},{\"agent_id\":7}]}}");
+                "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":6,\"agent_definitions\":[{\"agent_id\":\"a\"},{"
+                "\"agent_id\":7}]}}");
         bench_expect(b, "asker", "agent definition 1");
         bench_expect_none(b, ">");
         assert_string_equal(dispatcher_runtime_state(b->d, "r1", &epoch), "live");
@@ -215,7 +231,8 @@ static void a_heartbeat_that_states_no_interval_leaves_it_as_registered(void **s
         b = bench_new(&options);
         bench_runtime(b, "r1", "a");
         for (unsigned i = 0; i < 20; i++) {
-                bench_send(b, "compozy.events.agent.definition.r1.heartbeat", NULL, "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1}}");
+                bench_send(b, "compozy.events.agent.definition.r1.heartbeat", NULL,
+                        "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1}}");
                 bench_pass(b, SECOND);
                 assert_string_equal(bench_state(b, "r1"), "live");
         }
@@ -246,7 +263,8 @@ static void an_update_applies_to_the_revision_it_names(void **state) {
 
                 bench_register(b, &(Spec){ .id = "r1", .epoch = 1, .revision = 3, .agents = "a" });
                 bench_sendf(b, "compozy.events.agent.definition.r1.updated", NULL,
-                        "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":%" PRIu64 ",\"revision\":%" PRIu64 "},\"payload\":{\"base_revision\":%" PRIu64
+                        "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":%" PRIu64 ",\"revision\":%" PRIu64
+                        "},\"payload\":{\"base_revision\":%" PRIu64
                         ",\"added\":[{\"agent_id\":\"b\"}],\"removed\":%s}}",
                         table[i].epoch, table[i].revision, table[i].base, table[i].removed);
                 if ((bench_take(b, ANNOUNCE("r1")) != NULL) != table[i].asked)
@@ -268,7 +286,8 @@ static void an_update_past_the_limit_asks_for_a_registration(void **state) {
         b = bench_new(&options);
         bench_register(b, &(Spec){ .id = "r1", .epoch = 1, .revision = 3, .agents = "a" });
         bench_send(b, "compozy.events.agent.definition.r1.updated", NULL,
-                "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1,\"revision\":4},\"payload\":{\"base_revision\":3,\"added\":[{\"agent_id\":\"b\"}]}}");
+                "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1,\"revision\":4},\"payload\":{\"base_revision\":"
+                "3,\"added\":[{\"agent_id\":\"b\"}]}}");
         bench_expect(b, ANNOUNCE("r1"), "\"register\":true");
         bench_ask(b, "get_runtime", "{\"runtime_id\":\"r1\"}", "\"revision\":3,");
 }
@@ -330,12 +349,16 @@ static void any_sign_of_life_ends_the_doubt(void **state) {
         static const struct {
                 const char *why, *subject, *body;
         } table[] = {
-                { "a heartbeat", "compozy.events.agent.definition.r1.heartbeat", "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1}}" },
+                { "a heartbeat", "compozy.events.agent.definition.r1.heartbeat",
+                        "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1}}" },
                 { "an answered probe", INBOX ".p.r1", "{\"ok\":true,\"result\":{\"epoch\":1}}" },
-                { "a report", "compozy.dispatcher.d1.report", "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1},\"payload\":{}}" },
+                { "a report", "compozy.dispatcher.d1.report",
+                        "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1},\"payload\":{}}" },
                 { "an update", "compozy.events.agent.definition.r1.updated",
-                        "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1,\"revision\":0},\"payload\":{\"base_revision\":0}}" },
-                { "a registration", "compozy.events.agent.definition.r1.registered", "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1}}" },
+                        "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1,\"revision\":0},\"payload\":{\"base_"
+                        "revision\":0}}" },
+                { "a registration", "compozy.events.agent.definition.r1.registered",
+                        "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1}}" },
         };
 
         (void)state;
@@ -454,7 +477,8 @@ static void a_stall_is_one_stall_however_many_messages_wait_at_its_end(void **st
         bench_stall(b, 60 * SECOND);
         for (unsigned i = 0; i < 10; i++) {
                 bench_stall(b, 1);
-                bench_deliver(b, "compozy.events.agent.definition.r9.deregistered", NULL, NULL, SLICE("{\"agent_runtime\":{\"runtime_id\":\"r9\"}}"), false);
+                bench_deliver(b, "compozy.events.agent.definition.r9.deregistered", NULL, NULL,
+                        SLICE("{\"agent_runtime\":{\"runtime_id\":\"r9\"}}"), false);
         }
         bench_pass(b, 1);
         assert_int_equal(bench_metric(b, "compozy_dispatcher_stalls_total"), 1);
@@ -581,8 +605,9 @@ static void a_mass_silence_that_ends_costs_nobody_anything(void **state) {
 static void another_dispatchers_verdict_counts_only_where_nothing_is_heard(void **state) {
         _cleanup_(bench_freep) Bench *b = NULL;
         DispatcherOptions options = bench_options();
-        static const char *const verdict = "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1},"
-                                           "\"payload\":{\"context\":{\"reason\":\"heartbeat_timeout\",\"seen_by\":\"d2\"}}}";
+        static const char *const verdict =
+                "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1},"
+                "\"payload\":{\"context\":{\"reason\":\"heartbeat_timeout\",\"seen_by\":\"d2\"}}}";
 
         (void)state;
 
@@ -606,10 +631,13 @@ static void a_deregistration_is_about_its_epoch(void **state) {
         } table[] = {
                 { "its shutdown", "\"runtime_id\":\"r1\",\"epoch\":5", "\"reason\":\"shutdown\"", "gone" },
                 { "without an epoch: the current one", "\"runtime_id\":\"r1\"", "\"reason\":\"shutdown\"", "gone" },
-                { "by an operator at another dispatcher", "\"runtime_id\":\"r1\",\"epoch\":5", "\"reason\":\"operator\",\"seen_by\":\"d2\"", "gone" },
+                { "by an operator at another dispatcher", "\"runtime_id\":\"r1\",\"epoch\":5",
+                        "\"reason\":\"operator\",\"seen_by\":\"d2\"", "gone" },
                 { "of an older epoch", "\"runtime_id\":\"r1\",\"epoch\":4", "\"reason\":\"shutdown\"", "live" },
-                { "our own word", "\"runtime_id\":\"r1\",\"epoch\":5", "\"reason\":\"operator\",\"seen_by\":\"d1\"", "live" },
-                { "replaced: its own registration tells", "\"runtime_id\":\"r1\",\"epoch\":5", "\"reason\":\"replaced\",\"seen_by\":\"d2\"", "live" },
+                { "our own word", "\"runtime_id\":\"r1\",\"epoch\":5", "\"reason\":\"operator\",\"seen_by\":\"d1\"",
+                        "live" },
+                { "replaced: its own registration tells", "\"runtime_id\":\"r1\",\"epoch\":5",
+                        "\"reason\":\"replaced\",\"seen_by\":\"d2\"", "live" },
                 { "of another runtime", "\"runtime_id\":\"r2\",\"epoch\":5", "\"reason\":\"shutdown\"", "live" },
                 { "for a reason that is none", "\"runtime_id\":\"r1\",\"epoch\":5", "\"reason\":\"boredom\"", "live" },
         };
@@ -621,8 +649,8 @@ static void a_deregistration_is_about_its_epoch(void **state) {
                 Bench *b = bench_new(&options);
 
                 bench_register(b, &(Spec){ .id = "r1", .epoch = 5, .agents = "a" });
-                bench_sendf(b, "compozy.events.agent.definition.r1.deregistered", NULL, "{\"agent_runtime\":{%s},\"payload\":{\"context\":{%s}}}",
-                        table[i].runtime, table[i].context);
+                bench_sendf(b, "compozy.events.agent.definition.r1.deregistered", NULL,
+                        "{\"agent_runtime\":{%s},\"payload\":{\"context\":{%s}}}", table[i].runtime, table[i].context);
                 bench_pass(b, SECOND);
                 if (strcmp(bench_state(b, "r1"), table[i].state) != 0)
                         fail_msg("%s: %s", table[i].why, bench_state(b, "r1"));
@@ -728,7 +756,8 @@ static void a_roll_call_that_never_ends_is_settled_all_the_same(void **state) {
 
 static void broken_messages_change_nothing_and_are_counted(void **state) {
         static const char *const subjects[] = { "registered", "updated", "heartbeat", "deregistered" };
-        static const char *const bodies[] = { "", "{", "[]", "{}", "{\"agent_runtime\":1}", "{\"agent_runtime\":{\"runtime_id\":\"r2\",\"epoch\":\"1\"}}",
+        static const char *const bodies[] = { "", "{", "[]", "{}", "{\"agent_runtime\":1}",
+                "{\"agent_runtime\":{\"runtime_id\":\"r2\",\"epoch\":\"1\"}}",
                 "{\"agent_runtime\":{\"runtime_id\":\"r\\u0000\",\"epoch\":1}}", "\xff\xfe" };
         _cleanup_(bench_freep) Bench *b = NULL;
         DispatcherOptions options = bench_options();
@@ -766,7 +795,8 @@ static void broken_messages_change_nothing_and_are_counted(void **state) {
 }
 
 static void an_answer_is_not_sent_where_it_would_be_a_command(void **state) {
-        static const char *const replies[] = { "compozy.commands.agent.w.trigger.a", "compozy.runtime.r1.control.drain", "$JS.API.STREAM.DELETE.X", "a.*" };
+        static const char *const replies[] = { "compozy.commands.agent.w.trigger.a", "compozy.runtime.r1.control.drain",
+                "$JS.API.STREAM.DELETE.X", "a.*" };
         _cleanup_(bench_freep) Bench *b = NULL;
         DispatcherOptions options = bench_options();
 
@@ -823,7 +853,8 @@ static void reloaded_windows_count_from_now_on(void **state) {
 
 /* Milliseconds are not fine enough to tell two machines apart. */
 static void a_namesake_of_the_same_epoch_is_told_that_the_other_was_first(void **state) {
-        static const char registration[] = "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":7,\"hostname\":\"%s\",\"pid\":%d}}";
+        static const char registration[] =
+                "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":7,\"hostname\":\"%s\",\"pid\":%d}}";
         static const char subject[] = "compozy.events.agent.definition.r1.registered";
         DispatcherOptions options = bench_options();
         _cleanup_(bench_freep) Bench *b = bench_new(&options);

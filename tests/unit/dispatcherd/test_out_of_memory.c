@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Each allocation of a dispatcher's life fails once: first the first, then the second, until a whole life passes without one. Whatever
- * fails, the invariants hold, nothing leaks, and a trigger sent afterwards is served.
+ * Each allocation of a dispatcher's life fails once: first the first, then the second, until a whole life passes
+ * without one. Whatever fails, the invariants hold, nothing leaks, and a trigger sent afterwards is served.
  *
  * Sanitizers have an allocator of their own; with them the life is lived once, unharmed.
  */
@@ -81,16 +81,31 @@ static const struct {
         bool no_responders;
 } life[] = {
         { INBOX ".j.events", "{}", false },
-        { INBOX ".j.runtimes", "{\"error\":{\"code\":404,\"err_code\":10059,\"description\":\"st\\u0072eam\"}}", false },
+        { INBOX ".j.runtimes", "{\"error\":{\"code\":404,\"err_code\":10059,\"description\":\"st\\u0072eam\"}}",
+                false },
         { INBOX ".j.runtimes", "{}", false },
         { INBOX ".j.sweep", "{\"state\":{\"subjects\":{\"$KV.compozy_runtimes.r\\u0039\":1}}}", false },
-        { EVENT("registered"), "{\"agent_runtime\":" R1(",\"labels\":{\"zo\\u006ee\":\"x\"},\"agent_definitions\":[{\"agent_id\":\"a\",\"agent_type\":\"t\"},"
-                                       "{\"agent_id\":\"b\"}],\"capacity\":{\"max_in_flight\":2}") ",\"payload\":{\"part\":{\"index\":0,\"count\":2}}}", false },
-        { EVENT("registered"), "{\"agent_runtime\":" R1(",\"labels\":{\"zo\\u006ee\":\"x\"},\"agent_definitions\":[{\"agent_id\":\"c\"}],"
-                                       "\"capacity\":{\"max_in_flight\":2}") ",\"payload\":{\"part\":{\"index\":1,\"count\":2}}}", false },
+        { EVENT("registered"),
+                "{\"agent_runtime\":" R1(
+                        ",\"labels\":{\"zo\\u006ee\":\"x\"},\"agent_definitions\":[{\"agent_id\":\"a\",\"agent_type\":"
+                        "\"t\"},"
+                        "{\"agent_id\":\"b\"}],\"capacity\":{\"max_in_flight\":2}") ",\"payload\":{\"part\":{\"index\":"
+                                                                                    "0,\"count\":2}}}",
+                false },
+        { EVENT("registered"),
+                "{\"agent_runtime\":" R1(
+                        ",\"labels\":{\"zo\\u006ee\":\"x\"},\"agent_definitions\":[{\"agent_id\":\"c\"}],"
+                        "\"capacity\":{\"max_in_flight\":2}") ",\"payload\":{\"part\":{\"index\":1,\"count\":2}}}",
+                false },
         { EVENT("heartbeat"), "{\"agent_runtime\":" R1("") ",\"payload\":{\"interval_ms\":1000}}", false },
-        { EVENT("updated"), "{\"agent_runtime\":" R1(",\"revision\":1") ",\"payload\":{\"base_revision\":0,\"added\":[{\"agent_id\":\"d\"}],\"removed\":[\"\\u0063\"]}}", false },
-        { TRIGGER("a"), "{\"agent\":{\"exec_id\":\"e1\"},\"payload\":{\"labels\":{\"zone\":\"\\u0078\"},\"reply_to_subject\":\"x.\\u0079\"}}", false },
+        { EVENT("updated"),
+                "{\"agent_runtime\":" R1(",\"revision\":1") ",\"payload\":{\"base_revision\":0,\"added\":[{\"agent_"
+                                                            "id\":\"d\"}],\"removed\":[\"\\u0063\"]}}",
+                false },
+        { TRIGGER("a"),
+                "{\"agent\":{\"exec_id\":\"e1\"},\"payload\":{\"labels\":{\"zone\":\"\\u0078\"},\"reply_to_subject\":"
+                "\"x.\\u0079\"}}",
+                false },
         { TRIGGER("a"), "{\"agent\":{\"exec_id\":\"e1\"}}", false },
         { TRIGGER("a"), "{\"agent\":{\"exec_id\":\"e2\"}}", false },
         { TRIGGER("a"), "{\"agent\":{\"exec_id\":\"e3\"},\"payload\":{\"labels\":{\"zone\":\"x\"}}}", false },
@@ -102,11 +117,17 @@ static const struct {
         { VERB("list_runtimes"), "{}", false },
         { VERB("list_agents"), "{}", false },
         { VERB("nonsense"), "{}", false },
-        { REPORT, "{\"agent_runtime\":" R1("") ",\"payload\":{\"executions\":[{\"exec_id\":\"e1\",\"attempt\":1,\"state\":\"do\\u006ee\",\"status\":\"SUCCESS\"},"
-                  "{\"exec_id\":\"e2\",\"attempt\":1,\"state\":\"refused\",\"code\":\"OVERLOADED\"}]}}", false },
+        { REPORT,
+                "{\"agent_runtime\":" R1(
+                        "") ",\"payload\":{\"executions\":[{\"exec_id\":\"e1\",\"attempt\":1,\"state\":\"do\\u006ee\","
+                            "\"status\":\"SUCCESS\"},"
+                            "{\"exec_id\":\"e2\",\"attempt\":1,\"state\":\"refused\",\"code\":\"OVERLOADED\"}]}}",
+                false },
         { INBOX ".r.e3.1", "", true },
         { INBOX ".p.r1", "{\"ok\":true,\"result\":{\"epoch\":1}}", false },
-        { EVENT("registered"), "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":2,\"agent_definitions\":[{\"agent_id\":\"a\"}]}}", false },
+        { EVENT("registered"),
+                "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":2,\"agent_definitions\":[{\"agent_id\":\"a\"}]}}",
+                false },
         { EVENT("registered"), "{\"agent_runtime\":" R1("") "}", false },
         { VERB("drain_runtime"), "{\"runtime_id\":\"r1\"}", false },
         { VERB("deregister_runtime"), "{\"runtime_id\":\"r1\"}", false },
@@ -115,7 +136,10 @@ static const struct {
 
 /* One message, from memory of its own, and all that follows from it. */
 static void step(Bench *b, const char *subject, const char *body, bool no_responders) {
-        InMessage message = { .subject = slice_of(subject), .reply = SLICE("caller"), .body = slice_of(body), .no_responders = no_responders };
+        InMessage message = { .subject = slice_of(subject),
+                .reply = SLICE("caller"),
+                .body = slice_of(body),
+                .no_responders = no_responders };
         uint64_t until = b->now.usec + 200 * MS;
 
         failing = true;

@@ -28,7 +28,10 @@ typedef struct Fixture {
 
 static Fixture *fixture_new(size_t n) {
         Fixture *f = calloc(1, sizeof(*f));
-        const RegistryOptions options = { .max_runtimes = HOSTS_MAX, .max_agents = HOSTS_MAX, .subject_prefix = "compozy", .deadlines = &f->deadlines };
+        const RegistryOptions options = { .max_runtimes = HOSTS_MAX,
+                .max_agents = HOSTS_MAX,
+                .subject_prefix = "compozy",
+                .deadlines = &f->deadlines };
 
         assert_non_null(f);
         deadline_queue_init(&f->deadlines);
@@ -38,8 +41,11 @@ static Fixture *fixture_new(size_t n) {
                 RegistryTaken taken;
                 WireError error;
                 char id[32], labels[64];
-                Registration registration = { .epoch = 1, .agent_definitions = SLICE("[{\"agent_id\":\"a\"}]"), .max_in_flight = 10,
-                        .heartbeat_interval_ms = 1000, .part_count = 1 };
+                Registration registration = { .epoch = 1,
+                        .agent_definitions = SLICE("[{\"agent_id\":\"a\"}]"),
+                        .max_in_flight = 10,
+                        .heartbeat_interval_ms = 1000,
+                        .part_count = 1 };
 
                 (void)snprintf(id, sizeof(id), "r%zu", i);
                 (void)snprintf(labels, sizeof(labels), "{\"n\":\"%zu\",\"odd\":\"%s\"}", i, i % 2 ? "yes" : "no");
@@ -148,7 +154,8 @@ static void only_the_fittest_get_work(void **state) {
                         Placement placement = choose(f, NULL, NULL);
 
                         if (placement.outcome != cases[i].outcome || placement.best != cases[i].best)
-                                fail_msg("%s: outcome %d, best: %s", cases[i].why, (int)placement.outcome, fitness_meaning(placement.best));
+                                fail_msg("%s: outcome %d, best: %s", cases[i].why, (int)placement.outcome,
+                                        fitness_meaning(placement.best));
                         if (placement.outcome == PLACEMENT_CHOSEN) {
                                 const char digit = placement.hosting->runtime->id.text[1];
 

@@ -57,12 +57,14 @@ static const char *definitions(const char *letters) {
 
         n += (size_t)snprintf(to + n, sizeof(text[0]) - n, "[");
         for (const char *c = letters; *c; c++)
-                n += (size_t)snprintf(to + n, sizeof(text[0]) - n, "%s{\"agent_id\":\"%c\",\"agent_type\":\"t\"}", c == letters ? "" : ",", *c);
+                n += (size_t)snprintf(to + n, sizeof(text[0]) - n, "%s{\"agent_id\":\"%c\",\"agent_type\":\"t\"}",
+                        c == letters ? "" : ",", *c);
         (void)snprintf(to + n, sizeof(text[0]) - n, "]");
         return to;
 }
 
-static Registration part(const char *id, uint64_t epoch, uint64_t revision, const char *agents, uint64_t index, uint64_t count) {
+static Registration part(
+        const char *id, uint64_t epoch, uint64_t revision, const char *agents, uint64_t index, uint64_t count) {
         return (Registration){
                 .runtime_id = slice_of(id),
                 .epoch = epoch,
@@ -88,7 +90,8 @@ static RegistryTaken take(Fixture *f, const Registration *registration) {
         return taken;
 }
 
-static RegistryTaken take_part(Fixture *f, const char *id, uint64_t epoch, uint64_t revision, const char *agents, uint64_t index, uint64_t count) {
+static RegistryTaken take_part(Fixture *f, const char *id, uint64_t epoch, uint64_t revision, const char *agents,
+        uint64_t index, uint64_t count) {
         Registration registration = part(id, epoch, revision, agents, index, count);
 
         return take(f, &registration);
@@ -125,12 +128,12 @@ static RuntimeState state_of(const Fixture *f, const char *id) {
 /* states */
 
 static const RuntimeState expected_states[_RUNTIME_STATE_MAX][_RUNTIME_EVENT_MAX] = {
-#define ROW(complete, heard, silence, drain, resume, restart, remove)                                            \
-        {                                                                                                        \
-                [RUNTIME_EV_COMPLETE] = RUNTIME_##complete, [RUNTIME_EV_HEARD] = RUNTIME_##heard,                \
-                [RUNTIME_EV_SILENCE] = RUNTIME_##silence, [RUNTIME_EV_DRAIN] = RUNTIME_##drain,                  \
-                [RUNTIME_EV_RESUME] = RUNTIME_##resume, [RUNTIME_EV_RESTART] = RUNTIME_##restart,                \
-                [RUNTIME_EV_REMOVE] = RUNTIME_##remove,                                                          \
+#define ROW(complete, heard, silence, drain, resume, restart, remove)                             \
+        {                                                                                         \
+                [RUNTIME_EV_COMPLETE] = RUNTIME_##complete, [RUNTIME_EV_HEARD] = RUNTIME_##heard, \
+                [RUNTIME_EV_SILENCE] = RUNTIME_##silence, [RUNTIME_EV_DRAIN] = RUNTIME_##drain,   \
+                [RUNTIME_EV_RESUME] = RUNTIME_##resume, [RUNTIME_EV_RESTART] = RUNTIME_##restart, \
+                [RUNTIME_EV_REMOVE] = RUNTIME_##remove,                                           \
         }
         /*                    complete  heard     silence   drain     resume    restart  remove */
         [RUNTIME_JOINING] = ROW(LIVE, JOINING, JOINING, JOINING, JOINING, JOINING, GONE),
@@ -190,14 +193,18 @@ static const struct {
 } part_cases[] = {
         { "in order", { { 0, 3, 1, "ab", false }, { 1, 3, 1, "c", false }, { 2, 3, 1, "d", true } }, "abcd" },
         { "out of order", { { 2, 3, 1, "d", false }, { 0, 3, 1, "ab", false }, { 1, 3, 1, "c", true } }, "abcd" },
-        { "a repeated part counts once", { { 0, 2, 1, "a", false }, { 0, 2, 1, "a", false }, { 1, 2, 1, "b", true } }, "ab" },
-        { "a lost part: the next pass brings it", { { 0, 3, 1, "a", false }, { 2, 3, 1, "c", false }, { 0, 3, 1, "a", false },
-                  { 1, 3, 1, "b", true } }, "abc" },
-        { "another count begins a new pass", { { 0, 3, 1, "ab", false }, { 0, 2, 1, "a", false }, { 1, 2, 1, "c", true } }, "ac" },
-        { "another revision begins a new pass", { { 0, 2, 1, "ab", false }, { 1, 2, 2, "c", false }, { 0, 2, 2, "a", true } }, "ac" },
+        { "a repeated part counts once", { { 0, 2, 1, "a", false }, { 0, 2, 1, "a", false }, { 1, 2, 1, "b", true } },
+                "ab" },
+        { "a lost part: the next pass brings it",
+                { { 0, 3, 1, "a", false }, { 2, 3, 1, "c", false }, { 0, 3, 1, "a", false }, { 1, 3, 1, "b", true } },
+                "abc" },
+        { "another count begins a new pass",
+                { { 0, 3, 1, "ab", false }, { 0, 2, 1, "a", false }, { 1, 2, 1, "c", true } }, "ac" },
+        { "another revision begins a new pass",
+                { { 0, 2, 1, "ab", false }, { 1, 2, 2, "c", false }, { 0, 2, 2, "a", true } }, "ac" },
         { "a whole one ends the pass that was going", { { 0, 2, 1, "ab", false }, { 0, 1, 2, "z", true } }, "z" },
-        { "what is no longer named is swept at the end of a pass", { { 0, 1, 1, "abc", true }, { 0, 2, 2, "a", false }, { 1, 2, 2, "d", true } },
-                "ad" },
+        { "what is no longer named is swept at the end of a pass",
+                { { 0, 1, 1, "abc", true }, { 0, 2, 2, "a", false }, { 1, 2, 2, "d", true } }, "ad" },
 };
 
 static void a_registration_is_taken_when_all_its_parts_are_there(void **state) {
@@ -209,7 +216,8 @@ static void a_registration_is_taken_when_all_its_parts_are_there(void **state) {
 
                 fixture_init(&f, 10, 100);
                 for (const PartStep *step = part_cases[i].steps; step->count > 0; step++) {
-                        RegistryTaken taken = take_part(&f, "r1", 1, step->revision, step->agents, step->index, step->count);
+                        RegistryTaken taken =
+                                take_part(&f, "r1", 1, step->revision, step->agents, step->index, step->count);
 
                         if (taken.complete != step->complete)
                                 fail_msg("%s: part %d", part_cases[i].why, (int)(step - part_cases[i].steps));
@@ -361,11 +369,13 @@ static void an_epoch_that_is_over_stays_over(void **state) {
                 if (table[i].removed != DEREGISTER_NONE)
                         registry_remove(f.registry, runtime, table[i].removed, now);
                 r = registry_admits(f.registry, SLICE("r1"), table[i].epoch, &refused);
-                if (r != (table[i].refused != DEREGISTER_NONE ? REGISTRY_E_STALE : 0) || refused.reason != table[i].refused)
+                if (r != (table[i].refused != DEREGISTER_NONE ? REGISTRY_E_STALE : 0) ||
+                        refused.reason != table[i].refused)
                         fail_msg("%s: %d, reason %u", table[i].why, r, refused.reason);
                 if (r != 0)
                         assert_int_equal(refused.epoch, 5);
-                assert_int_equal(registry_was_removed_by_hand(f.registry, SLICE("r1")), table[i].removed == DEREGISTER_OPERATOR);
+                assert_int_equal(
+                        registry_was_removed_by_hand(f.registry, SLICE("r1")), table[i].removed == DEREGISTER_OPERATOR);
                 fixture_done(&f);
         }
 }
@@ -508,8 +518,12 @@ static void raw_texts_of_a_runtime_are_bounded(void **state) {
 
 static int update(Fixture *f, uint64_t base, uint64_t revision, const char *added, const char *removed) {
         Runtime *runtime = registry_find(f->registry, SLICE("r1"));
-        const RuntimeUpdated updated = { .runtime_id = SLICE("r1"), .epoch = 1, .base_revision = base, .revision = revision,
-                .added = slice_of(definitions(added)), .removed = slice_of(removed) };
+        const RuntimeUpdated updated = { .runtime_id = SLICE("r1"),
+                .epoch = 1,
+                .base_revision = base,
+                .revision = revision,
+                .added = slice_of(definitions(added)),
+                .removed = slice_of(removed) };
         int r = registry_update(f->registry, runtime, &updated, now, &f->error);
 
         assert_null(registry_check(f->registry));

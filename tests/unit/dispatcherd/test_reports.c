@@ -17,7 +17,7 @@ static Bench *bench(void) {
 
 static const struct {
         const char *code;
-        bool elsewhere; /* with another runtime that can take it: placed there; else answered at once */
+        bool elsewhere;    /* with another runtime that can take it: placed there; else answered at once */
         const char *alone; /* the answer when there is nobody else; NULL: waits */
 } refusals[] = {
         { "RUNTIME_DRAINING", true, NULL },
@@ -49,7 +49,8 @@ static void a_refusal_is_placed_elsewhere_or_is_the_answer(void **state) {
                 (void)snprintf(rest, sizeof(rest), ",\"code\":\"%s\"", code);
                 bench_deliver(b, "compozy.dispatcher.d1.report", NULL, NULL, SLICE_NONE, false);
                 bench_sendf(b, "compozy.dispatcher.d1.report", NULL,
-                        "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1},\"payload\":{\"executions\":[{\"exec_id\":\"e1\",\"attempt\":1,"
+                        "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1},\"payload\":{\"executions\":[{\"exec_"
+                        "id\":\"e1\",\"attempt\":1,"
                         "\"state\":\"refused\"%s}],\"load\":{\"in_flight\":1}}}",
                         rest);
                 if (alone ? !refusals[i / 2].alone : refusals[i / 2].elsewhere) {
@@ -155,8 +156,10 @@ static void one_bad_element_of_a_report_costs_only_itself(void **state) {
         bench_trigger(b, "a", "e2", "caller", "");
         bench_trigger(b, "a", "e3", "caller", "");
         bench_report(b, "r1", 1,
-                "{\"exec_id\":\"e1\",\"attempt\":1,\"state\":\"done\",\"status\":\"SUCCESS\"},{\"exec_id\":\"e2\",\"attempt\":1,\"state\":\"thrilled\"},"
-                "{\"exec_id\":\"e3\",\"attempt\":1,\"state\":\"done\",\"status\":\"AGENT_ERROR\",\"code\":\"INTERNAL\"}",
+                "{\"exec_id\":\"e1\",\"attempt\":1,\"state\":\"done\",\"status\":\"SUCCESS\"},{\"exec_id\":\"e2\","
+                "\"attempt\":1,\"state\":\"thrilled\"},"
+                "{\"exec_id\":\"e3\",\"attempt\":1,\"state\":\"done\",\"status\":\"AGENT_ERROR\",\"code\":"
+                "\"INTERNAL\"}",
                 "");
         assert_int_equal(dispatcher_n_in_flight(b->d), 1);
         assert_int_equal(bench_metric(b, "compozy_dispatcher_invalid_messages_total"), 1);
@@ -173,7 +176,8 @@ static void slots_that_others_took_are_not_given_twice(void **state) {
         bench_trigger(b, "a", "e1", "caller", "");
         bench_trigger(b, "a", "e2", "caller", "");
         assert_int_equal(bench_count(b, RELAY("r1")), 1);
-        bench_report(b, "r1", 1, "{\"exec_id\":\"e1\",\"attempt\":1,\"state\":\"started\"}", ",\"load\":{\"in_flight\":3}");
+        bench_report(
+                b, "r1", 1, "{\"exec_id\":\"e1\",\"attempt\":1,\"state\":\"started\"}", ",\"load\":{\"in_flight\":3}");
         bench_expect(b, RELAY("r1"), "e2");
 }
 
@@ -207,7 +211,8 @@ static void a_capacity_that_shrinks_below_what_is_held_takes_nothing_more(void *
         bench_expect(b, RELAY("r1"), "e3");
 }
 
-/* Its load said that a slot was free, and its refusal that none was: asked again at once, the two would go on talking at each other. */
+/* Its load said that a slot was free, and its refusal that none was: asked again at once, the two would go on talking
+ * at each other. */
 static void a_runtime_that_refuses_as_overloaded_is_left_alone_for_a_moment(void **state) {
         _cleanup_(bench_freep) Bench *b = bench();
 

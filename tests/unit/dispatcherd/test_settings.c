@@ -100,9 +100,10 @@ static void nobody_is_dead_before_being_suspect(void **state) {
 }
 
 static void what_is_configured_arrives_in_the_core(void **state) {
-        static const char *const given[] = { "dispatcher.queue_limit=7", "dispatcher.queue_bytes=70000", "dispatcher.max_attempts=9",
-                "dispatcher.check_ms=20", "dispatcher.settle_ms=30", "limits.max_runtimes=3", "limits.max_agents=4", "events.executions=none",
-                "jetstream.enabled=no", "jetstream.events_max_age_hours=1", "nats.subject_prefix=acme" };
+        static const char *const given[] = { "dispatcher.queue_limit=7", "dispatcher.queue_bytes=70000",
+                "dispatcher.max_attempts=9", "dispatcher.check_ms=20", "dispatcher.settle_ms=30",
+                "limits.max_runtimes=3", "limits.max_agents=4", "events.executions=none", "jetstream.enabled=no",
+                "jetstream.events_max_age_hours=1", "nats.subject_prefix=acme" };
         DispatcherSettings settings;
         DispatcherOptions options = { 0 };
         ConfigError error = { 0 };

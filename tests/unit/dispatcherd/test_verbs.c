@@ -16,7 +16,8 @@ static void what_is_asked_wrongly_is_answered_by_name(void **state) {
         static const struct {
                 const char *verb, *body, *code, *part;
         } table[] = {
-                { "no_such_verb", "{}", "INVALID_MESSAGE", "verb no_such_verb is not known; known are register_runtime, list_runtimes" },
+                { "no_such_verb", "{}", "INVALID_MESSAGE",
+                        "verb no_such_verb is not known; known are register_runtime, list_runtimes" },
                 { "get_runtime", "{", "INVALID_MESSAGE", "at byte" },
                 { "get_runtime", "", "INVALID_MESSAGE", "runtime_id is missing" },
                 { "get_runtime", "{\"runtime_id\":\"a.b\"}", "INVALID_MESSAGE", "runtime_id" },
@@ -28,8 +29,10 @@ static void what_is_asked_wrongly_is_answered_by_name(void **state) {
                 { "list_runtimes", "{\"limit\":10001}", "INVALID_MESSAGE", "limit" },
                 { "list_runtimes", "{\"after\":\"\"}", "INVALID_MESSAGE", "after" },
                 { "explain", "{}", "INVALID_MESSAGE", "agent_id or agent_exec_id is missing" },
-                { "explain", "{\"agent_id\":\"z\"}", "AGENT_UNKNOWN", "no runtime hosts agent z; 1 runtimes are registered" },
-                { "explain", "{\"agent_exec_id\":\"e9\"}", "INVALID_MESSAGE", "agent_exec_id e9 is not known to dispatcher d1" },
+                { "explain", "{\"agent_id\":\"z\"}", "AGENT_UNKNOWN",
+                        "no runtime hosts agent z; 1 runtimes are registered" },
+                { "explain", "{\"agent_exec_id\":\"e9\"}", "INVALID_MESSAGE",
+                        "agent_exec_id e9 is not known to dispatcher d1" },
                 { "register_runtime", "{}", "INVALID_MESSAGE", "agent_runtime is missing" },
         };
         _cleanup_(bench_freep) Bench *b = bench();
@@ -63,7 +66,8 @@ static void an_oversize_request_is_refused(void **state) {
 }
 
 static void a_request_without_reply_is_served_in_silence(void **state) {
-        static const char *const verbs[] = { "status", "list_runtimes", "list_agents", "explain", "get_runtime", "no_such_verb" };
+        static const char *const verbs[] = { "status", "list_runtimes", "list_agents", "explain", "get_runtime",
+                "no_such_verb" };
         _cleanup_(bench_freep) Bench *b = bench();
         char subject[128];
 
@@ -151,8 +155,10 @@ static void agents_are_listed_of_all_or_of_one_runtime(void **state) {
         bench_runtime(b, "r1", "b a");
         bench_runtime(b, "r2", "c b");
         bench_ask(b, "list_agents", "",
-                "\"total\":3,\"agents\":[{\"agent_id\":\"a\",\"agent_type\":\"echo\",\"exclusive\":false,\"runtimes\":[\"r1\"],\"n_runtimes\":1},"
-                "{\"agent_id\":\"b\",\"agent_type\":\"echo\",\"exclusive\":false,\"runtimes\":[\"r1\",\"r2\"],\"n_runtimes\":2},");
+                "\"total\":3,\"agents\":[{\"agent_id\":\"a\",\"agent_type\":\"echo\",\"exclusive\":false,\"runtimes\":["
+                "\"r1\"],\"n_runtimes\":1},"
+                "{\"agent_id\":\"b\",\"agent_type\":\"echo\",\"exclusive\":false,\"runtimes\":[\"r1\",\"r2\"],\"n_"
+                "runtimes\":2},");
         bench_ask(b, "list_agents", "{\"runtime_id\":\"r2\"}", "\"total\":2,\"agents\":[{\"agent_id\":\"b\"");
         bench_ask(b, "list_agents", "{\"limit\":2}", "\"next\":\"b\"");
         bench_ask(b, "list_agents", "{\"after\":\"b\"}", "\"agents\":[{\"agent_id\":\"c\"");
@@ -169,14 +175,22 @@ static void a_runtime_is_told_in_full(void **state) {
 
         (void)state;
 
-        bench_register(b, &(Spec){ .id = "r1", .epoch = 4, .revision = 2, .agents = "a", .labels = "{\"zone\":\"x\"}", .slots = 3 });
+        bench_register(b, &(Spec){ .id = "r1",
+                                  .epoch = 4,
+                                  .revision = 2,
+                                  .agents = "a",
+                                  .labels = "{\"zone\":\"x\"}",
+                                  .slots = 3 });
         out = bench_ask(b, "get_runtime", "{\"runtime_id\":\"r1\"}",
-                "\"runtime\":{\"runtime_id\":\"r1\",\"epoch\":4,\"revision\":2,\"state\":\"live\",\"hostname\":\"host\"");
+                "\"runtime\":{\"runtime_id\":\"r1\",\"epoch\":4,\"revision\":2,\"state\":\"live\",\"hostname\":"
+                "\"host\"");
         assert_non_null(strstr(out->body, "\"labels\":{\"zone\":\"x\"}"));
         assert_non_null(strstr(out->body, "\"capacity\":{\"max_in_flight\":3,"));
-        assert_non_null(strstr(out->body, "\"agent_definitions\":[{\"agent_id\":\"a\",\"agent_type\":\"echo\",\"exclusive\":false}]"));
+        assert_non_null(strstr(
+                out->body, "\"agent_definitions\":[{\"agent_id\":\"a\",\"agent_type\":\"echo\",\"exclusive\":false}]"));
         bench_beat(b, "r1", 4, 2, ",\"load\":{\"in_flight\":1,\"queued\":2}");
-        out = bench_ask(b, "get_runtime", "{\"runtime_id\":\"r1\"}", "\"load\":{\"in_flight\":1,\"queued\":2,\"agents\":0}");
+        out = bench_ask(
+                b, "get_runtime", "{\"runtime_id\":\"r1\"}", "\"load\":{\"in_flight\":1,\"queued\":2,\"agents\":0}");
         assert_non_null(strstr(out->body, "\"in_flight\":1,\"free_slots\":2,"));
 }
 
@@ -187,7 +201,8 @@ static void deregistered_by_hand_stays_out_until_resumed(void **state) {
 
         bench_runtime(b, "r1", "a");
         bench_ask(b, "deregister_runtime", "{\"runtime_id\":\"r1\"}", "\"result\":{\"runtime_id\":\"r1\",\"epoch\":1}");
-        bench_expect(b, "compozy.events.agent.definition.r1.deregistered", "\"reason\":\"operator\",\"seen_by\":\"d1\"");
+        bench_expect(
+                b, "compozy.events.agent.definition.r1.deregistered", "\"reason\":\"operator\",\"seen_by\":\"d1\"");
         bench_register(b, &(Spec){ .id = "r1", .epoch = 1, .agents = "a", .reply = "asker" });
         bench_expect(b, "asker", "{\"reason\":\"operator\",\"epoch\":1}");
         assert_string_equal(bench_state(b, "r1"), "gone");
@@ -203,7 +218,8 @@ static void draining_and_resuming_by_hand(void **state) {
 
         bench_runtime(b, "r1", "a");
         bench_trigger(b, "a", "e1", "caller", "");
-        bench_ask(b, "drain_runtime", "{\"runtime_id\":\"r1\"}", "{\"runtime_id\":\"r1\",\"state\":\"draining\",\"in_flight\":1}");
+        bench_ask(b, "drain_runtime", "{\"runtime_id\":\"r1\"}",
+                "{\"runtime_id\":\"r1\",\"state\":\"draining\",\"in_flight\":1}");
         bench_expect(b, "compozy.runtime.r1.control.drain", "{}");
         bench_ask(b, "resume_runtime", "{\"runtime_id\":\"r1\"}", "\"state\":\"live\"");
         bench_expect(b, "compozy.runtime.r1.control.resume", "{}");
@@ -223,7 +239,8 @@ static void a_runtime_that_is_still_joining_is_drained_when_it_is_complete(void 
 }
 
 static void a_registration_by_request_is_passed_on_to_the_others(void **state) {
-        static const char *const body = "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1,\"agent_definitions\":[{\"agent_id\":\"a\"}]}}";
+        static const char *const body =
+                "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1,\"agent_definitions\":[{\"agent_id\":\"a\"}]}}";
         _cleanup_(bench_freep) Bench *b = bench();
 
         (void)state;
@@ -258,8 +275,10 @@ static void explain_tells_why_each_runtime_was_or_was_not_chosen(void **state) {
         bench_register(b, &(Spec){ .id = "r2", .epoch = 1, .agents = "a", .draining = true });
         bench_trigger(b, "a", "e1", "caller", "");
         out = bench_ask(b, "explain", "{\"agent_id\":\"a\"}", "\"rule\":\"of the live runtimes");
-        assert_non_null(strstr(out->body, "{\"runtime_id\":\"r1\",\"state\":\"live\",\"eligible\":false,\"why\":\"it has no free slot\",\"in_flight\":1,\"free_slots\":0}"));
-        assert_non_null(strstr(out->body, "{\"runtime_id\":\"r2\",\"state\":\"draining\",\"eligible\":false,\"why\":\"it is draining\""));
+        assert_non_null(strstr(out->body, "{\"runtime_id\":\"r1\",\"state\":\"live\",\"eligible\":false,\"why\":\"it "
+                                          "has no free slot\",\"in_flight\":1,\"free_slots\":0}"));
+        assert_non_null(strstr(out->body,
+                "{\"runtime_id\":\"r2\",\"state\":\"draining\",\"eligible\":false,\"why\":\"it is draining\""));
         assert_non_null(strstr(out->body, "\"n_considered\":2"));
 }
 
@@ -271,19 +290,29 @@ static void explain_tells_the_story_of_an_execution(void **state) {
 
         bench_register(b, &(Spec){ .id = "r1", .epoch = 1, .agents = "a", .slots = 1, .labels = "{\"zone\":\"x\"}" });
         bench_register(b, &(Spec){ .id = "r2", .epoch = 1, .agents = "a", .slots = 1, .labels = "{\"zone\":\"y\"}" });
-        bench_trigger(b, "a", "e1", "caller", "\"labels\":{\"zone\":\"x\"},\"retry\":\"always\",\"priority\":7,\"deadline_ms\":60000");
-        out = bench_ask(b, "explain", "{\"agent_exec_id\":\"e1\"}", "\"phase\":\"in_flight\",\"retry\":\"always\",\"priority\":7,\"deadline_in_ms\":60000");
-        assert_non_null(strstr(out->body, "\"chosen_because\":\"the only one that could take it\",\"started\":false,\"end\":\"not ended\""));
+        bench_trigger(b, "a", "e1", "caller",
+                "\"labels\":{\"zone\":\"x\"},\"retry\":\"always\",\"priority\":7,\"deadline_ms\":60000");
+        out = bench_ask(b, "explain", "{\"agent_exec_id\":\"e1\"}",
+                "\"phase\":\"in_flight\",\"retry\":\"always\",\"priority\":7,\"deadline_in_ms\":60000");
+        assert_non_null(strstr(out->body,
+                "\"chosen_because\":\"the only one that could take it\",\"started\":false,\"end\":\"not ended\""));
         assert_non_null(strstr(out->body, "\"why\":\"its labels do not match\""));
         bench_trigger(b, "a", "e2", "caller", "\"labels\":{\"zone\":\"x\"},\"priority\":0");
         bench_ask(b, "explain", "{\"agent_exec_id\":\"e2\"}", "\"phase\":\"waiting\"");
         for (uint64_t epoch = 2; epoch <= 3; epoch++)
-                bench_register(b, &(Spec){ .id = "r1", .epoch = epoch, .agents = "a", .slots = 1, .labels = "{\"zone\":\"x\"}" });
-        out = bench_ask(b, "explain", "{\"agent_exec_id\":\"e1\"}", "{\"attempt\":1,\"runtime_id\":\"r1\",\"epoch\":1,");
-        assert_non_null(strstr(out->body, "\"end\":\"the runtime was declared dead, replaced or left\",\"code\":\"RUNTIME_LOST\""));
+                bench_register(b,
+                        &(Spec){ .id = "r1", .epoch = epoch, .agents = "a", .slots = 1, .labels = "{\"zone\":\"x\"}" });
+        out = bench_ask(
+                b, "explain", "{\"agent_exec_id\":\"e1\"}", "{\"attempt\":1,\"runtime_id\":\"r1\",\"epoch\":1,");
+        assert_non_null(strstr(
+                out->body, "\"end\":\"the runtime was declared dead, replaced or left\",\"code\":\"RUNTIME_LOST\""));
         assert_non_null(strstr(out->body, "{\"attempt\":3,\"runtime_id\":\"r1\",\"epoch\":3,"));
-        bench_report(b, "r1", 3, "{\"exec_id\":\"e1\",\"attempt\":3,\"state\":\"done\",\"status\":\"FAILURE\",\"code\":\"CANCELLED\"}", "");
-        bench_ask(b, "explain", "{\"agent_exec_id\":\"e1\"}", "\"phase\":\"ended\",\"retry\":\"always\",\"priority\":7,\"status\":\"FAILURE\",\"code\":\"CANCELLED\"");
+        bench_report(b, "r1", 3,
+                "{\"exec_id\":\"e1\",\"attempt\":3,\"state\":\"done\",\"status\":\"FAILURE\",\"code\":\"CANCELLED\"}",
+                "");
+        bench_ask(b, "explain", "{\"agent_exec_id\":\"e1\"}",
+                "\"phase\":\"ended\",\"retry\":\"always\",\"priority\":7,\"status\":\"FAILURE\",\"code\":"
+                "\"CANCELLED\"");
         bench_ask(b, "explain", "{\"agent_exec_id\":\"e2\"}", "\"phase\":\"in_flight\"");
 }
 
@@ -328,8 +357,11 @@ static void status_counts(void **state) {
         bench_register(b, &(Spec){ .id = "r2", .epoch = 1, .agents = "a", .draining = true });
         bench_trigger(b, "a", "e1", "caller", "");
         bench_trigger(b, "a", "e2", "caller", "");
-        out = bench_ask(b, "status", "", "\"dispatcher_id\":\"d1\",\"version\":\"0\",\"hostname\":\"bench\",\"settled\":true,\"draining\":false");
-        assert_non_null(strstr(out->body, "\"runtimes\":{\"joining\":0,\"live\":1,\"suspect\":0,\"draining\":1},\"agents\":2,\"waiting\":1,"));
+        out = bench_ask(b, "status", "",
+                "\"dispatcher_id\":\"d1\",\"version\":\"0\",\"hostname\":\"bench\",\"settled\":true,\"draining\":"
+                "false");
+        assert_non_null(strstr(out->body,
+                "\"runtimes\":{\"joining\":0,\"live\":1,\"suspect\":0,\"draining\":1},\"agents\":2,\"waiting\":1,"));
         assert_non_null(strstr(out->body, "\"in_flight\":1,\"triggers\":2,"));
         assert_non_null(strstr(out->body, "\"jetstream_events\":false"));
 }

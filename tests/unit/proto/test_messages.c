@@ -363,14 +363,18 @@ static void a_walk_through_a_report_ends_at_its_limit(void **state) {
 
         buffer_append_slice(&executions, SLICE("["));
         for (size_t i = 0; i < REPORT_EXECUTIONS_MAX + 3; i++)
-                buffer_printf(&executions, "%s{\"exec_id\":\"e\",\"attempt\":1,\"state\":\"started\"}", i > 0 ? "," : "");
+                buffer_printf(
+                        &executions, "%s{\"exec_id\":\"e\",\"attempt\":1,\"state\":\"started\"}", i > 0 ? "," : "");
         buffer_append_slice(&executions, SLICE("]"));
 
         for (size_t i = 0; i < REPORT_EXECUTIONS_MAX; i++)
-                assert_int_equal(execution_report_next(buffer_slice(&executions), &cursor, &execution, &arena, &error), 0);
-        assert_int_equal(execution_report_next(buffer_slice(&executions), &cursor, &execution, &arena, &error), WIRE_E_INVALID);
+                assert_int_equal(
+                        execution_report_next(buffer_slice(&executions), &cursor, &execution, &arena, &error), 0);
+        assert_int_equal(
+                execution_report_next(buffer_slice(&executions), &cursor, &execution, &arena, &error), WIRE_E_INVALID);
         assert_string_equal(error.text, "payload.executions has more than 1024 elements, the limit");
-        assert_int_equal(execution_report_next(buffer_slice(&executions), &cursor, &execution, &arena, &error), SCAN_E_END);
+        assert_int_equal(
+                execution_report_next(buffer_slice(&executions), &cursor, &execution, &arena, &error), SCAN_E_END);
 }
 
 /* What the others say is no worse for one that makes no sense. */
@@ -380,12 +384,20 @@ static void a_walk_through_a_report_goes_on_behind_an_execution_that_is_refused(
         } cases[] = {
                 { "none", "[]", "", "" },
                 { "none, with space", "[ \n]", "", "" },
-                { "all are good", "[{\"exec_id\":\"a\",\"attempt\":1,\"state\":\"started\"} , {\"exec_id\":\"b\",\"attempt\":1,\"state\":\"accepted\"}]", "ab", "" },
-                { "an id is wrong", "[{\"exec_id\":\"a.\",\"attempt\":1,\"state\":\"started\"},{\"exec_id\":\"b\",\"attempt\":1,\"state\":\"accepted\"}]", "?b",
-                        "execution 0: exec_id \"a.\" is not an id (1-64 of A-Z a-z 0-9 _ -)" },
-                { "the status is missing", "[{\"exec_id\":\"a\",\"attempt\":1,\"state\":\"done\"},{\"exec_id\":\"b\",\"attempt\":1,\"state\":\"accepted\"}]", "?b",
-                        "execution 0: status is missing" },
-                { "no object", "[[1,{\"a\":2}],{\"exec_id\":\"b\",\"attempt\":1,\"state\":\"accepted\"},7]", "?b?", "execution 2: at byte 0: expected an object" },
+                { "all are good",
+                        "[{\"exec_id\":\"a\",\"attempt\":1,\"state\":\"started\"} , "
+                        "{\"exec_id\":\"b\",\"attempt\":1,\"state\":\"accepted\"}]",
+                        "ab", "" },
+                { "an id is wrong",
+                        "[{\"exec_id\":\"a.\",\"attempt\":1,\"state\":\"started\"},{\"exec_id\":\"b\",\"attempt\":1,"
+                        "\"state\":\"accepted\"}]",
+                        "?b", "execution 0: exec_id \"a.\" is not an id (1-64 of A-Z a-z 0-9 _ -)" },
+                { "the status is missing",
+                        "[{\"exec_id\":\"a\",\"attempt\":1,\"state\":\"done\"},{\"exec_id\":\"b\",\"attempt\":1,"
+                        "\"state\":\"accepted\"}]",
+                        "?b", "execution 0: status is missing" },
+                { "no object", "[[1,{\"a\":2}],{\"exec_id\":\"b\",\"attempt\":1,\"state\":\"accepted\"},7]", "?b?",
+                        "execution 2: at byte 0: expected an object" },
         };
 
         (void)state;
@@ -399,8 +411,8 @@ static void a_walk_through_a_report_goes_on_behind_an_execution_that_is_refused(
                 size_t n = 0;
                 int r;
 
-                while ((r = execution_report_next(slice_of(cases[i].executions), &cursor, &execution, &arena,
-                                &error)) != SCAN_E_END)
+                while ((r = execution_report_next(
+                                slice_of(cases[i].executions), &cursor, &execution, &arena, &error)) != SCAN_E_END)
                         ids[n++] = r == 0 ? execution.exec_id.data[0] : '?';
                 assert_string_equal(ids, cases[i].ids);
                 assert_int_equal(cursor.index, n);

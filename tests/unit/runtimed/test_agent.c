@@ -11,13 +11,13 @@
 /* The whole table, written down once more by hand: a changed cell must be changed here, too. */
 static void every_state_answers_every_event_as_documented(void **state) {
         static const AgentState expected[_AGENT_STATE_MAX][_AGENT_EVENT_MAX] = {
-                /*                   START           READY          FAIL          STOP            IDLE           DELETE */
-                [AGENT_CREATED]  = { AGENT_STARTING, 0,             0,            0,              0,             AGENT_DELETED },
-                [AGENT_STARTING] = { 0,              AGENT_RUNNING, AGENT_FAILED, 0,              0,             0 },
-                [AGENT_RUNNING]  = { 0,              0,             0,            AGENT_STOPPING, 0,             0 },
-                [AGENT_STOPPING] = { 0,              0,             0,            0,              AGENT_STOPPED, 0 },
-                [AGENT_STOPPED]  = { AGENT_STARTING, 0,             0,            0,              0,             AGENT_DELETED },
-                [AGENT_FAILED]   = { AGENT_STARTING, 0,             0,            0,              0,             AGENT_DELETED },
+                /*                   START           READY          FAIL          STOP            IDLE DELETE */
+                [AGENT_CREATED] = { AGENT_STARTING, 0, 0, 0, 0, AGENT_DELETED },
+                [AGENT_STARTING] = { 0, AGENT_RUNNING, AGENT_FAILED, 0, 0, 0 },
+                [AGENT_RUNNING] = { 0, 0, 0, AGENT_STOPPING, 0, 0 },
+                [AGENT_STOPPING] = { 0, 0, 0, 0, AGENT_STOPPED, 0 },
+                [AGENT_STOPPED] = { AGENT_STARTING, 0, 0, 0, 0, AGENT_DELETED },
+                [AGENT_FAILED] = { AGENT_STARTING, 0, 0, 0, 0, AGENT_DELETED },
         };
 
         (void)state;

@@ -168,7 +168,11 @@ static void a_host_name_becomes_an_id(void **state) {
         static const struct {
                 const char *host, *id;
         } cases[] = {
-                { "web-1", "web-1" }, { "web_1.example.org", "web_1" }, { "a b\xc3\xa9", "a-b--" }, { "", "runtime" }, { ".x", "runtime" },
+                { "web-1", "web-1" },
+                { "web_1.example.org", "web_1" },
+                { "a b\xc3\xa9", "a-b--" },
+                { "", "runtime" },
+                { ".x", "runtime" },
         };
 
         (void)state;

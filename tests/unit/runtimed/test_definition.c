@@ -15,10 +15,13 @@ static void a_definition_means_what_it_says(void **state) {
 
         (void)state;
 
-        assert_int_equal(definition_parse(SLICE(" \n{\"agent_id\":\"a\",\"agent_type\":\"echo\",\"priority\":70,\"mailbox_capacity\":5,"
-                                                "\"mailbox_bytes\":6,\"quantum\":7,\"overflow\":\"drop_newest\",\"parameters\":{\"x\":[1]},"
-                                                "\"capabilities\":[\"search\"],\"subscribed_topics\":[],\"exclusive\":false}\n"),
-                                 behaviors_builtin, &definition, &error),
+        assert_int_equal(
+                definition_parse(
+                        SLICE(" \n{\"agent_id\":\"a\",\"agent_type\":\"echo\",\"priority\":70,\"mailbox_capacity\":5,"
+                              "\"mailbox_bytes\":6,\"quantum\":7,\"overflow\":\"drop_newest\",\"parameters\":{\"x\":[1]"
+                              "},"
+                              "\"capabilities\":[\"search\"],\"subscribed_topics\":[],\"exclusive\":false}\n"),
+                        behaviors_builtin, &definition, &error),
                 0);
         assert_true(id_equal(&definition->agent_id, SLICE("a")));
         assert_ptr_equal(definition->behavior, &behavior_echo);
@@ -37,7 +40,9 @@ static void what_is_left_out_has_the_documented_default(void **state) {
 
         (void)state;
 
-        assert_int_equal(definition_parse(SLICE("{\"agent_id\":\"a\",\"agent_type\":\"delay\"}"), behaviors_builtin, &definition, &error), 0);
+        assert_int_equal(definition_parse(SLICE("{\"agent_id\":\"a\",\"agent_type\":\"delay\"}"), behaviors_builtin,
+                                 &definition, &error),
+                0);
         assert_int_equal(definition->agent_class, AGENT_CLASS_BATCHED);
         assert_int_equal(definition->overflow, OVERFLOW_REJECT);
         assert_int_equal(definition->mailbox_capacity, 1000);
@@ -80,7 +85,8 @@ static void a_definition_never_means_less_than_it_says(void **state) {
                 { "{\"agent_id\":\"a\",\"agent_type\":\"echo\",\"mailbox_capcity\":7}", "mailbox_capcity" },
                 { "{\"agent_id\":\"a\",\"agent_type\":\"echo\",\"subscribed_topics\":[\"x\"]}", "subscribed_topics" },
                 { "{\"agent_id\":\"a\",\"agent_type\":\"echo\",\"exclusive\":true}", "exclusive" },
-                { "{\"agent_id\":\"a\",\"agent_type\":\"echo\",\"checkpoint_interval_ms\":0}", "checkpoint_interval_ms" },
+                { "{\"agent_id\":\"a\",\"agent_type\":\"echo\",\"checkpoint_interval_ms\":0}",
+                        "checkpoint_interval_ms" },
                 { "{\"agent_id\":\"a\",\"agent_type\":\"echo\",\"idle_timeout_ms\":5}", "idle_timeout_ms" },
                 { "{\"agent_id\":\"a\",\"agent_type\":\"echo\"} {}", "" },
         };
@@ -123,7 +129,9 @@ static void behaviours_do_what_the_catalogue_says(void **state) {
                 void *behavior_state = NULL;
                 char why[64];
 
-                assert_int_equal(cases[i].behavior->init(SLICE("a"), slice_of(cases[i].parameters), &behavior_state, why, sizeof(why)), 0);
+                assert_int_equal(cases[i].behavior->init(
+                                         SLICE("a"), slice_of(cases[i].parameters), &behavior_state, why, sizeof(why)),
+                        0);
                 cases[i].behavior->handle(behavior_state, &message, &reply);
                 assert_int_equal(reply.verdict, cases[i].verdict);
                 if (cases[i].output)
@@ -139,9 +147,12 @@ static void parameters_that_make_no_sense_are_refused(void **state) {
 
         (void)state;
 
-        assert_int_equal(behavior_counter.init(SLICE("a"), SLICE("{\"start\":\"x\"}"), &behavior_state, why, sizeof(why)), BEHAVIOR_E_REFUSED);
+        assert_int_equal(
+                behavior_counter.init(SLICE("a"), SLICE("{\"start\":\"x\"}"), &behavior_state, why, sizeof(why)),
+                BEHAVIOR_E_REFUSED);
         assert_non_null(strstr(why, "start"));
-        assert_int_equal(behavior_delay.init(SLICE("a"), SLICE("{\"ms\":1e99}"), &behavior_state, why, sizeof(why)), BEHAVIOR_E_REFUSED);
+        assert_int_equal(behavior_delay.init(SLICE("a"), SLICE("{\"ms\":1e99}"), &behavior_state, why, sizeof(why)),
+                BEHAVIOR_E_REFUSED);
 }
 
 int main(void) {

@@ -11,7 +11,10 @@
 #include "runtimed/memory.h"
 
 static void put(Memory *memory, const char *id, const char *body, uint64_t now) {
-        memory_put(memory, &(Remembered){ .exec_id = id_of(slice_of(id)), .status = 1, .headers = SLICE("H"), .body = slice_of(body) }, now);
+        memory_put(memory,
+                &(Remembered){
+                        .exec_id = id_of(slice_of(id)), .status = 1, .headers = SLICE("H"), .body = slice_of(body) },
+                now);
 }
 
 static bool has(const Memory *memory, const char *id, const char *body) {
@@ -108,7 +111,8 @@ static void bytes_never_mix_and_limits_always_hold(void **state) {
         assert_true(n_found > 100000);
 }
 
-/* The same few ids over and over: the index loses and gains entries in every order. What is found is what the last puts were. */
+/* The same few ids over and over: the index loses and gains entries in every order. What is found is what the last puts
+ * were. */
 static void ids_that_come_again_are_found_as_they_were_put_last(void **state) {
         _cleanup_(memory_freep) Memory *memory = NULL;
         enum { N_IDS = 60, N_ENTRIES = 32 };
@@ -124,7 +128,8 @@ static void ids_that_come_again_are_found_as_they_were_put_last(void **state) {
                 const int k = (int)rng_below(&rng, N_IDS);
                 size_t n_there = 0;
 
-                (void)snprintf(id, sizeof(id), "%.*s%d", k, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", k);
+                (void)snprintf(
+                        id, sizeof(id), "%.*s%d", k, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", k);
                 (void)snprintf(body, sizeof(body), "%d", i);
                 put(memory, id, body, (uint64_t)i);
                 latest[k] = i;
@@ -132,7 +137,8 @@ static void ids_that_come_again_are_found_as_they_were_put_last(void **state) {
                 for (int j = 0; j < N_IDS; j++) {
                         const bool is_there = latest[j] > 0 && latest[j] > i - N_ENTRIES;
 
-                        (void)snprintf(id, sizeof(id), "%.*s%d", j, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", j);
+                        (void)snprintf(id, sizeof(id), "%.*s%d", j,
+                                "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", j);
                         (void)snprintf(body, sizeof(body), "%d", latest[j]);
                         assert_int_equal(has(memory, id, body), is_there);
                         n_there += is_there;

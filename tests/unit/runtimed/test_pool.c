@@ -11,7 +11,8 @@
 
 #include "runtimed/pool.h"
 
-/* An agent's state is touched by one thread at a time, so a plain counter is right; TSan would see it if it were not. */
+/* An agent's state is touched by one thread at a time, so a plain counter is right; TSan would see it if it were not.
+ */
 typedef struct Count {
         uint64_t n;
         uint64_t last; /* number of the latest message */
@@ -26,7 +27,8 @@ static void spin(uint64_t usec) {
         (void)clock_gettime(CLOCK_MONOTONIC, &a);
         do
                 (void)clock_gettime(CLOCK_MONOTONIC, &b);
-        while ((uint64_t)(b.tv_sec - a.tv_sec) * 1000000 + (uint64_t)b.tv_nsec / 1000 - (uint64_t)a.tv_nsec / 1000 < usec);
+        while ((uint64_t)(b.tv_sec - a.tv_sec) * 1000000 + (uint64_t)b.tv_nsec / 1000 - (uint64_t)a.tv_nsec / 1000 <
+                usec);
 }
 
 static void count_handle(void *state, const BehaviorMessage *message, BehaviorReply *reply) {
@@ -58,7 +60,10 @@ static void fill(Slot *slot, size_t n, AgentClass agent_class) {
                 slot->mail[i].message.attempt = i + 1;
                 slot->mail[i].next = i + 1 < n ? &slot->mail[i + 1] : NULL;
         }
-        slot->run = (Run){ .behavior = &behavior_count, .behavior_state = &slot->count, .mail = slot->mail, .agent_class = agent_class };
+        slot->run = (Run){ .behavior = &behavior_count,
+                .behavior_state = &slot->count,
+                .mail = slot->mail,
+                .agent_class = agent_class };
 }
 
 static void wait_for_outcomes(Pool *pool) {

@@ -41,7 +41,8 @@ static void trace_headers_pass_through_to_results_and_events(void **state) {
         runtime_on_message(w.runtime, &message, w.now);
         turn(&w);
         assert_string_equal(last_sent(&w, "_INBOX.caller")->headers, "traceparent: 00-ab-cd-01\r\n");
-        assert_string_equal(last_sent(&w, PREFIX ".events.agent.instance.e1.completed")->headers, "traceparent: 00-ab-cd-01\r\n");
+        assert_string_equal(
+                last_sent(&w, PREFIX ".events.agent.instance.e1.completed")->headers, "traceparent: 00-ab-cd-01\r\n");
         end_world(&w);
 }
 
@@ -182,7 +183,8 @@ static void a_full_mailbox_does_what_its_policy_says(void **state) {
 
                 begin(&w);
                 (void)snprintf(definition, sizeof(definition),
-                        "{\"agent_id\":\"small\",\"agent_type\":\"echo\",\"mailbox_capacity\":2,\"overflow\":\"%s\"}", cases[i].overflow);
+                        "{\"agent_id\":\"small\",\"agent_type\":\"echo\",\"mailbox_capacity\":2,\"overflow\":\"%s\"}",
+                        cases[i].overflow);
                 create(&w, definition);
                 turn(&w);
                 relay(&w, .exec = "e0", .agent = "small"); /* goes out to the worker at once */
@@ -293,7 +295,8 @@ static void messages_that_make_no_sense_are_refused_and_change_nothing(void **st
                 "{\"agent\":{\"id\":\"a.b\"}}",
                 "{\"agent\":{\"id\":\"greeter\",\"exec_id\":\"\"}}",
                 "{\"agent\":{\"id\":\"greeter\"},\"dispatch\":{}}",
-                "{\"agent\":{\"id\":\"greeter\",\"exec_id\":\"e\"},\"dispatch\":{\"dispatcher_id\":\"d\",\"attempt\":0,\"deadline_ms\":1}}",
+                "{\"agent\":{\"id\":\"greeter\",\"exec_id\":\"e\"},\"dispatch\":{\"dispatcher_id\":\"d\",\"attempt\":0,"
+                "\"deadline_ms\":1}}",
                 "{\"agent\":{\"id\":\"greeter\"},\"payload\":{\"reply_to_subject\":\"a b\"}}",
                 "\xff\xfe",
         };
@@ -467,7 +470,8 @@ static void a_runtime_registers_until_a_dispatcher_takes_it(void **state) {
         link_up(&w);
         assert_int_equal(count_sent(&w, REGISTERED, NULL), 1);
         assert_string_equal(last_sent(&w, REGISTERED)->reply, "_INBOX.r1.register.1000");
-        assert_int_equal(registration_decode(slice_of(last_sent(&w, REGISTERED)->body), &registration, &arena, &error), 0);
+        assert_int_equal(
+                registration_decode(slice_of(last_sent(&w, REGISTERED)->body), &registration, &arena, &error), 0);
         assert_int_equal(registration.epoch, EPOCH);
         assert_true(slice_equal(registration.labels, SLICE("{\"zone\":\"a\",\"tier\":\"2\"}")));
         arena_clear(&arena);
@@ -498,7 +502,8 @@ static void many_agents_register_in_parts_that_fit(void **state) {
         for (unsigned i = 0; i < 2000; i++) {
                 char definition[128];
 
-                (void)snprintf(definition, sizeof(definition), "{\"agent_id\":\"agent-%u\",\"agent_type\":\"echo\"}", i);
+                (void)snprintf(
+                        definition, sizeof(definition), "{\"agent_id\":\"agent-%u\",\"agent_type\":\"echo\"}", i);
                 create(&w, definition);
         }
         runtime_on_link_up(w.runtime, 16384, w.now);
@@ -560,7 +565,8 @@ static void a_late_verdict_about_an_older_epoch_is_ignored(void **state) {
         epoch = runtime_epoch(w.runtime);
         refuse_registration(&w, EPOCH, "replaced", epoch + 100);
         say(&w, DEREGISTERED, NULL,
-                "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1000},\"payload\":{\"context\":{\"reason\":\"heartbeat_timeout\"}}}");
+                "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1000},\"payload\":{\"context\":{\"reason\":"
+                "\"heartbeat_timeout\"}}}");
         assert_int_equal(runtime_epoch(w.runtime), epoch);
         assert_false(runtime_was_replaced(w.runtime));
         end_world(&w);
@@ -613,7 +619,8 @@ static void a_runtime_taken_out_by_hand_is_silent_until_resumed(void **state) {
 
         begin(&w);
         say(&w, DEREGISTERED, NULL,
-                "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1000},\"payload\":{\"context\":{\"reason\":\"operator\",\"seen_by\":\"d1\"}}}");
+                "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1000},\"payload\":{\"context\":{\"reason\":"
+                "\"operator\",\"seen_by\":\"d1\"}}}");
         pass(&w, 30 * USEC_PER_SEC);
         assert_int_equal(count_sent(&w, HEARTBEAT, NULL) + count_sent(&w, REGISTERED, NULL), 0);
         runtime_on_link_down(w.runtime, w.now);
@@ -636,7 +643,8 @@ static void a_roll_call_is_answered_within_its_spread(void **state) {
 
         begin(&w);
         pass(&w, USEC_PER_SEC);
-        say(&w, "compozy.commands.agent_runtime.announce", NULL, "{\"payload\":{\"dispatcher_id\":\"d2\",\"spread_ms\":500}}");
+        say(&w, "compozy.commands.agent_runtime.announce", NULL,
+                "{\"payload\":{\"dispatcher_id\":\"d2\",\"spread_ms\":500}}");
         pass(&w, 501 * USEC_PER_MSEC);
         assert_int_equal(count_sent(&w, REGISTERED, NULL), 1);
         assert_true(runtime_is_registered(w.runtime));
@@ -703,7 +711,8 @@ static void in_doubt_the_oldest_makes_no_room_as_it_may_not_be_answered(void **s
         (void)state;
 
         begin(&w);
-        create(&w, "{\"agent_id\":\"small\",\"agent_type\":\"echo\",\"mailbox_capacity\":1,\"overflow\":\"drop_oldest\"}");
+        create(&w,
+                "{\"agent_id\":\"small\",\"agent_type\":\"echo\",\"mailbox_capacity\":1,\"overflow\":\"drop_oldest\"}");
         relay(&w, .exec = "e0", .agent = "small", .deadline_ms = 60000); /* with the worker */
         relay(&w, .exec = "e1", .agent = "small", .deadline_ms = 60000);
         stall(&w, 20 * USEC_PER_SEC);
@@ -869,8 +878,14 @@ static void output_that_is_not_ours_is_checked_before_it_goes_out(void **state) 
                 const char *output;
                 bool ok;
         } cases[] = {
-                { "7", true }, { "null", true }, { " [1] ", true }, { "{'a':1}", false }, { "1,'v':2", false }, { "1},{", false },
-                { "", false }, { "nul", false },
+                { "7", true },
+                { "null", true },
+                { " [1] ", true },
+                { "{'a':1}", false },
+                { "1,'v':2", false },
+                { "1},{", false },
+                { "", false },
+                { "nul", false },
         };
         RuntimeOptions options = default_options();
         World w;
@@ -888,7 +903,8 @@ static void output_that_is_not_ours_is_checked_before_it_goes_out(void **state) 
                 (void)snprintf(exec, sizeof(exec), "e%zu", i);
                 (void)snprintf(input, sizeof(input), "\"%s\"", cases[i].output);
                 relay(&w, .exec = exec, .agent = "bad", .input = input);
-                assert_string_equal(result_text(last_sent(&w, "_INBOX.caller")), cases[i].ok ? "SUCCESS" : "AGENT_ERROR INTERNAL");
+                assert_string_equal(
+                        result_text(last_sent(&w, "_INBOX.caller")), cases[i].ok ? "SUCCESS" : "AGENT_ERROR INTERNAL");
         }
         end_world(&w);
 }
@@ -910,7 +926,8 @@ static void a_result_over_a_limit_is_an_error_that_names_size_and_limit(void **s
         w.plays_worker = true;
         relay(&w, .exec = "e1", .input = input);
         assert_string_equal(result_text(last_sent(&w, "_INBOX.caller")), "AGENT_ERROR LIMIT_EXCEEDED");
-        assert_non_null(strstr(last_sent(&w, "_INBOX.caller")->body, "2002 bytes is over limits.max_result_bytes of 1000"));
+        assert_non_null(
+                strstr(last_sent(&w, "_INBOX.caller")->body, "2002 bytes is over limits.max_result_bytes of 1000"));
         assert_non_null(strstr(last_sent(&w, "_INBOX.caller")->headers, "Nats-Service-Error-Code: 429"));
         end_world(&w);
 }
@@ -925,12 +942,14 @@ static void an_agent_whose_init_fails_leaves_nothing_behind(void **state) {
 
         options.behaviors = with_bad;
         build(&w, &options);
-        assert_int_equal(runtime_create_agent(w.runtime, SLICE("{\"agent_id\":\"bad\",\"agent_type\":\"bad\",\"parameters\":{}}"), w.now,
-                                 &code, &error),
+        assert_int_equal(
+                runtime_create_agent(w.runtime,
+                        SLICE("{\"agent_id\":\"bad\",\"agent_type\":\"bad\",\"parameters\":{}}"), w.now, &code, &error),
                 RUNTIME_E_REFUSED);
         assert_int_equal(code, ERROR_INIT_FAILED);
         assert_int_equal(runtime_n_agents(w.runtime), 3);
-        assert_int_equal(runtime_create_agent(w.runtime, SLICE("{\"agent_id\":\"greeter\",\"agent_type\":\"bad\"}"), w.now, &code, &error),
+        assert_int_equal(runtime_create_agent(w.runtime, SLICE("{\"agent_id\":\"greeter\",\"agent_type\":\"bad\"}"),
+                                 w.now, &code, &error),
                 RUNTIME_E_REFUSED);
         assert_int_equal(code, ERROR_AGENT_EXISTS);
         end_world(&w);
@@ -990,15 +1009,18 @@ static void a_changed_definition_keeps_the_mailbox_and_starts_afresh(void **stat
         begin(&w);
         relay(&w, .exec = "e1", .agent = "counter"); /* with the worker */
         relay(&w, .exec = "e2", .agent = "counter"); /* in the mailbox */
-        assert_int_equal(runtime_change_agent(w.runtime,
-                                 SLICE("{\"agent_id\":\"counter\",\"agent_type\":\"counter\",\"parameters\":{\"start\":100}}"), w.now, &code, &error),
+        assert_int_equal(
+                runtime_change_agent(w.runtime,
+                        SLICE("{\"agent_id\":\"counter\",\"agent_type\":\"counter\",\"parameters\":{\"start\":100}}"),
+                        w.now, &code, &error),
                 0);
         w.plays_worker = true;
         turn(&w);
         assert_int_equal(count_sent(&w, "_INBOX.caller", "\"count\":1}"), 1);
         assert_int_equal(count_sent(&w, "_INBOX.caller", "\"count\":101}"), 1);
 
-        assert_int_equal(runtime_change_agent(w.runtime, SLICE("{\"agent_id\":\"counter\",\"agent_type\":\"none\"}"), w.now, &code, &error),
+        assert_int_equal(runtime_change_agent(w.runtime, SLICE("{\"agent_id\":\"counter\",\"agent_type\":\"none\"}"),
+                                 w.now, &code, &error),
                 RUNTIME_E_REFUSED);
         relay(&w, .exec = "e3", .agent = "counter");
         assert_int_equal(count_sent(&w, "_INBOX.caller", "\"count\":102}"), 1);
@@ -1068,7 +1090,8 @@ static void nothing_that_happens_at_random_breaks_an_invariant(void **state) {
                 options.memory_executions = 8;
                 options.memory_bytes = 4000;
                 build(&w, &options);
-                create(&w, "{\"agent_id\":\"small\",\"agent_type\":\"delay\",\"mailbox_capacity\":2,\"overflow\":\"drop_oldest\",\"quantum\":2}");
+                create(&w, "{\"agent_id\":\"small\",\"agent_type\":\"delay\",\"mailbox_capacity\":2,\"overflow\":"
+                           "\"drop_oldest\",\"quantum\":2}");
                 link_up(&w);
 
                 for (int i = 0; i < 1500; i++) {
@@ -1117,8 +1140,9 @@ static void nothing_that_happens_at_random_breaks_an_invariant(void **state) {
                                 turn(&w);
                                 break;
                         default:
-                                relay(&w, .exec = exec, .agent = agents[rng_below(&rng, 4)], .input = input, .reply_to = reply,
-                                        .attempt = 1 + rng_below(&rng, 3), .age_ms = rng_below(&rng, 2) ? rng_below(&rng, 100) : 0,
+                                relay(&w, .exec = exec, .agent = agents[rng_below(&rng, 4)], .input = input,
+                                        .reply_to = reply, .attempt = 1 + rng_below(&rng, 3),
+                                        .age_ms = rng_below(&rng, 2) ? rng_below(&rng, 100) : 0,
                                         .deadline_ms = 1 + rng_below(&rng, 200));
                         }
                         check_world(&w);
@@ -1128,7 +1152,8 @@ static void nothing_that_happens_at_random_breaks_an_invariant(void **state) {
                 turn(&w);
                 pass(&w, 2 * USEC_PER_SEC);
                 assert_true(runtime_is_stopped(w.runtime));
-                n_answers_max = w.runtime->counters.executions[STATUS_SUCCESS] + w.runtime->counters.executions[STATUS_FAILURE];
+                n_answers_max =
+                        w.runtime->counters.executions[STATUS_SUCCESS] + w.runtime->counters.executions[STATUS_FAILURE];
                 assert_true(n_answers_max > 0);
                 end_world(&w);
         }

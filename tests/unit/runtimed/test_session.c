@@ -48,12 +48,12 @@ static void registered(Session *session, Rng *rng) {
 static void every_state_answers_every_event_as_documented(void **state) {
         static const SessionState expected[_SESSION_STATE_MAX][_SESSION_EVENT_MAX] = {
                 /*                        UP   DOWN TAKEN ANN  DEAD OPER RESU REPL LEAVE */
-                [SESSION_OFFLINE]     = { ING, OFF, 0,    0,   0,   OFF, OFF, REP, LEF },
-                [SESSION_REGISTERING] = { ING, OFF, REG,  ING, ING, QUI, ING, REP, LEF },
-                [SESSION_REGISTERED]  = { ING, OFF, REG,  REG, ING, QUI, REG, REP, LEF },
-                [SESSION_QUIET]       = { QUI, OFF, 0,    0,   0,   QUI, ING, REP, LEF },
-                [SESSION_REPLACED]    = { REP, REP, 0,    0,   0,   0,   0,   0,   0 },
-                [SESSION_LEFT]        = { LEF, LEF, 0,    0,   0,   0,   0,   0,   0 },
+                [SESSION_OFFLINE] = { ING, OFF, 0, 0, 0, OFF, OFF, REP, LEF },
+                [SESSION_REGISTERING] = { ING, OFF, REG, ING, ING, QUI, ING, REP, LEF },
+                [SESSION_REGISTERED] = { ING, OFF, REG, REG, ING, QUI, REG, REP, LEF },
+                [SESSION_QUIET] = { QUI, OFF, 0, 0, 0, QUI, ING, REP, LEF },
+                [SESSION_REPLACED] = { REP, REP, 0, 0, 0, 0, 0, 0, 0 },
+                [SESSION_LEFT] = { LEF, LEF, 0, 0, 0, 0, 0, 0, 0 },
         };
 
         (void)state;
@@ -176,7 +176,8 @@ static void who_replaces_us_has_our_epoch_or_a_higher_one(void **state) {
         (void)state;
 
         registered(&session, &rng);
-        assert_int_equal(session_on_refused(&session, DEREGISTER_REPLACED, 1000, 999, at(2 * SECOND)), SESSION_DO_NOTHING);
+        assert_int_equal(
+                session_on_refused(&session, DEREGISTER_REPLACED, 1000, 999, at(2 * SECOND)), SESSION_DO_NOTHING);
         assert_int_equal(session.state, SESSION_REGISTERED);
         assert_int_equal(session_on_refused(&session, DEREGISTER_REPLACED, 1000, 1001, at(2 * SECOND)),
                 SESSION_DO_SUPERSEDE | SESSION_DO_LEAVE);
@@ -190,7 +191,8 @@ static void there_is_no_epoch_above_the_highest(void **state) {
         (void)state;
 
         registered(&session, &rng);
-        assert_int_equal(session_on_refused(&session, DEREGISTER_HEARTBEAT_TIMEOUT, 1000, EPOCH_MAX, at(2 * SECOND)), SESSION_DO_NOTHING);
+        assert_int_equal(session_on_refused(&session, DEREGISTER_HEARTBEAT_TIMEOUT, 1000, EPOCH_MAX, at(2 * SECOND)),
+                SESSION_DO_NOTHING);
         assert_int_equal(session.epoch, 1000);
 }
 

@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * World: a Runtime with nothing around it: what it publishes is kept, time is set by hand, its runs wait until a test plays the worker.
+ * World: a Runtime with nothing around it: what it publishes is kept, time is set by hand, its runs wait until a test
+ * plays the worker.
  */
 
 #include <setjmp.h>
@@ -68,8 +69,8 @@ static inline void collect(World *world) {
 
                 world->sent = reallocarray(world->sent, world->n_sent + 1, sizeof(*world->sent));
                 assert_non_null(world->sent);
-                world->sent[world->n_sent++] = (Sent){ copy_of(message.subject), copy_of(message.reply), copy_of(message.headers),
-                        copy_of(message.body) };
+                world->sent[world->n_sent++] = (Sent){ copy_of(message.subject), copy_of(message.reply),
+                        copy_of(message.headers), copy_of(message.body) };
         }
         outbox_clear(&world->outbox);
 }
@@ -187,7 +188,8 @@ static inline RuntimeOptions default_options(void) {
 }
 
 static inline void build(World *world, const RuntimeOptions *options) {
-        *world = (World){ .options = *options, .now = { .usec = 5 * USEC_PER_SEC, .real_usec = 1700000000 * USEC_PER_SEC } };
+        *world = (World){ .options = *options,
+                .now = { .usec = 5 * USEC_PER_SEC, .real_usec = 1700000000 * USEC_PER_SEC } };
         outbox_init(&world->outbox);
         assert_int_equal(runtime_new(&world->options, &world->outbox, world->now, &world->runtime), 0);
         create(world, "{\"agent_id\":\"greeter\",\"agent_type\":\"echo\"}");
@@ -204,9 +206,11 @@ static inline void link_up(World *world) {
 static inline void take_registration(World *world, uint64_t dead_after_ms) {
         char subject[64], body[256];
 
-        (void)snprintf(subject, sizeof(subject), "_INBOX.r1.register.%llu", (unsigned long long)runtime_epoch(world->runtime));
+        (void)snprintf(
+                subject, sizeof(subject), "_INBOX.r1.register.%llu", (unsigned long long)runtime_epoch(world->runtime));
         (void)snprintf(body, sizeof(body),
-                "{\"ok\":true,\"result\":{\"dispatcher_id\":\"d1\",\"runtime_id\":\"r1\",\"epoch\":%llu,\"revision\":%llu,"
+                "{\"ok\":true,\"result\":{\"dispatcher_id\":\"d1\",\"runtime_id\":\"r1\",\"epoch\":%llu,\"revision\":%"
+                "llu,"
                 "\"complete\":true,\"heartbeat_interval_ms\":1000,\"dead_after_ms\":%llu}}",
                 (unsigned long long)runtime_epoch(world->runtime), (unsigned long long)world->runtime->session.revision,
                 (unsigned long long)dead_after_ms);
@@ -218,8 +222,9 @@ static inline void refuse_registration(World *world, uint64_t about_epoch, const
 
         (void)snprintf(subject, sizeof(subject), "_INBOX.r1.register.%llu", (unsigned long long)about_epoch);
         (void)snprintf(body, sizeof(body),
-                "{\"ok\":false,\"error\":{\"code\":\"RUNTIME_LOST\",\"message\":\"no\",\"details\":{\"reason\":\"%s\",\"epoch\":%llu}}}", reason,
-                (unsigned long long)known_epoch);
+                "{\"ok\":false,\"error\":{\"code\":\"RUNTIME_LOST\",\"message\":\"no\",\"details\":{\"reason\":\"%s\","
+                "\"epoch\":%llu}}}",
+                reason, (unsigned long long)known_epoch);
         say(world, subject, NULL, body);
 }
 
@@ -254,9 +259,11 @@ static inline void relay_from(World *world, Relay relay) {
         char body[4096];
 
         (void)snprintf(body, sizeof(body),
-                "{\"metadata\":{\"type\":\"TriggerAgent\",\"correlation_id\":\"c1\"},\"workflow\":{\"id\":\"w1\",\"exec_id\":\"we1\"},"
+                "{\"metadata\":{\"type\":\"TriggerAgent\",\"correlation_id\":\"c1\"},\"workflow\":{\"id\":\"w1\","
+                "\"exec_id\":\"we1\"},"
                 "\"agent\":{\"id\":\"%s\",\"exec_id\":\"%s\"},\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":%llu},"
-                "\"dispatch\":{\"dispatcher_id\":\"d1\",\"attempt\":%llu,\"deadline_ms\":%llu,\"age_ms\":%llu,\"reply_to\":\"%s\",\"report_to\":\"%s\"},"
+                "\"dispatch\":{\"dispatcher_id\":\"d1\",\"attempt\":%llu,\"deadline_ms\":%llu,\"age_ms\":%llu,\"reply_"
+                "to\":\"%s\",\"report_to\":\"%s\"},"
                 "\"payload\":{\"context\":{\"input\":%s}}}",
                 relay.agent ? relay.agent : "greeter", relay.exec,
                 (unsigned long long)(relay.epoch ? relay.epoch : runtime_epoch(world->runtime)),
@@ -288,7 +295,8 @@ static inline const Sent *last_sent(const World *world, const char *subject) {
         return NULL;
 }
 
-/* "accepted", "done SUCCESS", "refused MAILBOX_FULL", …: the last that was reported of an execution; "" when nothing was. */
+/* "accepted", "done SUCCESS", "refused MAILBOX_FULL", …: the last that was reported of an execution; "" when nothing
+ * was. */
 static inline const char *reported(const World *world, const char *exec) {
         static char text[128];
         Arena arena = {};
@@ -313,7 +321,8 @@ static inline const char *reported(const World *world, const char *exec) {
                         (void)snprintf(text, sizeof(text), "%s%s%s", execution_state_names[entry.state],
                                 entry.status ? " " : "", entry.status ? result_status_names[entry.status] : "");
                         if (entry.code)
-                                (void)snprintf(text + strlen(text), sizeof(text) - strlen(text), " %s", error_code_names[entry.code]);
+                                (void)snprintf(text + strlen(text), sizeof(text) - strlen(text), " %s",
+                                        error_code_names[entry.code]);
                 }
         }
         arena_clear(&arena);
@@ -329,8 +338,8 @@ static inline const char *result_text(const Sent *sent) {
 
         if (result_decode(slice_of(sent->body), &result, &arena, &error) != 0)
                 fail_msg("%s: %s", error.text, sent->body);
-        (void)snprintf(text, sizeof(text), "%s%s%.*s", result_status_names[result.status], result.error_code.size > 0 ? " " : "",
-                SLICE_ARG(result.error_code));
+        (void)snprintf(text, sizeof(text), "%s%s%.*s", result_status_names[result.status],
+                result.error_code.size > 0 ? " " : "", SLICE_ARG(result.error_code));
         arena_clear(&arena);
         return text;
 }
