@@ -22,11 +22,9 @@
 
 #include "dispatcherd/diag.h"
 #include "dispatcherd/registry.h"
+#include "dispatcherd/tombstones.h"
 #include "proto/buffer.h"
 #include "proto/subject.h"
-
-/* Epochs that are over, so that their late messages are answered rightly. Bounded: the oldest goes first. */
-#define TOMBSTONES_MAX 8192
 
 /* A runtime's labels and agent types are kept as they came, blanks and all: more than this is no description of a
  * runtime. */
@@ -34,13 +32,6 @@
 
 /* Names of agent types are few in any sane fleet; a hostile one gets no more than this. */
 #define TYPE_NAMES_MAX 1024
-
-typedef struct Tombstone {
-        Id id;
-        uint64_t epoch;
-        DeregisterReason reason;
-        UT_hash_handle hh;
-} Tombstone;
 
 typedef struct TypeName {
         UT_hash_handle hh;
@@ -51,47 +42,13 @@ struct Registry {
         RegistryOptions options;
         Runtime *runtimes;
         Agent *agents;
-        Tombstone *tombstones;
+        Tombstones tombstones;
         TypeName *types;
         size_t n_in_state[_RUNTIME_STATE_MAX];
         size_t n_silent;
         size_t n_hostings;
         size_t n_kept; /* runtimes that were there when the limit was lowered: it is for newcomers */
 };
-
-/* tombstones */
-
-static Tombstone *tombstone_find(const Registry *registry, Slice runtime_id) {
-        Tombstone *tombstone = NULL;
-
-        HASH_FIND(hh, registry->tombstones, runtime_id.data, runtime_id.size, tombstone);
-        return tombstone;
-}
-
-static void tombstone_delete(Registry *registry, Tombstone *tombstone) {
-        HASH_DEL(registry->tombstones, tombstone);
-        free(tombstone);
-}
-
-static void tombstone_put(Registry *registry, Slice runtime_id, uint64_t epoch, DeregisterReason reason) {
-        Tombstone *tombstone = tombstone_find(registry, runtime_id);
-
-        if (tombstone)
-                tombstone_delete(registry, tombstone);
-        else if (HASH_COUNT(registry->tombstones) >= TOMBSTONES_MAX)
-                tombstone_delete(registry, registry->tombstones); /* uthash keeps the order of insertion */
-
-        tombstone = calloc(1, sizeof(*tombstone));
-        if (!tombstone)
-                return; /* costs a late message its precise answer, nothing else */
-
-        tombstone->id = id_of(runtime_id);
-        tombstone->epoch = epoch;
-        tombstone->reason = reason;
-        HASH_ADD_KEYPTR(hh, registry->tombstones, tombstone->id.text, tombstone->id.size, tombstone);
-        if (!tombstone->hh.tbl)
-                free(tombstone);
-}
 
 /* agents and hostings */
 
@@ -419,26 +376,23 @@ static void runtime_remove(Registry *registry, Runtime *runtime, Instant now) {
 void registry_remove(Registry *registry, Runtime *runtime, DeregisterReason reason, Instant now) {
         assert(reason > DEREGISTER_NONE && reason < _DEREGISTER_REASON_MAX);
 
-        tombstone_put(registry, id_slice(&runtime->id), runtime->epoch, reason);
+        tombstones_put(&registry->tombstones, id_slice(&runtime->id), runtime->epoch, reason);
         runtime_remove(registry, runtime, now);
 }
 
 void registry_pardon(Registry *registry, Slice runtime_id) {
-        Tombstone *tombstone = tombstone_find(registry, runtime_id);
-
-        if (tombstone)
-                tombstone_delete(registry, tombstone);
+        tombstones_drop(&registry->tombstones, runtime_id);
 }
 
 bool registry_was_removed_by_hand(const Registry *registry, Slice runtime_id) {
-        const Tombstone *tombstone = tombstone_find(registry, runtime_id);
+        const Tombstone *tombstone = tombstones_find(&registry->tombstones, runtime_id);
 
         return tombstone && tombstone->reason == DEREGISTER_OPERATOR;
 }
 
 int registry_admits(const Registry *registry, Slice runtime_id, uint64_t epoch, RegistrationRefused *ret_refused) {
         const Runtime *runtime = registry_find(registry, runtime_id);
-        const Tombstone *tombstone = tombstone_find(registry, runtime_id);
+        const Tombstone *tombstone = tombstones_find(&registry->tombstones, runtime_id);
 
         if (runtime && epoch < runtime->epoch) {
                 *ret_refused = (RegistrationRefused){ .reason = DEREGISTER_REPLACED, .epoch = runtime->epoch };
@@ -759,8 +713,7 @@ Registry *registry_free(Registry *registry) {
         }
         while (registry->agents)
                 registry_forget_agent(registry, registry->agents);
-        while (registry->tombstones)
-                tombstone_delete(registry, registry->tombstones);
+        tombstones_done(&registry->tombstones);
         for (TypeName *name = registry->types, *following; name; name = following) {
                 following = name->hh.next;
                 HASH_DEL(registry->types, name);
