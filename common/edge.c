@@ -65,6 +65,29 @@ int edge_check(const DaemonSettings *settings, ConfigError *ret_error) {
         return CONFIG_E_INVALID;
 }
 
+int edge_start_link(Daemon *daemon, const DaemonSettings *settings, const char *name, const NatsLinkOptions *callbacks,
+        const NatsLinkSubscription *subscriptions, size_t n_subscriptions, NatsLink **ret, ConfigError *ret_error) {
+        _cleanup_(nats_link_freep) NatsLink *link = NULL;
+        NatsReason why = {};
+        NatsLinkOptions options = edge_link_options(settings, name, &why);
+        int r;
+
+        options.on_up = callbacks->on_up;
+        options.on_down = callbacks->on_down;
+        options.on_message = callbacks->on_message;
+        options.on_turn_end = callbacks->on_turn_end;
+        options.on_error = callbacks->on_error;
+        options.userdata = callbacks->userdata;
+        r = nats_link_new(daemon_base(daemon), &options, &link);
+        if (r < 0)
+                (void)snprintf(ret_error->text, sizeof(ret_error->text), "%s", why.text);
+        for (size_t i = 0; r == 0 && i < n_subscriptions; i++)
+                r = nats_link_subscribe(link, &subscriptions[i]);
+        if (r == 0)
+                *ret = TAKE_PTR(link);
+        return r;
+}
+
 int edge_start_http(Daemon *daemon, const DaemonSettings *settings, const HttpCallbacks *callbacks, HttpServer **ret,
         ConfigError *ret_error) {
         int r;

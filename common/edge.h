@@ -33,6 +33,11 @@ int edge_check(const DaemonSettings *settings, ConfigError *ret_error);
 /* All but the callbacks; borrows from `settings`, `name` and `ret_why`. */
 NatsLinkOptions edge_link_options(const DaemonSettings *settings, const char *name, NatsReason *ret_why);
 
+/* Starts connecting, with the callbacks of `callbacks` and those subscriptions. Returns 0, or -errno with the reason.
+ */
+int edge_start_link(Daemon *daemon, const DaemonSettings *settings, const char *name, const NatsLinkOptions *callbacks,
+        const NatsLinkSubscription *subscriptions, size_t n_subscriptions, NatsLink **ret, ConfigError *ret_error);
+
 /* Listens on http.listen; none: *ret is NULL. Returns 0, or -errno with key, address and reason. */
 int edge_start_http(Daemon *daemon, const DaemonSettings *settings, const HttpCallbacks *callbacks, HttpServer **ret,
         ConfigError *ret_error);

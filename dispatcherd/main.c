@@ -276,28 +276,20 @@ static int start_http(App *app, ConfigError *ret_error) {
 }
 
 static int start_link(App *app, ConfigError *ret_error) {
-        NatsReason why = {};
-        NatsLinkOptions options = edge_link_options(&app->settings.daemon, app->id, &why);
+        const NatsLinkOptions callbacks = {
+                .on_up = on_up,
+                .on_down = on_down,
+                .on_message = on_message,
+                .on_turn_end = on_turn_end,
+                .on_error = on_link_error,
+                .userdata = app,
+        };
         const NatsLinkSubscription *subscriptions;
         size_t n;
-        int r;
-
-        options.on_up = on_up;
-        options.on_down = on_down;
-        options.on_message = on_message;
-        options.on_turn_end = on_turn_end;
-        options.on_error = on_link_error;
-        options.userdata = app;
-        r = nats_link_new(daemon_base(app->daemon), &options, &app->link);
-        if (r < 0) {
-                (void)snprintf(ret_error->text, sizeof(ret_error->text), "%s", why.text);
-                return r;
-        }
 
         subscriptions = dispatcher_subscriptions(app->core, &n);
-        for (size_t i = 0; r == 0 && i < n; i++)
-                r = nats_link_subscribe(app->link, &subscriptions[i]);
-        return r;
+        return edge_start_link(
+                app->daemon, &app->settings.daemon, app->id, &callbacks, subscriptions, n, &app->link, ret_error);
 }
 
 /* `ret_error` stays empty where only the errno says why. */
