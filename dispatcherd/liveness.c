@@ -38,9 +38,11 @@ uint64_t liveness_window_usec(const LivenessRules *rules, uint64_t interval_usec
 }
 
 uint64_t liveness_interval_ms(size_t n_runtimes, uint64_t rate_max, uint64_t own_ms) {
-        uint64_t wanted = rate_max > 0 ? (uint64_t)n_runtimes * 1000 / rate_max : own_ms;
+        uint64_t needed = rate_max > 0 ? MIN_OF((uint64_t)n_runtimes * 1000 / rate_max, (uint64_t)INTERVAL_MS_MAX) : 0;
 
-        return MIN_OF(MAX_OF(wanted, own_ms), (uint64_t)INTERVAL_MS_MAX);
+        if (needed <= own_ms)
+                return MIN_OF(own_ms, (uint64_t)INTERVAL_MS_MAX);
+        return MIN_OF(needed + needed / 2, (uint64_t)INTERVAL_MS_MAX);
 }
 
 static LivenessVerdict wait_until(uint64_t usec) {

@@ -56,5 +56,8 @@ bool liveness_is_mass_silence(const LivenessFleet *fleet);
 /* Silence after which a verdict is possible, for a runtime with that interval. */
 uint64_t liveness_window_usec(const LivenessRules *rules, uint64_t interval_usec);
 
-/* The heartbeat interval that keeps a fleet under `rate_max` heartbeats a second, at least `own_ms`. */
+/*
+ * The heartbeat interval for a runtime that beats every `own_ms`: that, while a fleet of such stays under `rate_max`
+ * heartbeats a second; else one with room for the fleet to grow by half until it has to be asked again.
+ */
 uint64_t liveness_interval_ms(size_t n_runtimes, uint64_t rate_max, uint64_t own_ms);

@@ -98,10 +98,10 @@ static void expect_interval(Runtime *runtime, uint64_t asked_ms) {
 static void ask_for_interval(Dispatcher *d, Runtime *runtime, Instant now) {
         Announce announce = announce_of(d);
         uint64_t is = runtime->interval_usec / USEC_PER_MSEC;
-        uint64_t slow = liveness_interval_ms(
-                registry_n_runtimes(d->registry), d->options.heartbeats_per_second_max, /* own_ms= */ 1);
-        uint64_t fast = MAX_OF(slow, (uint64_t)INTERVAL_MS_USUAL);
-        bool too_fast = is * 3 < slow * 2;
+        uint64_t rate_max = d->options.heartbeats_per_second_max;
+        uint64_t slow = liveness_interval_ms(registry_n_runtimes(d->registry), rate_max, is);
+        uint64_t fast = liveness_interval_ms(registry_n_runtimes(d->registry), rate_max, INTERVAL_MS_USUAL);
+        bool too_fast = slow > is;
         bool too_slow = is > fast * 3 && (runtime->asked_interval_ms == 0 || runtime->asked_interval_ms > fast * 2);
 
         if (!too_fast && !too_slow)

@@ -307,13 +307,13 @@ static void a_large_fleet_is_asked_to_beat_more_rarely(void **state) {
         }
         assert_int_equal(bench_count(b, "asker"), 8);
         bench_register(b, &(Spec){ .id = "r0", .epoch = 1, .agents = "a", .reply = "asker" });
-        bench_expect(b, "asker", "\"heartbeat_interval_ms\":4000,\"dead_after_ms\":20000");
+        bench_expect(b, "asker", "\"heartbeat_interval_ms\":6000,\"dead_after_ms\":30000");
         bench_beat(b, "r0", 1, 0, "");
-        bench_expect(b, ANNOUNCE("r0"), "\"heartbeat_interval_ms\":4000,\"register\":false");
+        bench_expect(b, ANNOUNCE("r0"), "\"heartbeat_interval_ms\":6000,\"register\":false");
         bench_beat(b, "r0", 1, 0, "");
         bench_expect_none(b, ANNOUNCE("r0"));
         bench_send(b, "compozy.events.agent.definition.r0.heartbeat", NULL,
-                "{\"agent_runtime\":{\"runtime_id\":\"r0\",\"epoch\":1},\"payload\":{\"interval_ms\":4000}}");
+                "{\"agent_runtime\":{\"runtime_id\":\"r0\",\"epoch\":1},\"payload\":{\"interval_ms\":6000}}");
         bench_pass(b, 2 * SECOND);
         bench_expect_none(b, ANNOUNCE("r0"));
 }
