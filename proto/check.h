@@ -22,3 +22,37 @@ int check_interval(const char *field, uint64_t *interval_ms, uint64_t fallback, 
 
 /* An absent or empty body of a message that needs nothing stands for {}. */
 Slice body_or_empty_object(Slice body);
+
+/*
+ * Tables for the sections that results and execution events share: workflow_fields, agent_fields, runtime_fields, and
+ * error_fields for `payload…error`. The struct names its members alike in both.
+ */
+#define DEFINE_EXECUTION_SECTIONS(type_)                                                                            \
+        static const ScanField workflow_fields[] = {                                                                \
+                { .name = "id", .kind = SCAN_ID, .offset = offsetof(type_, workflow_id) },                          \
+                { .name = "exec_id",                                                                                \
+                        .kind = SCAN_TEXT,                                                                          \
+                        .offset = offsetof(type_, workflow_exec_id),                                                \
+                        .max = TEXT_MAX },                                                                          \
+                { 0 },                                                                                              \
+        };                                                                                                          \
+        static const ScanField agent_fields[] = {                                                                   \
+                { .name = "id", .kind = SCAN_ID, .offset = offsetof(type_, agent_id) },                             \
+                { .name = "exec_id", .kind = SCAN_ID, .required = true, .offset = offsetof(type_, agent_exec_id) }, \
+                { 0 },                                                                                              \
+        };                                                                                                          \
+        static const ScanField runtime_fields[] = {                                                                 \
+                { .name = "runtime_id", .kind = SCAN_ID, .required = true, .offset = offsetof(type_, runtime_id) }, \
+                { .name = "epoch", .kind = SCAN_U64, .offset = offsetof(type_, epoch), .max = EPOCH_MAX },          \
+                { 0 },                                                                                              \
+        };                                                                                                          \
+        static const ScanField error_fields[] = {                                                                   \
+                { .name = "code",                                                                                   \
+                        .kind = SCAN_TEXT,                                                                          \
+                        .required = true,                                                                           \
+                        .offset = offsetof(type_, error_code),                                                      \
+                        .max = TEXT_MAX },                                                                          \
+                { .name = "message", .kind = SCAN_TEXT, .offset = offsetof(type_, error.message) },                 \
+                { .name = "details", .kind = SCAN_RAW_OBJECT, .offset = offsetof(type_, error.details) },           \
+                { 0 },                                                                                              \
+        }

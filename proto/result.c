@@ -6,30 +6,7 @@
 
 #define AT(member) offsetof(Result, member)
 
-static const ScanField workflow_fields[] = {
-        { .name = "id", .kind = SCAN_ID, .offset = AT(workflow_id) },
-        { .name = "exec_id", .kind = SCAN_TEXT, .offset = AT(workflow_exec_id), .max = TEXT_MAX },
-        { 0 },
-};
-
-static const ScanField agent_fields[] = {
-        { .name = "id", .kind = SCAN_ID, .offset = AT(agent_id) },
-        { .name = "exec_id", .kind = SCAN_ID, .required = true, .offset = AT(agent_exec_id) },
-        { 0 },
-};
-
-static const ScanField runtime_fields[] = {
-        { .name = "runtime_id", .kind = SCAN_ID, .required = true, .offset = AT(runtime_id) },
-        { .name = "epoch", .kind = SCAN_U64, .offset = AT(epoch), .max = EPOCH_MAX },
-        { 0 },
-};
-
-static const ScanField error_fields[] = {
-        { .name = "code", .kind = SCAN_TEXT, .required = true, .offset = AT(error_code), .max = TEXT_MAX },
-        { .name = "message", .kind = SCAN_TEXT, .offset = AT(error.message) },
-        { .name = "details", .kind = SCAN_RAW_OBJECT, .offset = AT(error.details) },
-        { 0 },
-};
+DEFINE_EXECUTION_SECTIONS(Result);
 
 static const ScanField outcome_fields[] = {
         { .name = "output", .kind = SCAN_RAW, .offset = AT(output) },

@@ -39,7 +39,7 @@ static const ConfigKey keys[] = {
                 "On SIGTERM: how long executions may take to finish before they are handed back or cut short", .min = 0,
                 .max = DEADLINE_MS_MAX),
         KEY("runtime", "report_delay_ms", CONFIG_REAL, report_delay_ms, "1",
-                "How long reports to dispatchers are gathered", .min = 0, .max = 1000),
+                "How long reports of progress are gathered; outcomes leave with their answers", .min = 0, .max = 1000),
         KEY("runtime", "memory_executions", CONFIG_U64, memory_executions, "16384",
                 "Finished executions whose repeats are answered from memory", .min = 16, .max = 10000000,
                 .at_start = true),
