@@ -43,6 +43,8 @@ typedef struct NatsLink NatsLink;
 typedef struct NatsLinkSubscription {
         const char *subject; /* with wildcards */
         const char *queue;   /* NULL: each subscriber gets its copy */
+        uint64_t tag;        /* > 0: comes back with its messages; see nats_link_unsubscribe_tag() */
+        bool ordered;        /* its messages keep the order of the wire with those of other such subscriptions */
 } NatsLinkSubscription;
 
 typedef struct NatsReason {

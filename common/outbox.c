@@ -18,6 +18,8 @@ struct OutboxEntry {
         size_t subject;
         size_t reply, headers, body; /* where it begins, or ABSENT */
         size_t end;
+        uint64_t tag;
+        OutKind kind;
 };
 
 void outbox_init(Outbox *outbox) {
@@ -127,7 +129,12 @@ void outbox_abort(Outbox *outbox) {
 
 void outbox_put(Outbox *outbox, const OutMessage *message) {
         Buffer *buffer = outbox_begin(outbox);
+        OutboxEntry *entry = entry_open(outbox);
 
+        if (entry) {
+                entry->kind = message->kind;
+                entry->tag = message->tag;
+        }
         buffer_append_slice(buffer, message->subject);
         if (message->reply.data) {
                 outbox_reply(outbox);
@@ -142,6 +149,27 @@ void outbox_put(Outbox *outbox, const OutMessage *message) {
                 buffer_append_slice(buffer, message->body);
         }
         outbox_end(outbox);
+}
+
+/* What is lost here is told, so it does not count as lost. */
+static int put_told(Outbox *outbox, const OutMessage *message) {
+        const uint64_t n_lost = outbox->n_lost;
+
+        assert(message->tag > 0);
+
+        outbox_put(outbox, message);
+        if (outbox->n_lost == n_lost)
+                return 0;
+        outbox->n_lost = n_lost;
+        return -ENOMEM;
+}
+
+int outbox_subscribe(Outbox *outbox, Slice subject, Slice queue, uint64_t tag) {
+        return put_told(outbox, &(OutMessage){ .kind = OUT_SUBSCRIBE, .subject = subject, .reply = queue, .tag = tag });
+}
+
+int outbox_unsubscribe(Outbox *outbox, uint64_t tag) {
+        return put_told(outbox, &(OutMessage){ .kind = OUT_UNSUBSCRIBE, .tag = tag });
 }
 
 size_t outbox_size(const Outbox *outbox) {
@@ -168,6 +196,8 @@ OutMessage outbox_get(const Outbox *outbox, size_t index) {
 
         entry = &outbox->entries[index];
         end = entry->end;
+        message.kind = entry->kind;
+        message.tag = entry->tag;
         message.body = take_part(outbox, entry->body, &end);
         message.headers = take_part(outbox, entry->headers, &end);
         message.reply = take_part(outbox, entry->reply, &end);

@@ -137,7 +137,8 @@ static void link_start(Fixture *f, End *end, const char *url) {
 }
 
 static void subscribe(End *end, const char *subject, const char *queue) {
-        assert_int_equal(nats_link_subscribe(end->link, &(NatsLinkSubscription){ subject, queue }), 0);
+        assert_int_equal(
+                nats_link_subscribe(end->link, &(NatsLinkSubscription){ .subject = subject, .queue = queue }), 0);
 }
 
 static int publish(End *end, const char *subject, const char *body) {

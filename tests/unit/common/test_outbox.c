@@ -46,6 +46,44 @@ static void messages_come_out_as_they_went_in(void **state) {
         outbox_done(&outbox);
 }
 
+static void subscriptions_keep_their_place_among_what_is_published(void **state) {
+        OutMessage out;
+        Outbox outbox;
+
+        (void)state;
+
+        outbox_init(&outbox);
+        assert_int_equal(outbox_subscribe(&outbox, SLICE("topic"), SLICE_NONE, 7), 0);
+        outbox_put(&outbox, &(OutMessage){ .subject = SLICE("topic"), .reply = SLICE("r") });
+        assert_int_equal(outbox_unsubscribe(&outbox, 7), 0);
+        assert_int_equal(outbox_subscribe(&outbox, SLICE("topic"), SLICE("group"), UINT64_MAX), 0);
+        assert_int_equal(outbox_size(&outbox), 4);
+
+        out = outbox_get(&outbox, 0);
+        assert_true(out.kind == OUT_SUBSCRIBE && out.tag == 7 && !out.reply.data);
+        assert_true(slice_equal(out.subject, SLICE("topic")));
+        out = outbox_get(&outbox, 1);
+        assert_true(out.kind == OUT_PUBLISH && out.tag == 0 && slice_equal(out.reply, SLICE("r")));
+        out = outbox_get(&outbox, 2);
+        assert_true(out.kind == OUT_UNSUBSCRIBE && out.tag == 7);
+        out = outbox_get(&outbox, 3);
+        assert_true(out.kind == OUT_SUBSCRIBE && out.tag == UINT64_MAX && slice_equal(out.reply, SLICE("group")));
+        outbox_done(&outbox);
+}
+
+static void a_subscription_that_memory_had_no_room_for_is_told_and_not_counted_as_lost(void **state) {
+        const Slice endless = { "topic", SIZE_MAX }; /* no buffer has room for it */
+        Outbox outbox;
+
+        (void)state;
+
+        outbox_init(&outbox);
+        assert_int_equal(outbox_subscribe(&outbox, endless, SLICE_NONE, 1), -ENOMEM);
+        assert_int_equal(outbox_size(&outbox), 0);
+        assert_int_equal(outbox.n_lost, 0);
+        outbox_done(&outbox);
+}
+
 static void an_aborted_message_leaves_nothing_behind(void **state) {
         Buffer *buffer;
         Outbox outbox;
@@ -137,6 +175,8 @@ static void a_header_value_cannot_begin_another_header(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(messages_come_out_as_they_went_in),
+                cmocka_unit_test(subscriptions_keep_their_place_among_what_is_published),
+                cmocka_unit_test(a_subscription_that_memory_had_no_room_for_is_told_and_not_counted_as_lost),
                 cmocka_unit_test(an_aborted_message_leaves_nothing_behind),
                 cmocka_unit_test(a_message_that_memory_had_no_room_for_is_counted_and_the_others_stay),
                 cmocka_unit_test(a_turn_like_the_last_one_allocates_nothing_and_a_burst_is_given_back),
