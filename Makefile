@@ -9,8 +9,8 @@ SEEDS   ?= 10000
 JOBS    ?= $(shell nproc 2>/dev/null || echo 1)
 
 PACKAGES := gcc libc6-dev make pkg-config libnats-dev libevent-dev libssl-dev libjansson-dev libsystemd-dev libcmocka-dev \
-            libbsd-dev uthash-dev nats-server python3 python3-jsonschema shellcheck
-LIBS     := libnats libevent libcrypto libsystemd
+            libbsd-dev uthash-dev libsqlite3-dev nats-server python3 python3-jsonschema shellcheck
+LIBS     := libnats libevent libcrypto libsystemd sqlite3
 
 flags.release := -O2 -g
 flags.asan    := -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=all
