@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The list of built-in behaviours, and what all of them share.
+ * The list of built-in behaviours, and what all behaviours share.
  */
 
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "runtimed/behavior.h"
+#include "runtimed/behavior_builtin.h"
 
 const Behavior *const behaviors_builtin[] = {
         &behavior_counter,
         &behavior_delay,
         &behavior_echo,
+        &behavior_relay,
         NULL,
 };
 
@@ -46,4 +47,17 @@ void behavior_fail(BehaviorReply *reply, ErrorCode code, const char *format, ...
         reply->code = code;
         buffer_clear(&reply->output);
         buffer_append_slice(&reply->output, slice_of(text));
+}
+
+void behavior_reply_done(BehaviorReply *reply) {
+        buffer_done(&reply->output);
+        effects_clear(&reply->effects);
+}
+
+int refuse_parameters(int r, const WireError *error, char *ret_why, size_t why_size) {
+        if (r < 0)
+                return r;
+
+        (void)snprintf(ret_why, why_size, "parameters: %s", error->text);
+        return BEHAVIOR_E_REFUSED;
 }

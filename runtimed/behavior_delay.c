@@ -2,7 +2,8 @@
 
 /*
  * delay: answers after `input.ms` milliseconds (default: the parameter `ms`, else 0) with {"ms": n}. It defers instead
- * of sleeping, so a thousand of them wait without holding a thread.
+ * of sleeping, so a thousand of them wait without holding a thread. A topic's message is treated the same: its payload
+ * is the input.
  */
 
 #include <stdio.h>
@@ -10,7 +11,7 @@
 #include "common/instant.h"
 #include "proto/message.h"
 #include "proto/scan.h"
-#include "runtimed/behavior.h"
+#include "runtimed/behavior_builtin.h"
 
 typedef struct Delay {
         uint64_t ms;
@@ -21,27 +22,21 @@ static const ScanField delay_fields[] = {
         { .name = NULL },
 };
 
-static int delay_init(Slice agent_id, Slice parameters, void **ret_state, char *ret_why, size_t why_size) {
+static int delay_init(const BehaviorStart *start, void **ret_state, char *ret_why, size_t why_size) {
         _cleanup_(arena_clear) Arena arena = {};
         WireError error = {};
-        Delay *delay;
+        Delay wanted = {}, *delay;
         int r;
 
-        (void)agent_id;
+        r = start->parameters.data ? scan_object(start->parameters, delay_fields, &wanted, &arena, &error) : 0;
+        if (r != 0)
+                return refuse_parameters(r, &error, ret_why, why_size);
 
-        delay = calloc(1, sizeof(*delay));
+        delay = malloc(sizeof(*delay));
         if (!delay)
                 return -ENOMEM;
 
-        r = parameters.data ? scan_object(parameters, delay_fields, delay, &arena, &error) : 0;
-        if (r != 0) {
-                free(delay);
-                if (r < 0)
-                        return r;
-                (void)snprintf(ret_why, why_size, "%s", error.text);
-                return BEHAVIOR_E_REFUSED;
-        }
-
+        *delay = wanted;
         *ret_state = delay;
         return 0;
 }
@@ -50,7 +45,7 @@ static void delay_stop(void *state) {
         free(state);
 }
 
-/* An input that is no object (a text, null) has no `ms`: the default holds. */
+/* An input that is no object (a text, null, bytes of any kind) has no `ms`: the default holds. */
 static bool delay_wanted(const Delay *delay, const BehaviorMessage *message, BehaviorReply *reply, Delay *ret) {
         _cleanup_(arena_clear) Arena arena = {};
         WireError error = {};
@@ -69,29 +64,20 @@ static bool delay_wanted(const Delay *delay, const BehaviorMessage *message, Beh
         return false;
 }
 
-static void delay_on_timer(void *state, const BehaviorMessage *message, BehaviorReply *reply) {
-        Delay wanted;
-
-        if (!delay_wanted(state, message, reply, &wanted))
-                return;
-
-        buffer_printf(&reply->output, "{\"ms\":%llu}", (unsigned long long)wanted.ms);
-        reply->verdict = BEHAVIOR_DONE;
-}
-
 static void delay_handle(void *state, const BehaviorMessage *message, BehaviorReply *reply) {
         Delay wanted;
 
-        if (!delay_wanted(state, message, reply, &wanted))
+        reply->verdict = BEHAVIOR_DONE;
+        if (!message_is_work(message) || !delay_wanted(state, message, reply, &wanted))
                 return;
 
-        if (wanted.ms == 0) {
-                delay_on_timer(state, message, reply);
+        if (wanted.ms > 0 && message->kind != MESSAGE_RESUME) {
+                reply->verdict = BEHAVIOR_DEFER;
+                reply->defer_usec = wanted.ms * USEC_PER_MSEC;
                 return;
         }
 
-        reply->verdict = BEHAVIOR_DEFER;
-        reply->defer_usec = wanted.ms * USEC_PER_MSEC;
+        buffer_printf(&reply->output, "{\"ms\":%llu}", (unsigned long long)wanted.ms);
 }
 
 const Behavior behavior_delay = {
@@ -102,5 +88,4 @@ const Behavior behavior_delay = {
         .init = delay_init,
         .stop = delay_stop,
         .handle = delay_handle,
-        .on_timer = delay_on_timer,
 };

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * echo: the output is the input. Stateless; the thing to measure the system with, and to try it out.
+ * echo: the output is the input, or the payload of a topic's message. Stateless; the thing to measure the system with,
+ * and to try it out.
  */
 
-#include "runtimed/behavior.h"
+#include "runtimed/behavior_builtin.h"
 
-static int echo_init(Slice agent_id, Slice parameters, void **ret_state, char *ret_why, size_t why_size) {
-        (void)agent_id;
-        (void)parameters;
+static int echo_init(const BehaviorStart *start, void **ret_state, char *ret_why, size_t why_size) {
+        (void)start;
         (void)ret_why;
         (void)why_size;
 
@@ -23,7 +23,8 @@ static void echo_stop(void *state) {
 static void echo_handle(void *state, const BehaviorMessage *message, BehaviorReply *reply) {
         (void)state;
 
-        buffer_append_slice(&reply->output, message->input);
+        if (message_is_work(message))
+                buffer_append_slice(&reply->output, message->input);
         reply->verdict = BEHAVIOR_DONE;
 }
 
