@@ -16,7 +16,6 @@
 #define PRIORITY_REALTIME 70
 #define PRIORITY_BATCHED 30
 #define CONCURRENCY_UNSET UINT64_MAX
-#define RESTARTS_MAX 1000
 #define BACKOFF_MS_MAX (60 * 60 * 1000) /* the first pause; doubled by each restart, so this is already long */
 
 /* Keys that are the settings of one type, and named like it. */
