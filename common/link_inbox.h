@@ -5,13 +5,18 @@
  * LinkInbox: where threads of nats.c (and the thread that connects) leave what they have for the loop thread.
  *
  * Those threads may call back at any time, even after the link they belong to is gone. So they hold no pointer but a
- * ticket, a number that is looked up: when its inbox is gone, the push fails and the caller keeps what it had.
- * link_inbox_push() and link_inbox_wake() from any thread, the rest on the loop thread.
+ * ticket, a number that is looked up: when its inbox is gone, the push fails and the caller keeps what it had. A
+ * subscription's callback gets ticket and tag in one word, so there is nothing to free when it ends.
+ * What pushes and wakes: from any thread; the rest on the loop thread.
  */
 
 #include <nats/nats.h>
 
 #include "proto/cc.h"
+
+#define LINK_INBOX_TAG_BITS 48 /* of a closure; the ticket has the rest */
+#define LINK_INBOX_MESSAGE_COST \
+        256 /* of nats.c for a message, beside its bytes: with subject, reply and malloc's own */
 
 enum {
         LINK_INBOX_E_OK,
@@ -20,18 +25,14 @@ enum {
         LINK_INBOX_E_FULL, /* too many bytes are waiting; counted */
 };
 
-typedef struct LinkEvent LinkEvent;
-
 /* Either a message, or what went wrong, as text. */
-struct LinkEvent {
-        LinkEvent *next;
+typedef struct LinkEvent {
         natsMsg *message;
-        char why[256];
-};
+        uint64_t tag; /* of the subscription that the message came through; 0: none */
+        char *why;
+} LinkEvent;
 
-LinkEvent *link_event_free(LinkEvent *event);
-
-DEFINE_CLEANUP(LinkEvent *, link_event_free);
+void link_event_done(LinkEvent *event);
 
 typedef struct LinkInbox LinkInbox;
 
@@ -42,17 +43,28 @@ DEFINE_CLEANUP(LinkInbox *, link_inbox_free);
 
 uintptr_t link_inbox_ticket(const LinkInbox *inbox);
 
+/* What nats.c calls back with. */
+void *link_inbox_closure(const LinkInbox *inbox, uint64_t tag);
+
 /* Readable when something was pushed, or somebody called link_inbox_wake(). */
 int link_inbox_fd(const LinkInbox *inbox);
 
-/* Takes the event on 0. Returns 0, an outcome above, -ENOMEM. `why` and `message`: one of them, the other NULL. */
-int link_inbox_push(uintptr_t ticket, natsMsg *message, const char *why);
+/* Takes the message on 0. Returns 0, an outcome above, -ENOMEM (counted, too). */
+int link_inbox_push(void *closure, natsMsg *message);
+int link_inbox_push_error(uintptr_t ticket, const char *why);
 void link_inbox_wake(uintptr_t ticket);
 
-/* The oldest event, owned by the caller; NULL when there is none. */
-LinkEvent *link_inbox_take(LinkInbox *inbox);
+/* The fence (common/link_fence.h) has passed all messages that were before it. */
+void link_inbox_push_fence(uintptr_t ticket);
+uint64_t link_inbox_n_fences(const LinkInbox *inbox);
 
 /* Makes the descriptor unreadable; before the events are taken. */
 void link_inbox_acknowledge(LinkInbox *inbox);
+
+/*
+ * The oldest event, the caller's from then on. Returns false when there is none: from then on the descriptor tells of
+ * new ones. Who stops earlier has to come back by itself.
+ */
+bool link_inbox_take(LinkInbox *inbox, LinkEvent *ret);
 
 uint64_t link_inbox_n_dropped(const LinkInbox *inbox);

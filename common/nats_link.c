@@ -9,9 +9,14 @@
  *   faster than we handle meets TCP's back-pressure.
  *
  * - "No responders". natsSubscription_NextMsg() turns the server's 503 into a status and destroys the message, and
- *   with it the subject that says which request it was about. Only asynchronous subscriptions hand it out. So the
- *   few subjects below "_INBOX." are asynchronous; nats.c's delivery thread leaves their messages in the inbox, in
- *   order.
+ *   with it the subject that says which request it was about. Only asynchronous subscriptions hand it out.
+ *
+ * - Order and number. Synchronous subscriptions are drained one after the other, which loses the order between them,
+ * and each is looked at after each read. So what has a tag, is `ordered` or lies below "_INBOX." is asynchronous:
+ * nats.c's one delivery thread walks one list of messages in the order of the wire and leaves them in the inbox
+ *   (nats_SetMessageDeliveryPoolSize(1), which is the default, and natsOptions_UseGlobalMessageDelivery()). The
+ *   callback's closure holds inbox and tag, so nothing has to live until the last callback has returned. nats.c drops
+ *   none of them; what bounds them is that reading stops (link_fence.c), and the size of the inbox.
  *
  * - Reconnecting is ours. nats.c gives up for good when a server refuses our credentials twice, blocks its caller
  *   in the first attempt, fills a buffer with stale messages meanwhile, and attaches from a thread of its own. One
@@ -36,19 +41,24 @@
 #include <sched.h>
 #include <stdio.h>
 
+#include "common/link_fence.h"
 #include "common/link_inbox.h"
+#include "common/link_tags.h"
 #include "common/nats_link.h"
 #include "common/nats_message.h"
 #include "common/nats_settings.h"
 #include "common/nats_wire.h"
 #include "common/rng.h"
+#include "proto/subject.h"
 
 #define RETRY_FIRST_USEC (50 * USEC_PER_MSEC)
 #define RETRY_JITTER_PERCENT 50                /* a fleet that lost its server together must not come back together */
 #define RETRY_SETTLED_USEC (10 * USEC_PER_SEC) /* a connection that lasted so long starts over with short pauses */
 #define SILENT_TICKS_MAX 4                     /* of half a ping interval */
-#define INBOX_BATCH 1024
-#define SPENT_MAX 512 /* messages handled and not yet given back to nats.c ... */
+#define INBOX_BATCH 4096                       /* events of a turn; one read of small messages brings as many */
+#define SET_UP_BATCH 4096                      /* subscriptions of a turn after a connect: some 10 ms */
+#define SUBSCRIBE_BATCH 1024 /* subscriptions of an outbox, after which the server is given them to begin with */
+#define SPENT_MAX 512        /* messages handled and not yet given back to nats.c ... */
 #define SPENT_BYTES_MAX (256 * 1024)
 #define UNSUBSCRIBE_TIMEOUT_MSEC 5000
 #define PUBLISH_OVERHEAD 32 /* "HPUB", lengths, line ends: for the estimate of unsent bytes */
@@ -56,6 +66,7 @@
 typedef enum LinkState {
         LINK_WAITING, /* until the retry timer */
         LINK_CONNECTING,
+        LINK_SETTING_UP, /* connected, not all subscriptions are made; reads nothing */
         LINK_UP,
         LINK_CLOSING, /* writes what is left, discards what comes */
         LINK_CLOSED,
@@ -64,7 +75,7 @@ typedef enum LinkState {
 typedef struct Subscription {
         char *subject, *queue;
         natsSubscription *handle; /* NULL while not connected */
-        bool is_inbox;
+        bool is_async;
         bool is_leaving;
 } Subscription;
 
@@ -78,6 +89,10 @@ struct NatsLink {
 
         Subscription *subscriptions;
         size_t n_subscriptions, n_leaving;
+        LinkTags tags;
+        size_t n_set_up; /* of the tags, while setting up: those before it are */
+        size_t n_opened; /* tags, by outboxes */
+        LinkFence fence;
 
         struct event *inbox_event, *retry_timer, *pulse_timer, *close_timer, *flush_event;
         struct event *read_event, *write_event; /* of the wire */
@@ -87,11 +102,13 @@ struct NatsLink {
         bool in_turn;         /* the end of the turn will write */
         bool flush_scheduled; /* nobody's turn, so an event will */
         bool write_pending;   /* the socket was full */
+        bool is_paused;       /* reading, until what was read is handled */
+        bool is_dropping;     /* said; until the inbox has been empty */
 
         uint64_t max_payload;
         size_t n_unsent; /* an estimate; exact after each write */
         unsigned n_attempts, n_silent_ticks;
-        uint64_t n_reads_seen, up_usec;
+        uint64_t n_signs_seen, n_messages_seen, n_dropped_seen, up_usec;
         char last_failure[256];
         Rng rng;
         Buffer scratch, headers;
@@ -116,35 +133,56 @@ static void schedule_flush(NatsLink *link) {
 /* subscriptions */
 
 /* A nats.c thread. */
-static void on_inbox_message(natsConnection *connection, natsSubscription *handle, natsMsg *message, void *ticket) {
+static void on_async_message(natsConnection *connection, natsSubscription *handle, natsMsg *message, void *closure) {
         (void)connection;
         (void)handle;
 
-        if (link_inbox_push((uintptr_t)ticket, message, NULL) != 0)
+        if (link_inbox_push(closure, message) != 0)
                 natsMsg_Destroy(message); /* counted by the inbox, if there still is one */
 }
 
-static int subscription_open(NatsLink *link, Subscription *subscription) {
+static natsStatus open_async(
+        NatsLink *link, const char *subject, const char *queue, uint64_t tag, natsSubscription **ret) {
         natsConnection *connection = nats_wire_connection(link->wire);
-        const char *subject = subscription->subject, *queue = subscription->queue;
-        void *ticket = (void *)link_inbox_ticket(link->inbox);
-        natsSubscription **handle = &subscription->handle;
+        void *closure = link_inbox_closure(link->inbox, tag);
         natsStatus s;
 
-        if (subscription->is_inbox && queue)
-                s = natsConnection_QueueSubscribe(handle, connection, subject, queue, on_inbox_message, ticket);
-        else if (subscription->is_inbox)
-                s = natsConnection_Subscribe(handle, connection, subject, on_inbox_message, ticket);
-        else if (queue)
-                s = natsConnection_QueueSubscribeSync(handle, connection, subject, queue);
+        if (queue)
+                s = natsConnection_QueueSubscribe(ret, connection, subject, queue, on_async_message, closure);
         else
-                s = natsConnection_SubscribeSync(handle, connection, subject);
-        if (s != NATS_OK)
-                return s == NATS_NO_MEMORY ? -ENOMEM : s == NATS_CONNECTION_CLOSED ? 0 : -EINVAL;
+                s = natsConnection_Subscribe(ret, connection, subject, on_async_message, closure);
+        if (s == NATS_OK)
+                (void)natsSubscription_SetPendingLimits(*ret, -1, -1); /* see "Order and number" */
+        return s;
+}
 
-        (void)natsSubscription_SetPendingLimits(
-                *handle, -1, (int)MIN_OF(link->options.subscription_bytes_max, (size_t)INT_MAX));
-        return 0;
+static natsStatus open_sync(NatsLink *link, const char *subject, const char *queue, natsSubscription **ret) {
+        natsConnection *connection = nats_wire_connection(link->wire);
+        const int bytes_max = (int)MIN_OF(link->options.subscription_bytes_max, (size_t)INT_MAX);
+        natsStatus s;
+
+        if (queue)
+                s = natsConnection_QueueSubscribeSync(ret, connection, subject, queue);
+        else
+                s = natsConnection_SubscribeSync(ret, connection, subject);
+        if (s == NATS_OK)
+                (void)natsSubscription_SetPendingLimits(*ret, -1, bytes_max);
+        return s;
+}
+
+/* A connection that has just ended is no failure: the next one sets up all that there is. */
+static int result_of(natsStatus status) {
+        if (status == NATS_OK || status == NATS_CONNECTION_CLOSED)
+                return 0;
+        return status == NATS_NO_MEMORY ? -ENOMEM : -EINVAL;
+}
+
+static int subscription_open(NatsLink *link, Subscription *subscription) {
+        const char *subject = subscription->subject, *queue = subscription->queue;
+        natsSubscription **handle = &subscription->handle;
+
+        return result_of(subscription->is_async ? open_async(link, subject, queue, 0, handle)
+                                                : open_sync(link, subject, queue, handle));
 }
 
 static uint64_t subscription_dropped(const Subscription *subscription) {
@@ -183,13 +221,10 @@ static void sweep_subscriptions(NatsLink *link) {
         }
 }
 
-int nats_link_subscribe(NatsLink *link, const NatsLinkSubscription *wanted) {
+static int subscribe_plain(NatsLink *link, const NatsLinkSubscription *wanted) {
         Subscription subscription = { 0 };
         Subscription *all;
         int r = 0;
-
-        assert(link);
-        assert(wanted && wanted->subject);
 
         all = reallocarray(link->subscriptions, link->n_subscriptions + 1, sizeof(*all));
         if (!all)
@@ -198,10 +233,10 @@ int nats_link_subscribe(NatsLink *link, const NatsLinkSubscription *wanted) {
 
         subscription.subject = strdup(wanted->subject);
         subscription.queue = wanted->queue ? strdup(wanted->queue) : NULL;
-        subscription.is_inbox = slice_starts_with(slice_of(wanted->subject), SLICE("_INBOX."));
+        subscription.is_async = wanted->ordered || slice_starts_with(slice_of(wanted->subject), SLICE("_INBOX."));
         if (!subscription.subject || (wanted->queue && !subscription.queue))
                 r = -ENOMEM;
-        else if (link->state == LINK_UP)
+        else if (link->state == LINK_UP || link->state == LINK_SETTING_UP)
                 r = subscription_open(link, &subscription);
         if (r < 0) {
                 free(subscription.subject);
@@ -210,8 +245,42 @@ int nats_link_subscribe(NatsLink *link, const NatsLinkSubscription *wanted) {
         }
 
         link->subscriptions[link->n_subscriptions++] = subscription;
-        schedule_flush(link);
         return 0;
+}
+
+static int tag_open(NatsLink *link, LinkTag *tag) {
+        return result_of(open_async(link, tag->texts, link_tag_queue(tag), tag->tag, &tag->handle));
+}
+
+static int subscribe_tag(NatsLink *link, Slice subject, Slice queue, uint64_t tag) {
+        int r;
+
+        /* refused now, not when the link comes up and can't */
+        if (tag > NATS_LINK_TAG_MAX || !subject_pattern_is_valid(subject) ||
+                (queue.size > 0 && !subject_is_valid(queue)))
+                return -EINVAL;
+        r = link_tags_add(&link->tags, tag, subject, queue);
+        if (r < 0 || link->state != LINK_UP)
+                return r;
+        r = tag_open(link, &link->tags.all[link->tags.n - 1]);
+        if (r < 0)
+                link_tags_remove(&link->tags, &link->tags.all[link->tags.n - 1]);
+        return r;
+}
+
+int nats_link_subscribe(NatsLink *link, const NatsLinkSubscription *wanted) {
+        int r;
+
+        assert(link);
+        assert(wanted && wanted->subject);
+
+        if (wanted->tag > 0)
+                r = subscribe_tag(link, slice_of(wanted->subject), slice_of(wanted->queue), wanted->tag);
+        else
+                r = subscribe_plain(link, wanted);
+        if (r == 0)
+                schedule_flush(link);
+        return r;
 }
 
 void nats_link_unsubscribe(NatsLink *link, const char *subject) {
@@ -228,6 +297,20 @@ void nats_link_unsubscribe(NatsLink *link, const char *subject) {
                 if (subscription->handle)
                         (void)natsSubscription_DrainTimeout(subscription->handle, UNSUBSCRIBE_TIMEOUT_MSEC);
         }
+        schedule_flush(link);
+}
+
+void nats_link_unsubscribe_tag(NatsLink *link, uint64_t tag) {
+        LinkTag *gone;
+
+        assert(link);
+
+        gone = link_tags_find(&link->tags, tag);
+        if (!gone)
+                return;
+        natsSubscription_Destroy(gone->handle); /* says so to the server, and waits for no answer */
+        link->n_set_up = MIN_OF(link->n_set_up, (size_t)(gone - link->tags.all)); /* where the last one comes to lie */
+        link_tags_remove(&link->tags, gone);
         schedule_flush(link);
 }
 
@@ -258,6 +341,8 @@ static void on_writable(evutil_socket_t fd, short what, void *userdata) {
 
         link->write_pending = false;
         link_write(link);
+        if (link->state == LINK_SETTING_UP && !link->write_pending)
+                link_inbox_wake(link_inbox_ticket(link->inbox)); /* there is room to go on */
         on_wire_end(link);
 }
 
@@ -288,13 +373,21 @@ static void spend(NatsLink *link, natsMsg *message) {
                 free_spent(link);
 }
 
-/* Takes the message. */
-static void deliver(NatsLink *link, natsMsg *message) {
-        const InMessage in = nats_message_read(message, &link->headers);
+/* What came through a tag is handled, also when the link is down by then; the rest of a connection ends with it. */
+static bool is_wanted(const NatsLink *link, uint64_t tag) {
+        if (tag == 0)
+                return link->state == LINK_UP;
+        return link->state < LINK_CLOSING && link_tags_find(&link->tags, tag);
+}
 
+/* Takes the message. */
+static void deliver(NatsLink *link, natsMsg *message, uint64_t tag) {
+        InMessage in = nats_message_read(message, &link->headers);
+
+        in.tag = tag;
         link->stats.in_messages++;
         link->stats.in_bytes += in.body.size;
-        if (link->state == LINK_UP && link->options.on_message)
+        if (link->options.on_message && is_wanted(link, tag))
                 link->options.on_message(&in, link->turn, link->options.userdata);
         spend(link, message);
 }
@@ -313,7 +406,7 @@ static uint64_t drain_subscription(NatsLink *link, size_t index) {
                         continue;
                 n++;
                 if (s == NATS_OK)
-                        deliver(link, message);
+                        deliver(link, message, 0);
                 else if (s != NATS_NO_RESPONDERS)
                         break;
         }
@@ -326,7 +419,7 @@ static void turn_begin(NatsLink *link) {
 }
 
 static void turn_end(NatsLink *link, bool any_message) {
-        if (any_message && link->state == LINK_UP && link->options.on_turn_end)
+        if (any_message && link->state < LINK_CLOSING && link->options.on_turn_end)
                 link->options.on_turn_end(link->options.userdata);
         link->in_turn = false;
         if (link->n_leaving > 0)
@@ -338,8 +431,32 @@ static void turn_end(NatsLink *link, bool any_message) {
         on_wire_end(link);
 }
 
+/* Of an asynchronous subscription; NULL: there is none. */
+static const char *async_subject(const NatsLink *link) {
+        if (link->tags.n > 0)
+                return link->tags.all[0].texts;
+        for (size_t i = 0; i < link->n_subscriptions; i++)
+                if (link->subscriptions[i].is_async && !link->subscriptions[i].is_leaving)
+                        return link->subscriptions[i].subject;
+        return NULL;
+}
+
+/* Reading goes on when the inbox is empty, and the delivery thread not too far behind. */
+static void set_paused(NatsLink *link, bool is_inbox_full) {
+        const bool is_paused = !link_fence_is_open(&link->fence) || is_inbox_full;
+
+        if (is_paused == link->is_paused || link->state != LINK_UP)
+                return;
+        link->is_paused = is_paused;
+        if (is_paused)
+                (void)event_del(link->read_event);
+        else
+                (void)event_add(link->read_event, NULL);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *userdata) {
         NatsLink *link = userdata;
+        const char *subject;
         uint64_t n = 0;
 
         (void)fd;
@@ -348,8 +465,13 @@ static void on_readable(evutil_socket_t fd, short what, void *userdata) {
         turn_begin(link);
         nats_wire_read(link->wire);
         for (size_t i = 0; i < link->n_subscriptions; i++)
-                if (link->subscriptions[i].handle && !link->subscriptions[i].is_inbox)
+                if (link->subscriptions[i].handle && !link->subscriptions[i].is_async)
                         n += drain_subscription(link, i);
+        subject = async_subject(link);
+        if (subject) {
+                link_fence_note(&link->fence, nats_wire_connection(link->wire), subject);
+                set_paused(link, link->is_paused);
+        }
         turn_end(link, n > 0);
 }
 
@@ -365,9 +487,7 @@ static int open_wire_events(NatsLink *link) {
 
         link->read_event = event_new(link->base, fd, EV_READ | EV_PERSIST, on_readable, link);
         link->write_event = event_new(link->base, fd, EV_WRITE, on_writable, link);
-        if (!link->read_event || !link->write_event || event_add(link->read_event, NULL) < 0)
-                return -ENOMEM;
-        return 0;
+        return link->read_event && link->write_event ? 0 : -ENOMEM;
 }
 
 static void free_event(struct event **event) {
@@ -383,10 +503,19 @@ static void drop_wire(NatsLink *link) {
         (void)event_del(link->pulse_timer);
         for (size_t i = 0; i < link->n_subscriptions; i++)
                 subscription_close(link, &link->subscriptions[i]);
+        for (size_t i = 0; i < link->tags.n; i++) {
+                natsSubscription_Destroy(link->tags.all[i].handle);
+                link->tags.all[i].handle = NULL;
+        }
         sweep_subscriptions(link);
         link->wire = nats_wire_free(link->wire);
-        link->write_pending = false;
+        link->write_pending = link->is_paused = false;
         link->n_unsent = 0;
+}
+
+/* A server that takes subscriptions shows that it lives, as one that sends. */
+static uint64_t n_signs_of_life(const NatsLink *link) {
+        return nats_wire_n_reads(link->wire) + link->n_set_up;
 }
 
 static void start_pulse(NatsLink *link) {
@@ -395,35 +524,64 @@ static void start_pulse(NatsLink *link) {
                 .tv_usec = (suseconds_t)(usec % USEC_PER_SEC) };
 
         link->n_silent_ticks = 0;
-        link->n_reads_seen = nats_wire_n_reads(link->wire);
+        link->n_signs_seen = n_signs_of_life(link);
         if (usec > 0)
                 (void)event_add(link->pulse_timer, &tick);
 }
 
-static void link_came_up(NatsLink *link) {
-        natsConnection *connection = nats_wire_connection(link->wire);
+static void could_not_set_up(NatsLink *link, int error) {
+        nats_wire_break(link->wire, strerror(-error));
+        on_wire_end(link);
+}
+
+/* The wire is open: what is subscribed comes first, and may take some turns. */
+static void begin_set_up(NatsLink *link) {
         int r = open_wire_events(link);
 
+        link->state = LINK_SETTING_UP;
+        link->n_set_up = 0;
+        link_fence_restart(&link->fence);
         sweep_subscriptions(link); /* what was unsubscribed meanwhile */
-        nats_settings_learn(link->settings, connection);
+        nats_settings_learn(link->settings, nats_wire_connection(link->wire));
         for (size_t i = 0; i < link->n_subscriptions && r == 0; i++)
                 r = subscription_open(link, &link->subscriptions[i]);
-        if (r < 0) {
-                nats_wire_break(link->wire, strerror(-r));
-                on_wire_end(link);
+        if (r < 0)
+                could_not_set_up(link, r);
+        else
+                start_pulse(link);
+}
+
+static void link_came_up(NatsLink *link) {
+        if (event_add(link->read_event, NULL) < 0) {
+                could_not_set_up(link, -ENOMEM);
                 return;
         }
-
         if (link->up_usec > 0)
                 link->stats.reconnects++;
         link->state = LINK_UP;
+        link->n_set_up = 0;
         link->up_usec = instant_now().usec;
         link->last_failure[0] = '\0';
-        link->max_payload = (uint64_t)natsConnection_GetMaxPayload(connection);
-        start_pulse(link);
+        link->max_payload = (uint64_t)natsConnection_GetMaxPayload(nats_wire_connection(link->wire));
         if (link->options.on_up)
                 link->options.on_up(link->max_payload, "", link->options.userdata);
         schedule_flush(link);
+}
+
+/* As many as a turn may make; what they come to is written at its end, before the next ones. */
+static void go_on_setting_up(NatsLink *link) {
+        const size_t end = MIN_OF(link->tags.n, link->n_set_up + SET_UP_BATCH);
+        int r = 0;
+
+        for (; link->n_set_up < end && r == 0; link->n_set_up++)
+                if (!link->tags.all[link->n_set_up].handle)
+                        r = tag_open(link, &link->tags.all[link->n_set_up]);
+        if (r < 0)
+                could_not_set_up(link, r);
+        else if (link->n_set_up == link->tags.n)
+                link_came_up(link);
+        else
+                link_inbox_wake(link_inbox_ticket(link->inbox));
 }
 
 static void finish_close(NatsLink *link) {
@@ -467,7 +625,7 @@ static void on_wire_end(NatsLink *link) {
         link_retry_later(link);
         if (was == LINK_UP && link->options.on_down)
                 link->options.on_down(why, link->options.userdata);
-        else if (was == LINK_CONNECTING)
+        else if (was == LINK_CONNECTING || was == LINK_SETTING_UP)
                 could_not_connect(link, why);
 }
 
@@ -503,48 +661,80 @@ static void link_retry_later(NatsLink *link) {
         (void)event_add(link->retry_timer, &pause);
 }
 
+/* A pause in which nothing comes would last for ever. */
+static void look_after_pause(NatsLink *link) {
+        if (link->is_paused && link->stats.in_messages == link->n_messages_seen) {
+                link_fence_give_up(&link->fence);
+                set_paused(link, false);
+        }
+        link->n_messages_seen = link->stats.in_messages;
+}
+
 static void on_pulse(evutil_socket_t fd, short what, void *userdata) {
         NatsLink *link = userdata;
-        const uint64_t n_reads = nats_wire_n_reads(link->wire);
+        const uint64_t n_signs = n_signs_of_life(link);
 
         (void)fd;
         (void)what;
 
         free_spent(link);
-        link->n_silent_ticks = n_reads == link->n_reads_seen ? link->n_silent_ticks + 1 : 0;
-        link->n_reads_seen = n_reads;
+        look_after_pause(link);
+        link->n_silent_ticks = n_signs == link->n_signs_seen && !link->is_paused ? link->n_silent_ticks + 1 : 0;
+        link->n_signs_seen = n_signs;
         if (link->n_silent_ticks < SILENT_TICKS_MAX)
                 return;
         nats_wire_break(link->wire, "the server answers no pings");
         on_wire_end(link);
 }
 
-static void handle_event(NatsLink *link, LinkEvent *event, uint64_t *n_messages) {
-        if (event->message) {
-                deliver(link, TAKE_PTR(event->message));
-                ++*n_messages;
-        } else
-                report_error(link, event->why);
-        (void)link_event_free(event);
+static void report_drops(NatsLink *link, bool is_inbox_empty) {
+        const uint64_t n_dropped = link_inbox_n_dropped(link->inbox);
+
+        if (n_dropped != link->n_dropped_seen && !link->is_dropping)
+                report_error(link, "too many messages are waiting to be handled: some were dropped");
+        link->is_dropping = n_dropped != link->n_dropped_seen || (link->is_dropping && !is_inbox_empty);
+        link->n_dropped_seen = n_dropped;
 }
 
-/* What other threads left: messages of inboxes, errors, "the attempt has an outcome", "there is a PING to write". */
+/* Returns false when there is nothing more. */
+static bool take_events(NatsLink *link, uint64_t *ret_n_messages) {
+        LinkEvent event;
+
+        for (size_t i = 0; i < INBOX_BATCH; i++) {
+                if (!link_inbox_take(link->inbox, &event))
+                        return false;
+                if (event.message) {
+                        deliver(link, event.message, event.tag);
+                        ++*ret_n_messages;
+                } else {
+                        report_error(link, event.why);
+                        link_event_done(&event);
+                }
+        }
+        return true;
+}
+
+/* What other threads left: messages, errors, "the attempt has an outcome", "there is a PING to write", "the delivery
+ * thread has caught up". */
 static void on_inbox(evutil_socket_t fd, short what, void *userdata) {
         NatsLink *link = userdata;
-        LinkEvent *event = NULL;
-        uint64_t n = 0, n_messages = 0;
+        uint64_t n_messages = 0;
+        bool any_left;
 
         (void)fd;
         (void)what;
 
         turn_begin(link);
         link_inbox_acknowledge(link->inbox);
-        while (n++ < INBOX_BATCH && (event = link_inbox_take(link->inbox)))
-                handle_event(link, event, &n_messages);
-        if (event) /* there may be more: after whatever else is due, so not by event_active() */
+        any_left = take_events(link, &n_messages);
+        if (any_left) /* after whatever else is due, so not by event_active() */
                 link_inbox_wake(link_inbox_ticket(link->inbox));
+        report_drops(link, !any_left);
+        set_paused(link, any_left);
         if (link->state == LINK_CONNECTING && nats_wire_state(link->wire) == WIRE_OPEN)
-                link_came_up(link);
+                begin_set_up(link);
+        if (link->state == LINK_SETTING_UP && !link->write_pending)
+                go_on_setting_up(link);
         turn_end(link, n_messages > 0);
 }
 
@@ -576,6 +766,35 @@ int nats_link_publish(NatsLink *link, const OutMessage *message) {
         return 0;
 }
 
+static int subscribe_in_outbox(NatsLink *link, const OutMessage *message) {
+        const int r = subscribe_tag(link, message->subject, message->reply, message->tag);
+        char why[256];
+
+        if (r < 0) {
+                (void)snprintf(why, sizeof(why), "could not subscribe to \"%.*s\": %s",
+                        (int)MIN_OF(message->subject.size, (size_t)128), message->subject.data, strerror(-r));
+                report_error(link, why);
+        }
+        if (++link->n_opened % SUBSCRIBE_BATCH == 0)
+                nats_link_flush(link);
+        else
+                schedule_flush(link);
+        return r;
+}
+
+static int carry_out(NatsLink *link, const OutMessage *message) {
+        switch (message->kind) {
+        case OUT_SUBSCRIBE:
+                return subscribe_in_outbox(link, message);
+        case OUT_UNSUBSCRIBE:
+                nats_link_unsubscribe_tag(link, message->tag);
+                return 0;
+        case OUT_PUBLISH:
+                break;
+        }
+        return nats_link_publish(link, message);
+}
+
 void nats_link_publish_outbox(NatsLink *link, Outbox *outbox, uint64_t *ret_refused) {
         const size_t n = outbox_size(outbox);
         uint64_t n_refused = 0;
@@ -583,7 +802,7 @@ void nats_link_publish_outbox(NatsLink *link, Outbox *outbox, uint64_t *ret_refu
         for (size_t i = 0; i < n; i++) {
                 const OutMessage message = outbox_get(outbox, i);
 
-                n_refused += nats_link_publish(link, &message) != 0;
+                n_refused += carry_out(link, &message) != 0;
         }
         outbox_clear(outbox);
         if (ret_refused)
@@ -633,6 +852,7 @@ static void open_library(void) {
         const bool is_ours = sched_getscheduler(0) == SCHED_OTHER && sched_setscheduler(0, SCHED_BATCH, &none) == 0;
 
         (void)nats_Open(-1);
+        (void)nats_SetMessageDeliveryPoolSize(1);
         if (is_ours) /* another policy is the operator's choice (CPUSchedulingPolicy=) */
                 (void)sched_setscheduler(0, SCHED_OTHER, &none);
 }
@@ -658,6 +878,8 @@ int nats_link_new(struct event_base *base, const NatsLinkOptions *options, NatsL
         if (r == 0)
                 r = link_inbox_new(options->subscription_bytes_max, &link->inbox);
         if (r == 0)
+                r = link_fence_init(&link->fence, link->inbox, options->subscription_bytes_max / 4);
+        if (r == 0)
                 r = make_events(link);
         if (r < 0) {
                 if (why->text[0] == '\0')
@@ -679,6 +901,8 @@ NatsLink *nats_link_free(NatsLink *link) {
         while (link->n_subscriptions > 0)
                 subscription_remove(link, link->n_subscriptions - 1);
         free(link->subscriptions);
+        link_tags_done(&link->tags);
+        link_fence_done(&link->fence);
         free_event(&link->flush_event);
         free_event(&link->close_timer);
         free_event(&link->pulse_timer);

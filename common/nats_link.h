@@ -4,10 +4,13 @@
 /*
  * NatsLink: one connection to NATS, on the libevent loop.
  *
- * nats.c is attached to the loop through our own callbacks; subscriptions are synchronous and drained on the loop
- * thread after each read, so messages are handled in the order of the wire, on one thread, and what a turn
+ * nats.c is attached to the loop through our own callbacks; messages are handled on the loop thread, and what a turn
  * published is written once, at its end. Connects in the background and for ever, with backoff and jitter;
  * subscriptions survive reconnects.
+ *
+ * Subscriptions are of two sorts. Plain ones, a few with much traffic, are the fastest; each keeps the order of its
+ * own messages. Those with a tag, `ordered` ones and those below "_INBOX." all keep one order, that of the wire; there
+ * may be hundreds of thousands, and making or ending one costs the same however many there are.
  *
  * Publishing never blocks. Past `pending_bytes_max` of unsent bytes the link says so (nats_link_is_congested) and
  * nats_link_publish() refuses.
@@ -30,6 +33,8 @@
 #define NATS_LINK_RECONNECT_GRACE_USEC \
         (NATS_LINK_RECONNECT_MAX_USEC * 3 / 2 + USEC_PER_SEC / 2) /* with jitter, and to register */
 
+#define NATS_LINK_TAG_MAX ((UINT64_C(1) << 48) - 1)
+
 enum {
         NATS_LINK_E_OK,
 
@@ -43,8 +48,8 @@ typedef struct NatsLink NatsLink;
 typedef struct NatsLinkSubscription {
         const char *subject; /* with wildcards */
         const char *queue;   /* NULL: each subscriber gets its copy */
-        uint64_t tag;        /* > 0: comes back with its messages; see nats_link_unsubscribe_tag() */
-        bool ordered;        /* its messages keep the order of the wire with those of other such subscriptions */
+        uint64_t tag;        /* 1 to NATS_LINK_TAG_MAX: comes back with its messages; 0: none */
+        bool ordered;        /* its messages keep the order of the wire with those of tagged subscriptions */
 } NatsLinkSubscription;
 
 typedef struct NatsReason {
@@ -85,7 +90,8 @@ NatsLink *nats_link_free(NatsLink *link);
 DEFINE_CLEANUP(NatsLink *, nats_link_free);
 
 /*
- * Takes effect now or with the next connect, and after each reconnect. Returns 0 or -errno.
+ * Takes effect now or with the next connect, and after each reconnect: always before on_up. Returns 0 or -errno
+ * (-EEXIST: a subscription has that tag; -EINVAL: a subject or queue that can't be subscribed to).
  *
  * A subject below "_INBOX." is where answers come: it also gets the server's "no responders" (its messages take the
  * way over a thread of nats.c; see the .c). On other subjects that word would be lost.
@@ -95,11 +101,20 @@ int nats_link_subscribe(NatsLink *link, const NatsLinkSubscription *subscription
 /* No new messages for it; those that the server had sent already still come. Unknown subjects are ignored. */
 void nats_link_unsubscribe(NatsLink *link, const char *subject);
 
+/*
+ * No message with that tag comes from now on, also none that was on its way. A tag is not to be used twice: a message
+ * of its first time could then be taken for one of its second. Unknown tags are ignored.
+ */
+void nats_link_unsubscribe_tag(NatsLink *link, uint64_t tag);
+
 /* Queued; written at the end of the turn. Returns 0, an outcome above, -EINVAL (a subject that can't travel), -ENOMEM.
  */
 int nats_link_publish(NatsLink *link, const OutMessage *message);
 
-/* Publishes what is in the outbox and clears it; `ret_refused` counts what was refused. */
+/*
+ * Publishes, subscribes and unsubscribes what is in the outbox, in that order, and clears it; the server sees it in
+ * that order. `ret_refused` counts what was refused; a subscription that was is also told by on_error.
+ */
 void nats_link_publish_outbox(NatsLink *link, Outbox *outbox, uint64_t *ret_refused);
 
 /* Writes what was published so far now, instead of at the end of the turn: what comes after it will not hold it up. */

@@ -275,6 +275,9 @@ static int set_behaviour(NatsSettings *settings, const NatsLinkOptions *options,
         if (s == NATS_OK)
                 s = natsOptions_SetSendAsap(o, true); /* no flusher thread */
         if (s == NATS_OK)
+                s = natsOptions_UseGlobalMessageDelivery(
+                        o, true); /* one thread for all, so one order; not one for each */
+        if (s == NATS_OK)
                 s = natsOptions_SetIOBufSize(o, IO_BUFFER_BYTES);
         if (s == NATS_OK)
                 s = natsOptions_SetAllowReconnect(o, false); /* see nats_link.c */

@@ -119,8 +119,8 @@ static void on_async_error(
         (void)connection;
         (void)subscription;
 
-        (void)link_inbox_push(
-                (uintptr_t)ticket, NULL, last_error(status)); /* full or gone: there are worse problems then */
+        (void)link_inbox_push_error(
+                (uintptr_t)ticket, last_error(status)); /* full or gone: there are worse problems then */
 }
 
 static void wire_destroy(NatsWire *wire) {
