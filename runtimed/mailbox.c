@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Two doubly linked lists. Doubly, because a message whose deadline passes leaves from the middle. Which lane a message
- * is in is told by is_timer; what a worker hands back goes to the front of its lane, so the order of arrival is never
- * changed.
+ * A doubly linked list per lane. Doubly, because a message whose deadline passes leaves from the middle. What a worker
+ * hands back goes to the front of its lane, so the order of arrival within a lane is never changed.
+ *
+ * Lanes are taken strictly in order but for one thing: background mail would wait for ever behind a stream of other
+ * mail, so it gets one turn in BACKGROUND_TURN. Control and urgent mail takes no turn from it: there is only as much of
+ * that as was begun before.
  *
  * What to do when there is no room (reject, drop_oldest, drop_newest) is decided by whoever pushes, since it ends
  * in an answer to somebody; the mailbox only says that it is full, and which message is the oldest.
@@ -11,10 +14,19 @@
 
 #include "runtimed/mailbox.h"
 
-void mailbox_init(Mailbox *mailbox, uint64_t capacity, uint64_t bytes_max) {
-        assert(capacity > 0 && capacity <= UINT32_MAX);
+#define BACKGROUND_TURN 16 /* 6 % of the turns: it moves, and nobody else notices */
 
-        *mailbox = (Mailbox){ .capacity = (uint32_t)capacity, .bytes_max = bytes_max };
+Mailbox *mailbox_new(void) {
+        return calloc(1, sizeof(Mailbox));
+}
+
+Mailbox *mailbox_free(Mailbox *mailbox) {
+        if (!mailbox)
+                return NULL;
+
+        assert(mailbox_is_empty(mailbox, LANES_ALL));
+        free(mailbox);
+        return NULL;
 }
 
 static void list_append(MailList *list, Mail *mail) {
@@ -49,42 +61,44 @@ static void list_remove(MailList *list, Mail *mail) {
         mail->next = mail->previous = NULL;
 }
 
-bool mailbox_has_room(const Mailbox *mailbox, size_t n_bytes) {
-        if (mailbox->n_ordinary == 0)
+static bool is_bounded(Lane lane) {
+        return lane >= LANE_REALTIME;
+}
+
+static void count_in(Mailbox *mailbox, const Mail *mail) {
+        mailbox->n[mail->lane]++;
+        if (is_bounded(mail->lane)) {
+                mailbox->n_bounded++;
+                mailbox->n_bytes += mail->n_bytes;
+        }
+}
+
+static void count_out(Mailbox *mailbox, const Mail *mail) {
+        mailbox->n[mail->lane]--;
+        if (is_bounded(mail->lane)) {
+                mailbox->n_bounded--;
+                mailbox->n_bytes -= mail->n_bytes;
+        }
+}
+
+bool mailbox_has_room(const Mailbox *mailbox, const MailboxLimits *limits, size_t n_bytes) {
+        const uint64_t n = mailbox->n_bounded + mailbox->n_given;
+
+        if (n == 0)
                 return true;
 
-        return mailbox->n_ordinary < mailbox->capacity && mailbox->n_bytes + n_bytes <= mailbox->bytes_max;
+        return n < limits->capacity && mailbox->n_bytes + mailbox->n_bytes_given + n_bytes <= limits->bytes_max;
 }
 
-int mailbox_push(Mailbox *mailbox, Mail *mail) {
-        assert(!mail->is_timer);
+int mailbox_push(Mailbox *mailbox, const MailboxLimits *limits, Mail *mail) {
+        assert(mail->lane < _LANE_MAX);
 
-        if (!mailbox_has_room(mailbox, mail->n_bytes))
+        if (is_bounded(mail->lane) && !mailbox_has_room(mailbox, limits, mail->n_bytes))
                 return MAILBOX_E_FULL;
 
-        list_append(&mailbox->ordinary, mail);
-        mailbox->n_ordinary++;
-        mailbox->n_bytes += mail->n_bytes;
+        list_append(&mailbox->lanes[mail->lane], mail);
+        count_in(mailbox, mail);
         return 0;
-}
-
-void mailbox_push_urgent(Mailbox *mailbox, Mail *mail) {
-        assert(mail->is_timer);
-
-        list_append(&mailbox->urgent, mail);
-        mailbox->n_urgent++;
-}
-
-static void return_one(Mailbox *mailbox, Mail *mail) {
-        if (mail->is_timer) {
-                list_prepend(&mailbox->urgent, mail);
-                mailbox->n_urgent++;
-                return;
-        }
-
-        list_prepend(&mailbox->ordinary, mail);
-        mailbox->n_ordinary++;
-        mailbox->n_bytes += mail->n_bytes;
 }
 
 void mailbox_return(Mailbox *mailbox, Mail *mail) {
@@ -98,33 +112,63 @@ void mailbox_return(Mailbox *mailbox, Mail *mail) {
 
         for (; reversed; reversed = next) {
                 next = reversed->next;
-                return_one(mailbox, reversed);
+                list_prepend(&mailbox->lanes[reversed->lane], reversed);
+                count_in(mailbox, reversed);
         }
 }
 
 void mailbox_remove(Mailbox *mailbox, Mail *mail) {
-        if (mail->is_timer) {
-                list_remove(&mailbox->urgent, mail);
-                mailbox->n_urgent--;
-                return;
-        }
-
-        list_remove(&mailbox->ordinary, mail);
-        mailbox->n_ordinary--;
-        mailbox->n_bytes -= mail->n_bytes;
+        list_remove(&mailbox->lanes[mail->lane], mail);
+        count_out(mailbox, mail);
 }
 
-Mail *mailbox_pop(Mailbox *mailbox, bool urgent_only) {
-        Mail *mail = mailbox->urgent.first;
+/* Which lane has the turn; _LANE_MAX: those are all empty. */
+static Lane choose(Mailbox *mailbox, unsigned lanes) {
+        const bool background_waits = lanes & 1u << LANE_BACKGROUND && mailbox->n[LANE_BACKGROUND] > 0;
+        Lane lane = LANE_CONTROL;
 
-        if (!mail && !urgent_only)
-                mail = mailbox->ordinary.first;
-        if (mail)
-                mailbox_remove(mailbox, mail);
+        while (lane < _LANE_MAX && !(lanes & 1u << lane && mailbox->n[lane] > 0))
+                lane++;
+        if (!background_waits || !is_bounded(lane))
+                return lane;
 
+        if (lane == LANE_BACKGROUND || mailbox->n_passed_over + 1 >= BACKGROUND_TURN) {
+                mailbox->n_passed_over = 0;
+                return LANE_BACKGROUND;
+        }
+
+        mailbox->n_passed_over++;
+        return lane;
+}
+
+Mail *mailbox_pop(Mailbox *mailbox, unsigned lanes) {
+        const Lane lane = choose(mailbox, lanes);
+        Mail *mail;
+
+        if (lane == _LANE_MAX)
+                return NULL;
+
+        mail = mailbox->lanes[lane].first;
+        mailbox_remove(mailbox, mail);
         return mail;
 }
 
 Mail *mailbox_oldest(const Mailbox *mailbox) {
-        return mailbox->ordinary.first;
+        for (Lane lane = LANE_BACKGROUND; is_bounded(lane); lane--)
+                if (mailbox->lanes[lane].first)
+                        return mailbox->lanes[lane].first;
+
+        return NULL;
+}
+
+uint32_t mailbox_size(const Mailbox *mailbox) {
+        return mailbox ? mailbox->n_bounded + mailbox->n[LANE_URGENT] : 0;
+}
+
+bool mailbox_is_empty(const Mailbox *mailbox, unsigned lanes) {
+        for (Lane lane = LANE_CONTROL; mailbox && lane < _LANE_MAX; lane++)
+                if (lanes & 1u << lane && mailbox->n[lane] > 0)
+                        return false;
+
+        return true;
 }

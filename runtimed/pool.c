@@ -1,19 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Runs go in under a mutex, once per loop turn for all of them; a worker takes one run (up to a quantum of messages)
- * per lock. Outcomes come back over a lock-free stack: a worker pushes each with one compare-and-swap, and only the
- * push that finds the stack empty writes to the eventfd; the loop takes the whole stack with one exchange and turns it
- * round. So under load a message costs neither a lock nor a system call, and while idle the first outcome wakes the
- * loop at once.
+ * Runs go in under a mutex, once per loop turn for all of them; a worker takes one run (all its mail, and what is added
+ * to it meanwhile) per lock. Outcomes come back over a lock-free stack: a worker pushes each with one compare-and-swap,
+ * and only the push that finds the stack empty writes to the eventfd; the loop takes the whole stack with one exchange
+ * and turns it round. So under load a message costs neither a lock nor a system call, and while idle the first outcome
+ * wakes the loop at once.
  *
  * Each outcome is handed over as it happens, not gathered: nobody knows how long the next message will hold the worker.
  *
  * The stack has no ABA problem: nothing is ever popped but the whole.
+ *
+ * Workers without work lie on a stack, each with a condition variable of its own: so who is woken is off the stack at
+ * once and isn't woken twice, and the one that worked last, whose caches are warm, is woken first.
+ *
+ * The time. An outcome is stamped with a precise clock, read once per message that has one. A message that ends without
+ * a word only glances at the coarse clock, which is a load: it changes every few milliseconds (a tick of the kernel),
+ * and when it has, or after QUIET_MAX such messages, the precise one is read. So a slow behaviour's turn ends when it
+ * should, and a fast one does not pay for that.
  */
 
 #include <pthread.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,32 +31,69 @@
 #include "runtimed/pool.h"
 #include "runtimed/run_queue.h"
 
-typedef struct Worker {
+#define QUIET_MAX 32 /* messages without a precise clock: those of a tick that are not slow, so well under its length \
+                      */
+
+typedef struct Worker Worker;
+
+struct Worker {
         Pool *pool;
         pthread_t thread;
         bool is_running; /* created and not joined */
-} Worker;
+
+        /* under lock */
+        pthread_cond_t woken;
+        bool is_idle; /* on the stack of those */
+        Worker *next_idle;
+};
 
 struct Pool {
         pthread_mutex_t lock;
-        pthread_cond_t has_work;
         RunQueue queue;               /* under lock */
-        unsigned n_asleep;            /* under lock */
+        Worker *idle;                 /* under lock */
         bool is_stopping;             /* under lock */
         atomic_bool is_stopping_soon; /* the same, for a worker in the middle of a run */
+        atomic_size_t n_waiting;      /* as in the queue, for workers to glance at */
 
-        _Atomic(Outcome *) outcomes;
+        _Alignas(64) _Atomic(Outcome *) outcomes;
         int fd;
 
         size_t n_workers;
         Worker workers[];
 };
 
-static uint64_t clock_usec(void) {
+/* A worker's clock. */
+typedef struct Clock {
+        uint64_t usec; /* CLOCK_BOOTTIME */
+        long tick;
+        unsigned n_quiet; /* messages since it was read */
+} Clock;
+
+static long read_tick(void) {
+        struct timespec t;
+
+        (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+        return t.tv_nsec;
+}
+
+static void clock_read(Clock *clock) {
         struct timespec t;
 
         (void)clock_gettime(CLOCK_BOOTTIME, &t);
-        return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / 1000;
+        clock->usec = (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / 1000;
+        clock->n_quiet = 0;
+}
+
+/* After a message without a word. */
+static void clock_glance(Clock *clock) {
+        const long tick = read_tick();
+
+        clock->n_quiet++;
+        if (tick == clock->tick && clock->n_quiet < QUIET_MAX)
+                return;
+
+        clock->tick = tick;
+        clock_read(clock);
 }
 
 static void push_outcome(Pool *pool, Outcome *outcome) {
@@ -56,7 +102,8 @@ static void push_outcome(Pool *pool, Outcome *outcome) {
 
         do
                 outcome->next = head;
-        while (!atomic_compare_exchange_weak(&pool->outcomes, &head, outcome));
+        while (!atomic_compare_exchange_weak_explicit(
+                &pool->outcomes, &head, outcome, memory_order_acq_rel, memory_order_relaxed));
 
         if (!head) {
                 ssize_t n = write(pool->fd, &one, sizeof(one));
@@ -65,34 +112,114 @@ static void push_outcome(Pool *pool, Outcome *outcome) {
         }
 }
 
-/* After the outcome with run_ended is pushed, the run is not ours any more: not even to look at. */
-static void work_on(Pool *pool, Run *run) {
-        const uint64_t begin_usec = clock_usec();
-        uint64_t now = begin_usec;
-        bool ended;
-
-        do {
-                Outcome *outcome = run_step(run, now);
-
-                now = clock_usec();
-                outcome->finished_usec = now;
-                if (now - begin_usec >= POOL_QUANTUM_USEC ||
-                        atomic_load_explicit(&pool->is_stopping_soon, memory_order_relaxed))
-                        outcome->run_ended = true;
-                ended = outcome->run_ended;
-                push_outcome(pool, outcome);
-        } while (!ended);
+/* Is it known beforehand that there will be an outcome? Then it is to say when it began. */
+static bool will_have_outcome(const Mail *mail) {
+        return mail->outcome || mail->wants_answer;
 }
 
-static Run *wait_for_run(Pool *pool) {
+static Outcome *step(Run *run, Clock *clock) {
+        Outcome *outcome;
+
+        if (clock->n_quiet > 0 && will_have_outcome(run->mail))
+                clock_read(clock);
+
+        outcome = run_step(run, clock->usec);
+        if (!outcome) {
+                clock_glance(clock);
+                return NULL;
+        }
+
+        clock_read(clock);
+        outcome->finished_usec = clock->usec;
+        return outcome;
+}
+
+static bool is_over(const Pool *pool, Run *run) {
+        if (atomic_load_explicit(&pool->is_stopping_soon, memory_order_relaxed)) {
+                run_abandon(run);
+                return true;
+        }
+
+        return run_close(run);
+}
+
+static Run *pop_run(Pool *pool) {
+        Run *run = run_queue_pop(&pool->queue);
+
+        atomic_store_explicit(&pool->n_waiting, pool->queue.n_runs, memory_order_relaxed);
+        return run;
+}
+
+/* Its turn is over and others wait: to the back of its class with it. Returns the next, which may be the same. */
+static Run *swap_run(Pool *pool, Run *run) {
+        run_hand_over_done(run);
+
+        (void)pthread_mutex_lock(&pool->lock);
+        run_queue_push(&pool->queue, run);
+        run = pop_run(pool);
+        (void)pthread_mutex_unlock(&pool->lock);
+
+        return run;
+}
+
+/* After the outcome with run_ended is pushed, the run is not ours any more: not even to look at. Returns the run that
+ * took its place, if it has to wait for its next turn; NULL: it has ended. */
+static Run *work_on(Pool *pool, Run *run) {
+        Clock clock = { .tick = read_tick() };
+        Outcome *outcome;
+        RunTurn turn;
+        bool ended;
+
+        clock_read(&clock);
+        run_turn_begin(&turn, run, clock.usec);
+        do {
+                outcome = step(run, &clock);
+                ended = is_over(pool, run);
+                if (ended) {
+                        outcome = run_end(run, outcome);
+                        outcome->finished_usec = clock.usec;
+                }
+                if (outcome)
+                        push_outcome(pool, outcome);
+                if (ended || !run_turn_is_over(&turn, clock.usec))
+                        continue;
+                if (atomic_load_explicit(&pool->n_waiting, memory_order_relaxed) > 0)
+                        return swap_run(pool, run);
+                run_turn_begin(&turn, run, clock.usec);
+        } while (!ended);
+        return NULL;
+}
+
+static void sleep_until_woken(Worker *worker) {
+        Pool *pool = worker->pool;
+
+        worker->is_idle = true;
+        worker->next_idle = pool->idle;
+        pool->idle = worker;
+        while (worker->is_idle)
+                (void)pthread_cond_wait(&worker->woken, &pool->lock);
+}
+
+/* Takes one off the stack; the lock is held. */
+static Worker *pop_idle(Pool *pool) {
+        Worker *worker = pool->idle;
+
+        if (!worker)
+                return NULL;
+
+        pool->idle = worker->next_idle;
+        worker->is_idle = false;
+        return worker;
+}
+
+/* NULL: the end. */
+static Run *wait_for_run(Worker *worker) {
+        Pool *pool = worker->pool;
         Run *run = NULL;
 
         (void)pthread_mutex_lock(&pool->lock);
-        while (!pool->is_stopping && !(run = run_queue_pop(&pool->queue))) {
-                pool->n_asleep++;
-                (void)pthread_cond_wait(&pool->has_work, &pool->lock);
-                pool->n_asleep--;
-        }
+        while (!pool->is_stopping && !(run = pop_run(pool)))
+                sleep_until_woken(worker);
         (void)pthread_mutex_unlock(&pool->lock);
 
         return run;
@@ -102,8 +229,9 @@ static void *worker_main(void *userdata) {
         Worker *worker = userdata;
         Run *run;
 
-        while ((run = wait_for_run(worker->pool)))
-                work_on(worker->pool, run);
+        while ((run = wait_for_run(worker)))
+                while (run)
+                        run = work_on(worker->pool, run);
 
         return NULL;
 }
@@ -113,7 +241,6 @@ static int start_worker(Pool *pool, size_t index) {
         char name[16];
         int r;
 
-        worker->pool = pool;
         r = pthread_create(&worker->thread, NULL, worker_main, worker);
         if (r != 0)
                 return -r;
@@ -124,19 +251,34 @@ static int start_worker(Pool *pool, size_t index) {
         return 0;
 }
 
+static Pool *pool_alloc(size_t n_workers) {
+        const size_t size = sizeof(Pool) + n_workers * sizeof(Worker), line = _Alignof(Pool);
+        Pool *pool = aligned_alloc(line, (size + line - 1) / line * line);
+
+        if (!pool)
+                return NULL;
+
+        memset(pool, 0, size);
+        pool->fd = -1;
+        pool->n_workers = n_workers;
+        (void)pthread_mutex_init(&pool->lock, NULL);
+        for (size_t i = 0; i < n_workers; i++) {
+                pool->workers[i].pool = pool;
+                (void)pthread_cond_init(&pool->workers[i].woken, NULL);
+        }
+        return pool;
+}
+
 int pool_new(size_t n_workers, Pool **ret) {
         _cleanup_(pool_freep) Pool *pool = NULL;
         int r;
 
         assert(n_workers > 0 && n_workers <= POOL_WORKERS_MAX);
 
-        pool = calloc(1, sizeof(*pool) + n_workers * sizeof(pool->workers[0]));
+        pool = pool_alloc(n_workers);
         if (!pool)
                 return -ENOMEM;
 
-        pool->n_workers = n_workers;
-        (void)pthread_mutex_init(&pool->lock, NULL);
-        (void)pthread_cond_init(&pool->has_work, NULL);
         pool->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (pool->fd < 0)
                 return -errno;
@@ -152,10 +294,13 @@ int pool_new(size_t n_workers, Pool **ret) {
 }
 
 static void tell_workers_to_stop(Pool *pool) {
+        Worker *worker;
+
         atomic_store(&pool->is_stopping_soon, true);
         (void)pthread_mutex_lock(&pool->lock);
         pool->is_stopping = true;
-        (void)pthread_cond_broadcast(&pool->has_work);
+        while ((worker = pop_idle(pool)))
+                (void)pthread_cond_signal(&worker->woken);
         (void)pthread_mutex_unlock(&pool->lock);
 }
 
@@ -184,7 +329,7 @@ bool pool_stop(Pool *pool, uint64_t timeout_usec) {
 }
 
 Run *pool_take_unstarted(Pool *pool) {
-        return run_queue_pop(&pool->queue);
+        return pop_run(pool);
 }
 
 Pool *pool_free(Pool *pool) {
@@ -192,13 +337,14 @@ Pool *pool_free(Pool *pool) {
                 return NULL;
 
         tell_workers_to_stop(pool);
-        for (size_t i = 0; i < pool->n_workers; i++)
+        for (size_t i = 0; i < pool->n_workers; i++) {
                 if (pool->workers[i].is_running)
                         (void)pthread_join(pool->workers[i].thread, NULL);
+                (void)pthread_cond_destroy(&pool->workers[i].woken);
+        }
 
         if (pool->fd >= 0)
                 (void)close(pool->fd);
-        (void)pthread_cond_destroy(&pool->has_work);
         (void)pthread_mutex_destroy(&pool->lock);
         free(pool);
         return NULL;
@@ -213,7 +359,8 @@ size_t pool_n_workers(const Pool *pool) {
 }
 
 void pool_submit(Pool *pool, Run *runs) {
-        unsigned n_wake = 0;
+        Worker *woken[POOL_WORKERS_MAX];
+        size_t n_woken = 0;
         Run *next;
 
         if (!runs)
@@ -223,14 +370,19 @@ void pool_submit(Pool *pool, Run *runs) {
         for (; runs; runs = next) {
                 next = runs->next;
                 run_queue_push(&pool->queue, runs);
-                n_wake++;
+                if (pool->idle)
+                        woken[n_woken++] = pop_idle(pool);
         }
-        n_wake = MIN_OF(n_wake, pool->n_asleep);
+        atomic_store_explicit(&pool->n_waiting, pool->queue.n_runs, memory_order_relaxed);
         (void)pthread_mutex_unlock(&pool->lock);
 
         /* outside the lock, so that who wakes doesn't run into it */
-        while (n_wake-- > 0)
-                (void)pthread_cond_signal(&pool->has_work);
+        for (size_t i = 0; i < n_woken; i++)
+                (void)pthread_cond_signal(&woken[i]->woken);
+}
+
+bool pool_has_outcomes(const Pool *pool) {
+        return atomic_load_explicit(&pool->outcomes, memory_order_relaxed);
 }
 
 Outcome *pool_take(Pool *pool) {
@@ -240,7 +392,7 @@ Outcome *pool_take(Pool *pool) {
 
         (void)n_read;
 
-        for (stack = atomic_exchange(&pool->outcomes, NULL); stack; stack = next) {
+        for (stack = atomic_exchange_explicit(&pool->outcomes, NULL, memory_order_acq_rel); stack; stack = next) {
                 next = stack->next;
                 stack->next = list;
                 list = stack;

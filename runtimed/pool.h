@@ -4,15 +4,18 @@
 /*
  * Pool: the worker threads. Takes Runs from the loop thread and hands their Outcomes back.
  *
- * pool_submit() and pool_take() are for the loop thread; the descriptor of pool_fd() becomes readable when there are
- * outcomes after there were none. Owns its threads; Runs and Mail are borrowed until their outcomes are taken.
+ * pool_submit(), pool_has_outcomes() and pool_take() are for the loop thread; the descriptor of pool_fd() becomes
+ * readable when there are outcomes after there were none. Owns its threads; Runs and Mail are borrowed until their
+ * outcomes are taken.
+ *
+ * A run keeps its worker as long as it has mail and nobody waits; else, after a turn (run_queue.h), it goes to the back
+ * of its class, which the loop does not see.
  */
 
 #include "proto/cc.h"
 #include "runtimed/run.h"
 
 #define POOL_WORKERS_MAX 256
-#define POOL_QUANTUM_USEC 5000 /* a run that lasts longer goes back to the queue's end with what it has left */
 
 typedef struct Pool Pool;
 
@@ -24,10 +27,11 @@ int pool_new(size_t n_workers, Pool **ret) _must_check_;
  */
 bool pool_stop(Pool *pool, uint64_t timeout_usec);
 
-/* After pool_stop() has returned true: runs that no worker took up, one by one; NULL: no more. */
+/* After pool_stop() has returned true: runs that are with no worker, one by one; NULL: no more. They are still open:
+ * run_abandon() gets what was added. */
 Run *pool_take_unstarted(Pool *pool);
 
-/* As pool_stop() without a limit, then frees. Runs that no worker took up are dropped. */
+/* As pool_stop() without a limit, then frees. Runs that are with no worker are dropped. */
 Pool *pool_free(Pool *pool);
 
 DEFINE_CLEANUP(Pool *, pool_free);
@@ -37,6 +41,9 @@ size_t pool_n_workers(const Pool *pool);
 
 /* A list of runs linked through `next`, in order; wakes as many workers as there is work for. */
 void pool_submit(Pool *pool, Run *runs);
+
+/* Would pool_take() find any? Costs next to nothing: for a loop that is busy with other things. */
+bool pool_has_outcomes(const Pool *pool);
 
 /* All outcomes so far, linked through `next`, in the order of their finish (exact within one run); NULL: none. */
 Outcome *pool_take(Pool *pool);

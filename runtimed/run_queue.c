@@ -62,3 +62,14 @@ Run *run_queue_pop(RunQueue *queue) {
                         queue->classes[c].passed_over++;
         return run;
 }
+
+void run_turn_begin(RunTurn *turn, const Run *run, uint64_t now_usec) {
+        assert(run->quantum > 0);
+
+        *turn = (RunTurn){ .end_usec = now_usec + RUN_TURN_USEC, .n_left = run->quantum };
+}
+
+bool run_turn_is_over(RunTurn *turn, uint64_t now_usec) {
+        turn->n_left--;
+        return turn->n_left == 0 || now_usec >= turn->end_usec;
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Letter: an application message as it was received, once, however many agents get it; Delivery: one agent's copy on
+ * its way through that agent's mailbox. Letters: the pools of both.
+ *
+ * Loop thread only, but for reading a letter's content while its delivery is with a worker. A letter lives until its
+ * last delivery is freed.
+ */
+
+#include "proto/cc.h"
+#include "proto/error_code.h"
+#include "runtimed/envelope.h"
+#include "runtimed/run.h"
+
+typedef struct Letter Letter;
+typedef struct Delivery Delivery;
+
+struct Letter {
+        Letter *next; /* in the pool */
+        uint32_t n_refs;
+        uint32_t size_class;
+        size_t n_stored; /* bytes */
+        Slice topic;     /* the subject it was published on; absent for timers and answers */
+        Slice payload;   /* any bytes */
+        Envelope envelope;
+        char storage[];
+};
+
+struct Delivery {
+        Mail mail;       /* first of all: the worker's part */
+        Letter *letter;  /* NULL: a timer */
+        uint64_t id;     /* of the message, for a behaviour that answers later */
+        uint64_t token;  /* TIMER, ANSWER: the behaviour's own name for it */
+        ErrorCode code;  /* ANSWER: why there is none; then the payload is the sentence that says so */
+        bool is_pending; /* its behaviour has left it open */
+        Delivery *next_open, *previous_open;
+};
+
+#define LETTER_CLASSES 3 /* what is larger than the largest is not kept */
+
+typedef struct Letters {
+        Letter *free_letters[LETTER_CLASSES];
+        Delivery *free_deliveries;
+        size_t n_free_letters[LETTER_CLASSES], n_free_deliveries;
+        size_t n_letters, n_deliveries, n_bytes; /* in use */
+} Letters;
+
+/* Frees the pools; all letters and deliveries are back in them. */
+void letters_done(Letters *letters);
+
+/* A copy of all that is given, with one reference. NULL: memory is out. */
+Letter *letter_new(Letters *letters, Slice topic, Slice payload, const Envelope *envelope);
+void letter_unref(Letters *letters, Letter *letter);
+
+/*
+ * One for `agent`, with a reference to the letter, in the lane of its kind (a topic: batched), never late. NULL: memory
+ * is out.
+ */
+Delivery *delivery_new(Letters *letters, Agent *agent, MailKind kind, Letter *letter);
+void delivery_free(Letters *letters, Delivery *delivery);
+
+static inline Delivery *delivery_of_mail(Mail *mail) {
+        return CONTAINER_OF(mail, Delivery, mail);
+}
