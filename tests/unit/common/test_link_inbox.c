@@ -187,6 +187,17 @@ static void no_event_is_missed_by_a_reader_that_sleeps_when_it_finds_nothing(voi
                 (void)pthread_join(pushers[i].thread, NULL);
 }
 
+/* nats.c frees messages on a thread of its own. */
+static int open_library(void **state) {
+        (void)state;
+        return nats_Open(-1) == NATS_OK ? 0 : -1;
+}
+
+static int close_library(void **state) {
+        (void)state;
+        return nats_CloseAndWait(10000) == NATS_OK ? 0 : -1;
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(messages_come_out_in_order_with_their_tags_and_errors_between_them),
@@ -197,5 +208,5 @@ int main(void) {
                 cmocka_unit_test(no_event_is_missed_by_a_reader_that_sleeps_when_it_finds_nothing),
         };
 
-        return cmocka_run_group_tests(tests, NULL, NULL);
+        return cmocka_run_group_tests(tests, open_library, close_library);
 }
