@@ -130,7 +130,7 @@ static Delivery *delivery_take(Letters *letters) {
         if (!delivery)
                 return malloc(sizeof(*delivery));
 
-        letters->free_deliveries = delivery->next_open;
+        letters->free_deliveries = delivery->next_aside;
         letters->n_free_deliveries--;
         return delivery;
 }
@@ -173,7 +173,7 @@ void delivery_free(Letters *letters, Delivery *delivery) {
                 return;
         }
 
-        delivery->next_open = letters->free_deliveries;
+        delivery->next_aside = letters->free_deliveries;
         letters->free_deliveries = delivery;
         letters->n_free_deliveries++;
 }
@@ -192,7 +192,7 @@ void letters_done(Letters *letters) {
         while (letters->free_deliveries) {
                 Delivery *delivery = letters->free_deliveries;
 
-                letters->free_deliveries = delivery->next_open;
+                letters->free_deliveries = delivery->next_aside;
                 free(delivery);
         }
         *letters = (Letters){};

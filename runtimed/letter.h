@@ -14,6 +14,7 @@
 #include "runtimed/envelope.h"
 #include "runtimed/run.h"
 
+typedef struct Deferred Deferred;
 typedef struct Letter Letter;
 typedef struct Delivery Delivery;
 
@@ -34,8 +35,11 @@ struct Delivery {
         uint64_t id;     /* of the message, for a behaviour that answers later */
         uint64_t token;  /* TIMER, ANSWER: the behaviour's own name for it */
         ErrorCode code;  /* ANSWER: why there is none; then the payload is the sentence that says so */
-        bool is_pending; /* its behaviour has left it open */
-        Delivery *next_open, *previous_open;
+
+        /* the core's, while its behaviour wants it later */
+        Delivery *next_aside, *previous_aside;
+        Deferred *deferred; /* when it is due; NULL: its behaviour has left it pending */
+        bool is_aside;
 };
 
 #define LETTER_CLASSES 3 /* what is larger than the largest is not kept */
