@@ -159,9 +159,32 @@ static const char *meaning_of(int code) {
         }
 }
 
+static int errno_of(sqlite3_file *file) {
+        int error = 0;
+
+        if (file && file->pMethods)
+                (void)file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &error);
+        return error;
+}
+
+/* The kernel's reason: a quota, a limit, a broken disk. sqlite3_system_errno() has often lost it by now, files have
+ * not. */
+static int system_error(sqlite3 *db, int code) {
+        sqlite3_file *file = NULL;
+        int error = 0;
+
+        if (!db || ((code & 0xFF) != SQLITE_IOERR && (code & 0xFF) != SQLITE_CANTOPEN))
+                return 0;
+        if (sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file) == SQLITE_OK)
+                error = errno_of(file);
+        if (error == 0 && sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file) == SQLITE_OK)
+                error = errno_of(file);
+        return error != 0 ? error : sqlite3_system_errno(db);
+}
+
 /* What SQLite said on `db` last. */
 static int say_sqlite(StoreSqlite *store, sqlite3 *db, int code, WireError *ret_error) {
-        const int error = db ? sqlite3_system_errno(db) : 0;
+        const int error = system_error(db, code);
         char sentence[192];
 
         store->failed = true;

@@ -142,6 +142,13 @@ static inline void assert_save_fails(Store *store, const char *agent_id, uint64_
         assert_non_null(strstr(request->error.text, why));
 }
 
+/* STORE_TEST_FACTOR=n: so many times the rounds, each with other numbers. */
+static inline unsigned test_factor(void) {
+        const char *text = getenv("STORE_TEST_FACTOR");
+
+        return text ? (unsigned)strtoul(text, NULL, 10) : 1;
+}
+
 /* Files as bytes. */
 
 static inline void read_file(const char *path, Buffer *ret) {
