@@ -145,6 +145,10 @@ int state_record_decode(Slice record, const Id *agent_id, StateRecord *ret, Wire
         return r;
 }
 
-uint64_t state_record_claimed_generation(Slice record) {
-        return record.size >= SIZE_MIN ? number_at(record, GENERATION_AT, 8) : 0;
+uint64_t state_record_claimed_generation(Slice record, const Id *agent_id) {
+        if (record.size < ID_AT + agent_id->size || number_at(record, VERSION_AT, 4) != STATE_RECORD_VERSION ||
+                number_at(record, ID_SIZE_AT, 1) != agent_id->size ||
+                !id_equal(agent_id, (Slice){ record.data + ID_AT, agent_id->size }))
+                return 0;
+        return number_at(record, GENERATION_AT, 8);
 }

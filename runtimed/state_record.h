@@ -33,5 +33,8 @@ int state_record_encode(const Id *agent_id, uint64_t generation, Slice state, Bu
 /* 0, an outcome above (then `ret_error` says why), -ENOMEM. `ret` is written with OK and NEWER. */
 int state_record_decode(Slice record, const Id *agent_id, StateRecord *ret, WireError *ret_error);
 
-/* What the bytes say their generation is, with nothing checked; 0 when they are too short to say. */
-uint64_t state_record_claimed_generation(Slice record);
+/*
+ * What damaged bytes say their generation is, unchecked; 0 when they do not say, or not even that they are this
+ * agent's.
+ */
+uint64_t state_record_claimed_generation(Slice record, const Id *agent_id);

@@ -51,7 +51,7 @@ static int decode_slot(
         slot->state = r == STATE_RECORD_E_NEWER ? SLOT_NEWER : SLOT_DAMAGED;
         if (r == STATE_RECORD_E_NEWER)
                 slot->generation = record.generation;
-        else if (generation == state_record_claimed_generation(bytes))
+        else if (generation == state_record_claimed_generation(bytes, agent_id))
                 slot->generation = generation;
         return 0;
 }

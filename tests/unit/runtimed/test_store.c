@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
+#include <openssl/sha.h>
 #include <sqlite3.h>
 
+#include "runtimed/state_record.h"
 #include "tests/unit/runtimed/test_store.h"
 
 /* what it is told */
@@ -310,6 +312,10 @@ static void a_damaged_newest_record_is_said_and_the_one_before_is_given(void **s
                 { "UPDATE slot_0 SET record = 'text' " A, "4 bytes", STORE_DAMAGED, true },
                 { "UPDATE slot_0 SET record = (SELECT record FROM slot_0 WHERE agent_id = 'b') " A, "that of b",
                         STORE_DAMAGED, true },
+                /* an index that leads to the row of another agent, which is older */
+                { "UPDATE slot_0 SET (generation, record) = (SELECT generation, record FROM slot_0 WHERE agent_id = "
+                  "'b') " A,
+                        "that of b", STORE_DAMAGED, true },
                 { "UPDATE slot_0 SET record = x'' " A "; UPDATE slot_1 SET record = x'' " A, "0 bytes", STORE_DAMAGED,
                         false },
                 { "DELETE FROM slot_0 " A, "lost", STORE_DAMAGED, true },
@@ -407,6 +413,35 @@ static void a_first_save_that_is_lost_is_missed(void **state) {
 
                 assert_false(request->has_previous); /* the blank is none */
         }
+        place_done(&place);
+}
+
+static void a_newer_record_is_told_from_damage(void **state) {
+        _cleanup_(store_request_freep) StoreRequest *request = NULL;
+        _cleanup_(buffer_done) Buffer record = { 0 }, text = { 0 };
+        const Id id = id_of(SLICE("a"));
+        Place place;
+
+        (void)state;
+
+        assert_int_equal(state_record_encode(&id, 9, SLICE("nine, in a new way"), &record), 0);
+        record.data[8] = STATE_RECORD_VERSION + 1;
+        (void)SHA256((const unsigned char *)record.data, record.size - SHA256_DIGEST_LENGTH,
+                (unsigned char *)record.data + record.size - SHA256_DIGEST_LENGTH);
+        buffer_printf(&text, "UPDATE slot_0 SET record = x'");
+        for (size_t i = 0; i < record.size; i++)
+                buffer_printf(&text, "%02x", (unsigned char)record.data[i]);
+        buffer_printf(&text, "' " A);
+        buffer_append_char(&text, '\0');
+
+        place_with_two_generations(&place);
+        sql(&place, text.data);
+        place_open(&place);
+        assert_load_fails(place.store, "a", STORE_NEWER, "version 2, this program reads up to 1");
+        request = load(place.store, "a");
+        assert_int_equal(request->generation, 9);
+        assert_true(request->has_previous);
+        assert_int_equal(request->previous_generation, 8);
         place_done(&place);
 }
 
@@ -612,6 +647,7 @@ int main(void) {
                 cmocka_unit_test(a_damaged_older_record_does_not_matter),
                 cmocka_unit_test(a_save_never_touches_the_newest_sound_record),
                 cmocka_unit_test(a_first_save_that_is_lost_is_missed),
+                cmocka_unit_test(a_newer_record_is_told_from_damage),
                 cmocka_unit_test(a_file_that_is_no_store_is_named_and_left_alone),
                 cmocka_unit_test(a_path_that_leads_nowhere_is_named),
                 cmocka_unit_test(a_failed_store_recovers_when_the_cause_is_gone),

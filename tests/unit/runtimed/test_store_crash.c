@@ -247,14 +247,17 @@ static void write_text(const char *path, const char *text) {
 
 /* Mounts that nobody else sees: as root, or where the kernel lets anybody be root for himself. */
 static bool have_own_mounts(void) {
-        char map[64];
+        char users[32], groups[32];
 
         if (unshare(CLONE_NEWNS) == 0)
                 return true;
-        (void)snprintf(map, sizeof(map), "0 %u 1", (unsigned)getuid());
+        (void)snprintf(users, sizeof(users), "0 %u 1", (unsigned)getuid());
+        (void)snprintf(groups, sizeof(groups), "0 %u 1", (unsigned)getgid());
         if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
                 return false;
-        write_text("/proc/self/uid_map", map);
+        write_text("/proc/self/uid_map", users);
+        write_text("/proc/self/setgroups", "deny"); /* else the next is not allowed */
+        write_text("/proc/self/gid_map", groups);
         return true;
 }
 
