@@ -46,35 +46,38 @@ static bool has_passed(const LinkFence *fence) {
         return link_inbox_n_fences(fence->inbox) >= fence->awaited;
 }
 
-static void send_fence(LinkFence *fence, natsConnection *connection, const char *subject) {
+static uint64_t n_read(const LinkFence *fence, natsConnection *connection) {
+        uint64_t n_messages = 0, n_bytes = 0;
+
+        if (natsConnection_GetStats(connection, fence->counts) != NATS_OK ||
+                natsStatistics_GetCounts(fence->counts, &n_messages, &n_bytes, NULL, NULL, NULL) != NATS_OK)
+                return 0;
+        return n_bytes + n_messages * LINK_INBOX_MESSAGE_COST;
+}
+
+bool link_fence_is_due(LinkFence *fence, natsConnection *connection) {
+        const uint64_t n = n_read(fence, connection);
+
+        if (n < fence->sent_at + fence->limit)
+                return false;
+        fence->is_over = fence->is_awaited && !has_passed(fence);
+        if (fence->is_over)
+                return false;
+        fence->is_awaited = false;
+        fence->sent_at = n;
+        return true;
+}
+
+void link_fence_send(LinkFence *fence, natsConnection *connection, const char *subject) {
         const uint64_t n = link_inbox_n_fences(fence->inbox);
+        void *ticket = (void *)link_inbox_ticket(fence->inbox);
         natsSubscription *handle = NULL;
 
         if (natsConnection_Subscribe(&handle, connection, subject, on_nothing, NULL) != NATS_OK)
                 return;
-        fence->is_awaited =
-                natsSubscription_SetOnCompleteCB(handle, on_passed, (void *)link_inbox_ticket(fence->inbox)) == NATS_OK;
+        fence->is_awaited = natsSubscription_SetOnCompleteCB(handle, on_passed, ticket) == NATS_OK;
         fence->awaited = n + 1;
         natsSubscription_Destroy(handle);
-}
-
-void link_fence_note(LinkFence *fence, natsConnection *connection, const char *subject) {
-        uint64_t n_messages = 0, n_bytes = 0, n_read;
-
-        if (natsConnection_GetStats(connection, fence->counts) != NATS_OK ||
-                natsStatistics_GetCounts(fence->counts, &n_messages, &n_bytes, NULL, NULL, NULL) != NATS_OK)
-                return;
-        n_read = n_bytes + n_messages * LINK_INBOX_MESSAGE_COST;
-        if (n_read - fence->sent_at < fence->limit)
-                return;
-
-        if (fence->is_awaited && has_passed(fence))
-                fence->is_awaited = false;
-        fence->is_over = fence->is_awaited;
-        if (!fence->is_awaited) {
-                fence->sent_at = n_read;
-                send_fence(fence, connection, subject);
-        }
 }
 
 bool link_fence_is_open(LinkFence *fence) {

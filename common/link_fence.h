@@ -27,8 +27,11 @@ void link_fence_done(LinkFence *fence);
 /* A new connection counts from the start. */
 void link_fence_restart(LinkFence *fence);
 
-/* After each read: sends a fence when it is time. `subject`: one that this connection is subscribed to. */
-void link_fence_note(LinkFence *fence, natsConnection *connection, const char *subject);
+/* After each read: is it time to send one? */
+bool link_fence_is_due(LinkFence *fence, natsConnection *connection);
+
+/* `subject`: one that this connection is subscribed to, so that nobody can mind. */
+void link_fence_send(LinkFence *fence, natsConnection *connection, const char *subject);
 
 /* May more be read? */
 bool link_fence_is_open(LinkFence *fence);

@@ -22,7 +22,7 @@
 #define KEPT_EVENTS 16384 /* a list that a burst made longer is given back */
 #define EVENTS_FIRST 256
 
-_Static_assert(sizeof(uintptr_t) * CHAR_BIT >= 64, "ticket and tag share a word");
+_Static_assert(sizeof(uintptr_t) * CHAR_BIT >= 64, "ticket and key share a word");
 
 typedef struct EventList {
         LinkEvent *events;
@@ -64,7 +64,7 @@ static LinkInbox *find(uintptr_t ticket) {
 
 /* They come round after 65,535 inboxes; a process has one, and a test a few dozen. */
 static uintptr_t next_ticket(void) {
-        const uintptr_t ticket_max = UINTPTR_MAX >> LINK_INBOX_TAG_BITS;
+        const uintptr_t ticket_max = UINTPTR_MAX >> LINK_INBOX_KEY_BITS;
 
         do
                 last_ticket = last_ticket % ticket_max + 1;
@@ -125,10 +125,10 @@ uintptr_t link_inbox_ticket(const LinkInbox *inbox) {
         return inbox->ticket;
 }
 
-void *link_inbox_closure(const LinkInbox *inbox, uint64_t tag) {
-        assert(tag >> LINK_INBOX_TAG_BITS == 0);
+void *link_inbox_closure(const LinkInbox *inbox, uint64_t key) {
+        assert(key >> LINK_INBOX_KEY_BITS == 0);
 
-        return (void *)(inbox->ticket << LINK_INBOX_TAG_BITS | (uintptr_t)tag);
+        return (void *)(inbox->ticket << LINK_INBOX_KEY_BITS | (uintptr_t)key);
 }
 
 int link_inbox_fd(const LinkInbox *inbox) {
@@ -187,9 +187,9 @@ static int push(uintptr_t ticket, const LinkEvent *event, size_t cost) {
 }
 
 int link_inbox_push(void *closure, natsMsg *message) {
-        const uintptr_t word = (uintptr_t)closure, tag_max = ((uintptr_t)1 << LINK_INBOX_TAG_BITS) - 1;
+        const uintptr_t word = (uintptr_t)closure, key_max = ((uintptr_t)1 << LINK_INBOX_KEY_BITS) - 1;
 
-        return push(word >> LINK_INBOX_TAG_BITS, &(LinkEvent){ .message = message, .tag = word & tag_max },
+        return push(word >> LINK_INBOX_KEY_BITS, &(LinkEvent){ .message = message, .key = word & key_max },
                 (size_t)natsMsg_GetDataLength(message) + LINK_INBOX_MESSAGE_COST);
 }
 

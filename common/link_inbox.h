@@ -6,7 +6,7 @@
  *
  * Those threads may call back at any time, even after the link they belong to is gone. So they hold no pointer but a
  * ticket, a number that is looked up: when its inbox is gone, the push fails and the caller keeps what it had. A
- * subscription's callback gets ticket and tag in one word, so there is nothing to free when it ends.
+ * subscription's callback gets ticket and key in one word, so there is nothing to free when it ends.
  * What pushes and wakes: from any thread; the rest on the loop thread.
  */
 
@@ -14,7 +14,7 @@
 
 #include "proto/cc.h"
 
-#define LINK_INBOX_TAG_BITS 48 /* of a closure; the ticket has the rest */
+#define LINK_INBOX_KEY_BITS 48 /* of a closure; the ticket has the rest */
 #define LINK_INBOX_MESSAGE_COST \
         256 /* of nats.c for a message, beside its bytes: with subject, reply and malloc's own */
 
@@ -28,7 +28,7 @@ enum {
 /* Either a message, or what went wrong, as text. */
 typedef struct LinkEvent {
         natsMsg *message;
-        uint64_t tag; /* of the subscription that the message came through; 0: none */
+        uint64_t key; /* of the subscription that the message came through (common/link_tags.h); 0: none */
         char *why;
 } LinkEvent;
 
@@ -44,7 +44,7 @@ DEFINE_CLEANUP(LinkInbox *, link_inbox_free);
 uintptr_t link_inbox_ticket(const LinkInbox *inbox);
 
 /* What nats.c calls back with. */
-void *link_inbox_closure(const LinkInbox *inbox, uint64_t tag);
+void *link_inbox_closure(const LinkInbox *inbox, uint64_t key);
 
 /* Readable when something was pushed, or somebody called link_inbox_wake(). */
 int link_inbox_fd(const LinkInbox *inbox);

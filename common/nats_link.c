@@ -15,7 +15,7 @@
  * and each is looked at after each read. So what has a tag, is `ordered` or lies below "_INBOX." is asynchronous:
  * nats.c's one delivery thread walks one list of messages in the order of the wire and leaves them in the inbox
  *   (nats_SetMessageDeliveryPoolSize(1), which is the default, and natsOptions_UseGlobalMessageDelivery()). The
- *   callback's closure holds inbox and tag, so nothing has to live until the last callback has returned. nats.c drops
+ *   callback's closure holds inbox and key, so nothing has to live until the last callback has returned. nats.c drops
  *   none of them; what bounds them is that reading stops (link_fence.c), and the size of the inbox.
  *
  * - Reconnecting is ours. nats.c gives up for good when a server refuses our credentials twice, blocks its caller
@@ -90,7 +90,7 @@ struct NatsLink {
         Subscription *subscriptions;
         size_t n_subscriptions, n_leaving;
         LinkTags tags;
-        size_t n_set_up; /* of the tags, while setting up: those before it are */
+        size_t n_set_up; /* places of tags, while setting up: those before it are */
         size_t n_opened; /* tags, by outboxes */
         LinkFence fence;
 
@@ -142,9 +142,9 @@ static void on_async_message(natsConnection *connection, natsSubscription *handl
 }
 
 static natsStatus open_async(
-        NatsLink *link, const char *subject, const char *queue, uint64_t tag, natsSubscription **ret) {
+        NatsLink *link, const char *subject, const char *queue, uint64_t key, natsSubscription **ret) {
         natsConnection *connection = nats_wire_connection(link->wire);
-        void *closure = link_inbox_closure(link->inbox, tag);
+        void *closure = link_inbox_closure(link->inbox, key);
         natsStatus s;
 
         if (queue)
@@ -249,22 +249,24 @@ static int subscribe_plain(NatsLink *link, const NatsLinkSubscription *wanted) {
 }
 
 static int tag_open(NatsLink *link, LinkTag *tag) {
-        return result_of(open_async(link, tag->texts, link_tag_queue(tag), tag->tag, &tag->handle));
+        const uint64_t key = link_tag_key(&link->tags, tag);
+
+        return result_of(open_async(link, tag->texts, link_tag_queue(tag), key, &tag->handle));
 }
 
 static int subscribe_tag(NatsLink *link, Slice subject, Slice queue, uint64_t tag) {
+        LinkTag *added = NULL;
         int r;
 
         /* refused now, not when the link comes up and can't */
-        if (tag > NATS_LINK_TAG_MAX || !subject_pattern_is_valid(subject) ||
-                (queue.size > 0 && !subject_is_valid(queue)))
+        if (!subject_pattern_is_valid(subject) || (queue.size > 0 && !subject_is_valid(queue)))
                 return -EINVAL;
-        r = link_tags_add(&link->tags, tag, subject, queue);
-        if (r < 0 || link->state != LINK_UP)
+        r = link_tags_add(&link->tags, tag, subject, queue, &added);
+        if (r < 0 || (link->state != LINK_UP && link->state != LINK_SETTING_UP))
                 return r;
-        r = tag_open(link, &link->tags.all[link->tags.n - 1]);
+        r = tag_open(link, added);
         if (r < 0)
-                link_tags_remove(&link->tags, &link->tags.all[link->tags.n - 1]);
+                link_tags_remove(&link->tags, added);
         return r;
 }
 
@@ -309,7 +311,6 @@ void nats_link_unsubscribe_tag(NatsLink *link, uint64_t tag) {
         if (!gone)
                 return;
         natsSubscription_Destroy(gone->handle); /* says so to the server, and waits for no answer */
-        link->n_set_up = MIN_OF(link->n_set_up, (size_t)(gone - link->tags.all)); /* where the last one comes to lie */
         link_tags_remove(&link->tags, gone);
         schedule_flush(link);
 }
@@ -374,20 +375,25 @@ static void spend(NatsLink *link, natsMsg *message) {
 }
 
 /* What came through a tag is handled, also when the link is down by then; the rest of a connection ends with it. */
-static bool is_wanted(const NatsLink *link, uint64_t tag) {
-        if (tag == 0)
+static bool is_wanted(const NatsLink *link, uint64_t key, uint64_t *ret_tag) {
+        const LinkTag *tag;
+
+        *ret_tag = 0;
+        if (key == 0)
                 return link->state == LINK_UP;
-        return link->state < LINK_CLOSING && link_tags_find(&link->tags, tag);
+        tag = link_tags_find_key(&link->tags, key);
+        if (tag)
+                *ret_tag = tag->tag;
+        return tag && link->state < LINK_CLOSING;
 }
 
 /* Takes the message. */
-static void deliver(NatsLink *link, natsMsg *message, uint64_t tag) {
+static void deliver(NatsLink *link, natsMsg *message, uint64_t key) {
         InMessage in = nats_message_read(message, &link->headers);
 
-        in.tag = tag;
         link->stats.in_messages++;
         link->stats.in_bytes += in.body.size;
-        if (link->options.on_message && is_wanted(link, tag))
+        if (is_wanted(link, key, &in.tag) && link->options.on_message)
                 link->options.on_message(&in, link->turn, link->options.userdata);
         spend(link, message);
 }
@@ -431,14 +437,16 @@ static void turn_end(NatsLink *link, bool any_message) {
         on_wire_end(link);
 }
 
-/* Of an asynchronous subscription; NULL: there is none. */
-static const char *async_subject(const NatsLink *link) {
-        if (link->tags.n > 0)
-                return link->tags.all[0].texts;
-        for (size_t i = 0; i < link->n_subscriptions; i++)
+static void send_fence(NatsLink *link) {
+        const char *subject = NULL;
+
+        for (size_t i = 0; i < link->n_subscriptions && !subject; i++)
                 if (link->subscriptions[i].is_async && !link->subscriptions[i].is_leaving)
-                        return link->subscriptions[i].subject;
-        return NULL;
+                        subject = link->subscriptions[i].subject;
+        for (size_t i = 0; i < link->tags.n_places && !subject; i++)
+                subject = link->tags.places[i].texts;
+        if (subject)
+                link_fence_send(&link->fence, nats_wire_connection(link->wire), subject);
 }
 
 /* Reading goes on when the inbox is empty, and the delivery thread not too far behind. */
@@ -456,7 +464,6 @@ static void set_paused(NatsLink *link, bool is_inbox_full) {
 
 static void on_readable(evutil_socket_t fd, short what, void *userdata) {
         NatsLink *link = userdata;
-        const char *subject;
         uint64_t n = 0;
 
         (void)fd;
@@ -467,11 +474,9 @@ static void on_readable(evutil_socket_t fd, short what, void *userdata) {
         for (size_t i = 0; i < link->n_subscriptions; i++)
                 if (link->subscriptions[i].handle && !link->subscriptions[i].is_async)
                         n += drain_subscription(link, i);
-        subject = async_subject(link);
-        if (subject) {
-                link_fence_note(&link->fence, nats_wire_connection(link->wire), subject);
-                set_paused(link, link->is_paused);
-        }
+        if (link_fence_is_due(&link->fence, nats_wire_connection(link->wire)))
+                send_fence(link);
+        set_paused(link, link->is_paused);
         turn_end(link, n > 0);
 }
 
@@ -503,9 +508,9 @@ static void drop_wire(NatsLink *link) {
         (void)event_del(link->pulse_timer);
         for (size_t i = 0; i < link->n_subscriptions; i++)
                 subscription_close(link, &link->subscriptions[i]);
-        for (size_t i = 0; i < link->tags.n; i++) {
-                natsSubscription_Destroy(link->tags.all[i].handle);
-                link->tags.all[i].handle = NULL;
+        for (size_t i = 0; i < link->tags.n_places; i++) {
+                natsSubscription_Destroy(link->tags.places[i].handle);
+                link->tags.places[i].handle = NULL;
         }
         sweep_subscriptions(link);
         link->wire = nats_wire_free(link->wire);
@@ -570,15 +575,19 @@ static void link_came_up(NatsLink *link) {
 
 /* As many as a turn may make; what they come to is written at its end, before the next ones. */
 static void go_on_setting_up(NatsLink *link) {
-        const size_t end = MIN_OF(link->tags.n, link->n_set_up + SET_UP_BATCH);
         int r = 0;
 
-        for (; link->n_set_up < end && r == 0; link->n_set_up++)
-                if (!link->tags.all[link->n_set_up].handle)
-                        r = tag_open(link, &link->tags.all[link->n_set_up]);
+        for (size_t n = 0; n < SET_UP_BATCH && link->n_set_up < link->tags.n_places && r == 0; link->n_set_up++) {
+                LinkTag *tag = &link->tags.places[link->n_set_up];
+
+                if (!tag->texts || tag->handle) /* free, or made meanwhile */
+                        continue;
+                r = tag_open(link, tag);
+                n++;
+        }
         if (r < 0)
                 could_not_set_up(link, r);
-        else if (link->n_set_up == link->tags.n)
+        else if (link->n_set_up >= link->tags.n_places)
                 link_came_up(link);
         else
                 link_inbox_wake(link_inbox_ticket(link->inbox));
@@ -704,7 +713,7 @@ static bool take_events(NatsLink *link, uint64_t *ret_n_messages) {
                 if (!link_inbox_take(link->inbox, &event))
                         return false;
                 if (event.message) {
-                        deliver(link, event.message, event.tag);
+                        deliver(link, event.message, event.key);
                         ++*ret_n_messages;
                 } else {
                         report_error(link, event.why);
@@ -941,6 +950,8 @@ void nats_link_close(NatsLink *link, uint64_t timeout_usec, void (*on_closed)(vo
         if (link->state != LINK_UP)
                 timeout = (struct timeval){ 0 }; /* nothing to wait for, but never from within this call */
         (void)event_del(link->retry_timer);
+        if (link->is_paused) /* the server's end of the connection is waited for */
+                (void)event_add(link->read_event, NULL);
         link->state = LINK_CLOSING;
         (void)event_add(link->close_timer, &timeout);
         schedule_flush(link);

@@ -33,8 +33,6 @@
 #define NATS_LINK_RECONNECT_GRACE_USEC \
         (NATS_LINK_RECONNECT_MAX_USEC * 3 / 2 + USEC_PER_SEC / 2) /* with jitter, and to register */
 
-#define NATS_LINK_TAG_MAX ((UINT64_C(1) << 48) - 1)
-
 enum {
         NATS_LINK_E_OK,
 
@@ -48,7 +46,7 @@ typedef struct NatsLink NatsLink;
 typedef struct NatsLinkSubscription {
         const char *subject; /* with wildcards */
         const char *queue;   /* NULL: each subscriber gets its copy */
-        uint64_t tag;        /* 1 to NATS_LINK_TAG_MAX: comes back with its messages; 0: none */
+        uint64_t tag;        /* > 0: comes back with its messages; 0: none */
         bool ordered;        /* its messages keep the order of the wire with those of tagged subscriptions */
 } NatsLinkSubscription;
 
@@ -102,8 +100,8 @@ int nats_link_subscribe(NatsLink *link, const NatsLinkSubscription *subscription
 void nats_link_unsubscribe(NatsLink *link, const char *subject);
 
 /*
- * No message with that tag comes from now on, also none that was on its way. A tag is not to be used twice: a message
- * of its first time could then be taken for one of its second. Unknown tags are ignored.
+ * No message comes with that tag from now on, also none that was on its way; the tag may be given to another
+ * subscription at once. Unknown tags are ignored.
  */
 void nats_link_unsubscribe_tag(NatsLink *link, uint64_t tag);
 

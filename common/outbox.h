@@ -66,10 +66,7 @@ void outbox_body(Outbox *outbox);    /* ... the body */
 void outbox_end(Outbox *outbox);
 void outbox_abort(Outbox *outbox); /* instead of end(): forget this message */
 
-/*
- * A subscription from here on, and its end. The tag, > 0, tells its messages from others', and is not used twice: what
- * was on its way when a subscription ended must not be taken for another's. Returns 0 or -ENOMEM.
- */
+/* A subscription from here on, and its end. The tag, > 0, tells its messages from others'. Returns 0 or -ENOMEM. */
 int outbox_subscribe(Outbox *outbox, Slice subject, Slice queue, uint64_t tag);
 int outbox_unsubscribe(Outbox *outbox, uint64_t tag);
 

@@ -28,24 +28,24 @@ static bool is_readable(const LinkInbox *inbox) {
         return poll(&poll_fd, 1, 0) == 1;
 }
 
-static void messages_come_out_in_order_with_their_tags_and_errors_between_them(void **state) {
+static void messages_come_out_in_order_with_their_keys_and_errors_between_them(void **state) {
         _cleanup_(link_inbox_freep) LinkInbox *inbox = NULL;
         LinkEvent event;
 
         (void)state;
 
         assert_int_equal(link_inbox_new(1024 * 1024, &inbox), 0);
-        for (uint64_t tag = 0; tag < 1000; tag++) {
-                assert_int_equal(link_inbox_push(link_inbox_closure(inbox, tag), message_new("x")), 0);
-                if (tag == 500)
+        for (uint64_t key = 0; key < 1000; key++) {
+                assert_int_equal(link_inbox_push(link_inbox_closure(inbox, key), message_new("x")), 0);
+                if (key == 500)
                         assert_int_equal(link_inbox_push_error(link_inbox_ticket(inbox), "went wrong"), 0);
         }
-        for (uint64_t tag = 0; tag < 1000; tag++) {
+        for (uint64_t key = 0; key < 1000; key++) {
                 assert_true(link_inbox_take(inbox, &event));
-                assert_int_equal(event.tag, tag);
+                assert_int_equal(event.key, key);
                 assert_non_null(event.message);
                 link_event_done(&event);
-                if (tag == 500) {
+                if (key == 500) {
                         assert_true(link_inbox_take(inbox, &event));
                         assert_null(event.message);
                         assert_string_equal(event.why, "went wrong");
@@ -55,17 +55,17 @@ static void messages_come_out_in_order_with_their_tags_and_errors_between_them(v
         assert_false(link_inbox_take(inbox, &event));
 }
 
-static void the_largest_tag_does_not_reach_into_the_ticket(void **state) {
+static void the_largest_key_does_not_reach_into_the_ticket(void **state) {
         _cleanup_(link_inbox_freep) LinkInbox *inbox = NULL;
-        const uint64_t tag_max = (UINT64_C(1) << LINK_INBOX_TAG_BITS) - 1;
+        const uint64_t key_max = (UINT64_C(1) << LINK_INBOX_KEY_BITS) - 1;
         LinkEvent event;
 
         (void)state;
 
         assert_int_equal(link_inbox_new(1024, &inbox), 0);
-        assert_int_equal(link_inbox_push(link_inbox_closure(inbox, tag_max), message_new("x")), 0);
+        assert_int_equal(link_inbox_push(link_inbox_closure(inbox, key_max), message_new("x")), 0);
         assert_true(link_inbox_take(inbox, &event));
-        assert_int_equal(event.tag, tag_max);
+        assert_int_equal(event.key, key_max);
         link_event_done(&event);
 }
 
@@ -179,7 +179,7 @@ static void no_event_is_missed_by_a_reader_that_sleeps_when_it_finds_nothing(voi
                 link_inbox_acknowledge(inbox);
                 while (link_inbox_take(inbox, &event)) {
                         memcpy(&number, natsMsg_GetData(event.message), sizeof(number));
-                        assert_int_equal(number, next[event.tag]++);
+                        assert_int_equal(number, next[event.key]++);
                         link_event_done(&event);
                 }
         }
@@ -200,8 +200,8 @@ static int close_library(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(messages_come_out_in_order_with_their_tags_and_errors_between_them),
-                cmocka_unit_test(the_largest_tag_does_not_reach_into_the_ticket),
+                cmocka_unit_test(messages_come_out_in_order_with_their_keys_and_errors_between_them),
+                cmocka_unit_test(the_largest_key_does_not_reach_into_the_ticket),
                 cmocka_unit_test(what_does_not_fit_stays_with_the_caller_and_is_counted_until_the_rest_is_handled),
                 cmocka_unit_test(a_ticket_of_an_inbox_that_is_gone_leads_nowhere),
                 cmocka_unit_test(the_descriptor_tells_of_the_first_event_since_nothing_was_found),
