@@ -68,8 +68,9 @@ typedef struct NatsLinkOptions {
         /* each time it (re)connects; nats.c does not tell the server's version: "" */
         void (*on_up)(uint64_t max_payload, const char *server_version, void *userdata);
         void (*on_down)(const char *why, void *userdata);
-        void (*on_message)(const InMessage *message, Instant now,
-                void *userdata); /* borrowed until it returns; `now`: one read of the clock for all of a turn */
+        /* borrowed until it returns; `now`: one read of the clock for all of a turn. One with a tag may come after
+         * on_down: it had arrived before */
+        void (*on_message)(const InMessage *message, Instant now, void *userdata);
         void (*on_turn_end)(void *userdata); /* after a batch of messages: publish now, the write follows */
         /* asynchronous errors: permission violations, slow consumer; and why it can't connect, when that changes */
         void (*on_error)(const char *why, void *userdata);

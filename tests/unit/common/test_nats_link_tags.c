@@ -322,6 +322,43 @@ static void a_restarted_server_gets_2000_subscriptions_with_their_queue_groups_a
         listener_done(&other);
 }
 
+/* Its subscriptions are long enough to fill the socket, so the link is seen half-way. */
+static void a_server_that_stops_while_it_is_told_of_subscriptions_is_left(void **state) {
+        enum { N = 100000 };
+        Fixture *f = *state;
+        NatsLinkOptions options;
+        NatsLinkStats stats = {};
+        char subject[256];
+
+        server_start(&f->server, 0, NULL);
+        server_kill(&f->server);
+        options = options_for(f->server.url, &f->a);
+        options.ping_interval_usec = 200 * USEC_PER_MSEC;
+        assert_int_equal(nats_link_new(f->base, &options, &f->a.link), 0);
+        memset(subject, 'x', sizeof(subject));
+        for (uint64_t i = 1; i <= N; i++) {
+                (void)snprintf(subject + 200, sizeof(subject) - 200, ".%d", (int)i);
+                assert_int_equal(
+                        nats_link_subscribe(f->a.link, &(NatsLinkSubscription){ .subject = subject, .tag = i }), 0);
+        }
+        wait_for(f, &f->a.n_errors, 1);
+        server_start(&f->server, f->server.port, NULL);
+        while (stats.pending_bytes == 0) {
+                assert_true(event_base_loop(f->base, EVLOOP_ONCE) >= 0);
+                assert_int_equal(f->a.n_up, 0);
+                nats_link_stats(f->a.link, &stats);
+        }
+        (void)kill(f->server.pid, SIGSTOP);
+        wait_for(f, &f->a.n_errors, 2);
+        assert_non_null(strstr(f->a.error, "the server answers no pings"));
+        assert_int_equal(f->a.n_up, 0);
+        (void)kill(f->server.pid, SIGCONT);
+        wait_for(f, &f->a.n_up, 1);
+        assert_int_equal(publish(&f->a, subject, "the last one"), 0);
+        wait_for(f, &f->a.n_messages, 1);
+        assert_string_equal(f->a.body, "the last one");
+}
+
 /* Bytes that malloc() has given out; AddressSanitizer, which does not tell, looks for leaks itself. */
 static size_t n_allocated(void) {
         return mallinfo2().uordblks;
@@ -456,6 +493,7 @@ int main(void) {
                 LINK_TEST(a_tag_that_is_used_again_gets_no_message_of_its_first_subscription),
                 LINK_TEST(subscriptions_made_and_ended_while_down_are_so_before_the_link_is_up),
                 LINK_TEST(a_restarted_server_gets_2000_subscriptions_with_their_queue_groups_again),
+                LINK_TEST(a_server_that_stops_while_it_is_told_of_subscriptions_is_left),
                 LINK_TEST(a_hundred_thousand_subscriptions_come_and_go_and_leave_no_memory),
                 LINK_TEST(a_flood_of_small_messages_waits_in_the_server_and_none_is_dropped),
                 LINK_TEST(messages_beyond_the_limit_are_dropped_counted_and_reported_once),
