@@ -20,9 +20,12 @@
  * The file is made under another name and linked to its own when it is complete. So a file with nothing in it, which
  * SQLite would take for a new database, is always one that was cut off.
  *
- * When fsync() fails, the kernel may have dropped what it could not write and say yes the next time, while a read still
- * finds it in memory (https://wiki.postgresql.org/wiki/Fsync_Errors). So after that the database counts as usable again
- * only when everything in the -wal file has been written once more, to the database itself, and that was synced.
+ * When fsync() fails, the kernel may drop what it could not write and say yes the next time, while a read still finds
+ * it in memory (https://wiki.postgresql.org/wiki/Fsync_Errors). So what a -wal file holds when it is opened, after a
+ * failure or by the successor of who failed, may never reach the disk: what is appended to it would be lost with it,
+ * and moving it into the database would leave that half changed. So a database that was just opened is only read from
+ * until all bytes of its -wal file have been written once more, in place (a full disk must not be in the way), and
+ * synced.
  */
 
 #include <fcntl.h>
@@ -96,13 +99,13 @@ typedef struct FileId {
 struct StoreSqlite {
         sqlite3 *db; /* NULL: not open */
         sqlite3_stmt *statements[_STATEMENT_MAX];
-        FileId file, wal;   /* that are open */
-        bool is_ready;      /* opened, and found to be ours */
-        bool was_open;      /* was ready at any time */
-        bool failed;        /* the connection is of no more use: open again */
-        bool fsync_failed;  /* see above; outlives the connection */
-        const char *shown;  /* of the path, what fits a sentence */
-        bool shown_is_tail; /* and it is not all */
+        FileId file, wal;       /* that are open */
+        bool is_ready;          /* opened, and found to be ours */
+        bool was_open;          /* was ready at any time */
+        bool failed;            /* the connection is of no more use: open again */
+        bool journal_is_unsure; /* see above: it must be written once more */
+        const char *shown;      /* of the path, what fits a sentence */
+        bool shown_is_tail;     /* and it is not all */
         char path[];
 };
 
@@ -188,8 +191,6 @@ static int say_sqlite(StoreSqlite *store, sqlite3 *db, int code, WireError *ret_
         char sentence[192];
 
         store->failed = true;
-        if (code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC)
-                store->fsync_failed = true;
         (void)snprintf(sentence, sizeof(sentence), "it %s (%s%s%s, SQLite's code %d)", meaning_of(code),
                 error != 0 ? strerror(error) : "", error != 0 ? ", " : "", sqlite3_errstr(code), code);
         (void)store_sqlite_say(store, ret_error, sentence);
@@ -319,7 +320,8 @@ static int look_at_file(StoreSqlite *store, WireError *ret_error) {
 static void leave_replaced_file(StoreSqlite *store) {
         const char *wal = sqlite3_filename_wal(sqlite3_db_filename(store->db, "main"));
 
-        (void)sqlite3_wal_checkpoint_v2(store->db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+        if (!store->journal_is_unsure)
+                (void)sqlite3_wal_checkpoint_v2(store->db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
         (void)sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         if (same_file(wal, &store->wal))
                 (void)unlink(wal);
@@ -400,20 +402,12 @@ static int connect_to_file(StoreSqlite *store, WireError *ret_error) {
         if (code == SQLITE_OK) {
                 (void)sqlite3_extended_result_codes(store->db, 1);
                 (void)sqlite3_busy_timeout(store->db, BUSY_MSEC);
+                (void)sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL); /* until it is sure */
                 code = sqlite3_exec(store->db, open_sql, NULL, NULL, NULL);
         }
         if (code == SQLITE_OK && sqlite3_db_readonly(store->db, "main") != 0)
                 code = SQLITE_READONLY;
         return code == SQLITE_OK ? 0 : say_sqlite(store, store->db, code, ret_error);
-}
-
-static int write_again_what_may_be_lost(StoreSqlite *store, WireError *ret_error) {
-        const int code = sqlite3_wal_checkpoint_v2(store->db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-
-        if (code != SQLITE_OK)
-                return say_sqlite(store, store->db, code, ret_error);
-        store->fsync_failed = false;
-        return 0;
 }
 
 static int open_database(StoreSqlite *store, WireError *ret_error) {
@@ -428,8 +422,6 @@ static int open_database(StoreSqlite *store, WireError *ret_error) {
                 r = say_replaced(store, ret_error);
         if (r == 0)
                 r = prepare(store, ret_error);
-        if (r == 0 && store->fsync_failed)
-                r = write_again_what_may_be_lost(store, ret_error);
         if (r == 0 && !files_are_ours(store)) /* what was looked at, then, is what is open */
                 r = say_replaced(store, ret_error);
         return r == 0 ? 0 : STORE_SQLITE_E_FAILED;
@@ -444,7 +436,7 @@ int store_sqlite_ready(StoreSqlite *store, WireError *ret_error) {
         close_database(store);
         r = open_database(store, ret_error);
         if (r == 0)
-                store->is_ready = store->was_open = true;
+                store->is_ready = store->was_open = store->journal_is_unsure = true;
         else
                 close_database(store);
         return r;
@@ -518,8 +510,45 @@ int store_sqlite_remove(StoreSqlite *store, unsigned slot, const Id *agent_id, W
 
 /* transactions */
 
+static int write_again(sqlite3_file *file) {
+        char piece[65536];
+        sqlite3_int64 size = 0;
+        int code;
+
+        if (!file->pMethods)
+                return SQLITE_CANTOPEN;
+        code = file->pMethods->xFileSize(file, &size);
+        for (sqlite3_int64 at = 0; at < size && code == SQLITE_OK; at += (sqlite3_int64)sizeof(piece)) {
+                const int n = (int)MIN_OF((sqlite3_int64)sizeof(piece), size - at);
+
+                code = file->pMethods->xRead(file, piece, n, at);
+                if (code == SQLITE_OK)
+                        code = file->pMethods->xWrite(file, piece, n, at);
+        }
+        return code == SQLITE_OK ? file->pMethods->xSync(file, SQLITE_SYNC_NORMAL) : code;
+}
+
+static int make_journal_sure(StoreSqlite *store, WireError *ret_error) {
+        sqlite3_file *file = NULL;
+        int code;
+
+        code = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file);
+        if (code == SQLITE_OK)
+                code = write_again(file);
+        if (code != SQLITE_OK)
+                return say_sqlite(store, store->db, code, ret_error);
+
+        (void)sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
+        store->journal_is_unsure = false;
+        return 0;
+}
+
 int store_sqlite_begin(StoreSqlite *store, WireError *ret_error) {
-        return run(store, STATEMENT_BEGIN, ret_error);
+        int r = 0;
+
+        if (store->journal_is_unsure)
+                r = make_journal_sure(store, ret_error);
+        return r != 0 ? r : run(store, STATEMENT_BEGIN, ret_error);
 }
 
 int store_sqlite_commit(StoreSqlite *store, WireError *ret_error) {
