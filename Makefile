@@ -45,6 +45,7 @@ with.runtimed    := $(call archive,runtimed) $(with.common)
 
 units   := $(foreach l,$(layers),$(call programs,tests/unit/$(l)/test_*.c))
 fuzzers := $(call programs,tests/fuzz/fuzz_*.c)
+plugins := $(patsubst %.c,$(B)/%.so,$(wildcard tests/plugins/*.c)) $(B)/tests/plugins/wordcount.so
 sim     := $(B)/tests/sim/sim
 tool    := $(B)/tests/tools/proto_tool
 benches := $(call programs,tests/bench/bench_*.c)
@@ -54,7 +55,7 @@ daemons := $(bin)/compozy-dispatcherd $(bin)/compozy-runtimed
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all programs help deps demo check check-all lint unit corpus schemas sim e2e fuzz asan tsan tidy analyze bench format install clean
+.PHONY: all programs help deps demo check check-all lint unit corpus schemas sim e2e fuzz asan tsan tidy analyze bench format sdk install install-sdk clean
 
 all: $(daemons) ## build both daemons into build/bin/
 	@:
@@ -79,7 +80,7 @@ check: deps ## build and run every test
 programs: all $(units) $(fuzzers) $(sim) $(tool)
 	@:
 
-check-all: lint unit corpus schemas sim e2e
+check-all: lint unit sdk corpus schemas sim e2e
 
 $(B)/%.o: %.c Makefile
 	$(call say,CC)
@@ -119,6 +120,17 @@ $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(if $(filter fuzz,$(VARIANT)),,$(B)/test
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer) -o $@ $^ -ljansson $(LDLIBS)
 
+# Plugins for the tests, made as an author makes them: nothing of ours is linked in.
+define plugin_rule
+$$(B)/tests/plugins/%.so: $(1)/%.c Makefile
+	$$(call say,SO)
+	@mkdir -p $$(@D)
+	$$(Q)$$(CC) $$(CPPFLAGS) $$(filter-out -fPIE,$$(CFLAGS)) -fPIC -MMD -MP -MT $$@ -MF $$(@:.so=.d) -shared -o $$@ $$< $(2)
+endef
+$(eval $(call plugin_rule,tests/plugins,))
+$(eval $(call plugin_rule,examples/plugin,-ljansson))
+$(filter %/test_plugin_call %/test_plugin_host %/test_plugin_example,$(units)): | $(plugins)
+
 lint: ## layers, configuration, file sizes, shell scripts
 	@tests/lint/check-layers.sh
 	@tests/lint/check-sizes.sh
@@ -129,6 +141,9 @@ lint: ## layers, configuration, file sizes, shell scripts
 
 unit: $(units) ## unit tests
 	@tests/run-programs.sh $(units)
+
+sdk: $(B)/tests/unit/runtimed/test_plugin_example ## build the example plugin outside of the tree, with what is installed
+	@CC='$(CC)' tests/plugins/check-installed.sh $<
 
 corpus: $(fuzzers) ## replay the fuzzers' corpora, and a few thousand inputs made from them
 	@set -e; for f in $(fuzzers); do $$f --seeds $(or $(FUZZ_RUNS),2000) tests/fuzz/corpus/$$(basename $$f); done
@@ -163,7 +178,14 @@ bench: deps ## throughput and latency against bare NATS, memory, start-up, a lar
 format: ## clang-format on what git tracks
 	@clang-format -i $$(git ls-files '*.c' '*.h')
 
-install: all ## into DESTDIR/PREFIX
+install-sdk: ## what authors of plugins need: the header, compozy.pc, the example
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/include/compozy" compozy/behavior.h
+	sed "s/@VERSION@/$$(awk '/define COMPOZY_ABI_(MAJOR|MINOR) / { v = v s $$3; s = "." } END { print v }' compozy/behavior.h)/" \
+		compozy/compozy.pc.in | install -D -m 644 /dev/stdin "$(DESTDIR)$(PREFIX)/share/pkgconfig/compozy.pc"
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/plugin" $(addprefix examples/plugin/,Makefile README.md wordcount.c)
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/plugin/agents.d" examples/plugin/agents.d/*.json
+
+install: all install-sdk ## into DESTDIR/PREFIX
 	install -D -m 755 -t "$(DESTDIR)$(PREFIX)/bin" build/bin/compozy-dispatcherd build/bin/compozy-runtimed
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy" README.md LICENSE docs/*.md systemd/*.conf
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/agents.d" examples/agents.d/*.json

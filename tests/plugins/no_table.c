@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "tests/plugins/broken.h"

@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: MIT */
+
+#define NAME "plain"
+#include "tests/plugins/broken.h"
