@@ -4,7 +4,8 @@
  * A Topic is one subject pattern in one queue group (or none) and the list of those that receive it; it has a tag, and
  * with it a NATS subscription, if and only if that list is not empty. The one exception is memory running out when the
  * end of a subscription is to be written: then the Topic keeps its tag, is counted as unsaid, and is either used again
- * or ended by topics_settle(). A Topic is freed when nobody has it and it has no tag.
+ * or ended by topics_settle(). A Topic is freed when nobody has it and it has no tag. After topics_end() tags only say
+ * who receives what the server had sent before.
  *
  * Who is suspended has the Topic, and is not in its list. So delivery never asks: all in the list receive.
  *
@@ -54,6 +55,8 @@ struct Topics {
         HashIndex pairs; /* subscriptions by pattern and subscriber */
         NumberIndex tags;
         size_t n_unsaid;
+        bool is_ended;     /* nothing more is written */
+        size_t end_cursor; /* up to where all of `tags` is ended */
 };
 
 _Static_assert(TOPIC_BYTES_MAX <= UINT8_MAX, "sizes of texts are kept in a byte");
@@ -200,6 +203,8 @@ static int topic_open(Topics *topics, const Subscription *subscription) {
         if (r < 0)
                 return r;
 
+        if (topics->is_ended)
+                return 0;
         subscription_read(subscription, scratch, &info);
         r = outbox_subscribe(topics->outbox, info.topic, info.queue, topic->tag.number);
         if (r < 0)
@@ -208,7 +213,7 @@ static int topic_open(Topics *topics, const Subscription *subscription) {
 }
 
 static bool topic_close(Topics *topics, Topic *topic) {
-        if (outbox_unsubscribe(topics->outbox, topic->tag.number) < 0)
+        if (!topics->is_ended && outbox_unsubscribe(topics->outbox, topic->tag.number) < 0)
                 return false;
         number_index_remove(&topics->tags, &topic->tag);
         return true;
@@ -254,6 +259,19 @@ void topics_settle(Topics *topics) {
                 topics->n_unsaid--;
                 topic_drop_if_unused(topics, topic);
         }
+}
+
+int topics_end(Topics *topics) {
+        size_t cursor;
+        Numbered *tag;
+
+        topics_settle(topics);
+        topics->is_ended = true;
+        for (cursor = topics->end_cursor; (tag = number_index_next(&topics->tags, &cursor));
+                topics->end_cursor = cursor)
+                if (outbox_unsubscribe(topics->outbox, tag->number) < 0)
+                        return -ENOMEM;
+        return 0;
 }
 
 /* subscriptions */

@@ -91,6 +91,12 @@ void topics_leave(Topics *topics, Subscriber *subscriber);
  */
 void topics_settle(Topics *topics);
 
+/*
+ * The runtime is about to leave: writes the end of every NATS subscription, and from then on nothing more. What is on
+ * its way still has its receivers. Returns 0 or -ENOMEM; then another call goes on where this one stopped.
+ */
+int topics_end(Topics *topics);
+
 /* receiving */
 
 /*

@@ -255,6 +255,35 @@ static void limits_hold_for_each_and_for_all(void **state) {
         bench_done(&bench); /* frees what is left */
 }
 
+static void what_was_sent_before_the_end_still_has_its_receivers(void **state) {
+        uint64_t tag = 0;
+        Member a, b;
+        Bench bench;
+
+        (void)state;
+
+        bench_init(&bench);
+        member_init(&a, "a");
+        member_init(&b, "b");
+        assert_int_equal(topics_add_reply_topic(bench.topics, &a.subscriber), 0);
+        outbox_clear(&bench.outbox);
+        assert_int_equal(subscribe(&bench, &a, "x", NULL), 0);
+        assert_string_equal(said(&bench, &tag), "+x ");
+
+        assert_int_equal(topics_end(bench.topics), 0);
+        assert_int_equal(outbox_size(&bench.outbox), 2);
+        outbox_clear(&bench.outbox);
+        assert_int_equal(topics_end(bench.topics), 0);
+        assert_string_equal(said(&bench, NULL), "");
+        assert_string_equal(receivers(&bench, tag), "a ");
+        assert_int_equal(subscribe(&bench, &b, "y", NULL), 0);
+        topics_leave(bench.topics, &a.subscriber);
+        assert_string_equal(receivers(&bench, tag), "");
+        topics_leave(bench.topics, &b.subscriber);
+        assert_string_equal(said(&bench, NULL), "");
+        bench_done(&bench);
+}
+
 /* A world beside it: what NATS was told, and what each agent has. */
 
 enum { N_MEMBERS = 12, N_PATTERNS = 8, N_QUEUES = 3 };
@@ -523,6 +552,7 @@ int main(void) {
                 cmocka_unit_test(the_reply_topic_comes_and_goes_with_the_agent),
                 cmocka_unit_test(a_suspended_agent_keeps_its_topics_and_gets_nothing),
                 cmocka_unit_test(limits_hold_for_each_and_for_all),
+                cmocka_unit_test(what_was_sent_before_the_end_still_has_its_receivers),
                 cmocka_unit_test(whatever_happens_nats_knows_what_the_agents_have),
                 cmocka_unit_test(a_hundred_thousand_reply_topics_cost_a_hundred_and_thirty_bytes_each),
         };
