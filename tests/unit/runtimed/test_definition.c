@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "runtimed/definition.h"
+#include "tests/unit/runtimed/failing.h"
 
 /* Types that stand for what hosts provide. */
 static int check_command(const BehaviorStart *start, WireError *ret_error) {
@@ -275,6 +276,29 @@ static void a_topic_too_long_is_refused_with_the_limit(void **state) {
         refused(text, "subscribed_topics[0]: 256 bytes are over the limit of 255");
 }
 
+static void without_memory_there_is_no_definition(void **state) {
+        static const char text[] = "{\"agent_id\":\"a\",\"agent_type\":\"exec\",\"exec\":{},\"parameters\":{},"
+                                   "\"capabilities\":[\"\\u0041\"],"
+                                   "\"subscribed_topics\":[\"\\u0041\",{\"topic\":\"\\u0042\"}]}";
+        Definition *definition = NULL;
+        WireError error;
+        int r = -ENOMEM;
+
+        (void)state;
+
+        if (!FAILING_WORKS)
+                skip();
+        for (size_t n = 1; r == -ENOMEM; n++) {
+                assert_null(definition);
+                fail_at = n;
+                r = definition_parse(slice_of(text), all_types, &definition, &error);
+                assert_true(r == 0 || n < 50);
+                fail_at = 0;
+        }
+        assert_int_equal(r, 0);
+        (void)definition_free(definition);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_definition_means_what_it_says),
@@ -286,6 +310,7 @@ int main(void) {
                 cmocka_unit_test(capabilities_are_no_longer_than_a_registration_bears),
                 cmocka_unit_test(a_definition_never_means_less_than_it_says),
                 cmocka_unit_test(a_topic_too_long_is_refused_with_the_limit),
+                cmocka_unit_test(without_memory_there_is_no_definition),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

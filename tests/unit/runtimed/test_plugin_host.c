@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "compozy/behavior.h"
+#include "tests/unit/runtimed/failing.h"
 #include "tests/unit/runtimed/plugins.h"
 
 #define PROBE "\"probe\""
@@ -322,6 +323,50 @@ static void a_plugin_without_checkpoint_keeps_nothing(void **state) {
         plugin_host_behavior(host)->stop(agent);
 }
 
+/* Not while it is loaded: what the loader does without memory is its own business. */
+static void without_memory_each_hook_says_so(void **state) {
+        _cleanup_(plugin_host_freep) PluginHost *host = NULL;
+        _cleanup_(buffer_done) Buffer kept = {};
+        const Behavior *behavior;
+        BehaviorStart start;
+        WireError error;
+        void *agent = NULL;
+        char why[128];
+        bool was_done = false;
+        int r = -ENOMEM;
+
+        (void)state;
+
+        if (!FAILING_WORKS)
+                skip();
+        host = host_of(built_plugins());
+        behavior = plugin_host_behavior(host);
+        start = (BehaviorStart){ .behavior = behavior, .settings = SLICE(PROBE) };
+        assert_int_equal(check_plugin(host, PROBE, &error), 0);
+        for (size_t n = 1; r == -ENOMEM; n++) {
+                assert_null(agent);
+                fail_at = n;
+                r = behavior->init(&start, &agent, why, sizeof(why));
+                fail_at = 0;
+        }
+        assert_int_equal(r, 0);
+        for (size_t n = 1; !was_done; n++) {
+                fail_at = n;
+                _cleanup_(behavior_reply_done) BehaviorReply reply =
+                        reply_to(host, agent, MESSAGE_TOPIC, SLICE("all_wishes"));
+
+                was_done = fail_at > 0;
+                fail_at = 0;
+                assert_true(was_done == (reply.verdict == BEHAVIOR_DONE && !reply.effects.failed &&
+                                                !reply.output.failed && reply.effects.n == 15 &&
+                                                slice_equal(buffer_slice(&reply.output), SLICE("\"all\""))));
+        }
+        fail_at = 1;
+        assert_int_equal(behavior->checkpoint(agent, &kept), -ENOMEM);
+        fail_at = 0;
+        behavior->stop(agent);
+}
+
 /* threads */
 
 static void *run_agents(void *userdata) {
@@ -380,6 +425,7 @@ int main(void) {
                 cmocka_unit_test(a_plugin_that_was_never_asked_for_is_not_there),
                 cmocka_unit_test(a_state_comes_back_as_it_was_kept),
                 cmocka_unit_test(a_plugin_without_checkpoint_keeps_nothing),
+                cmocka_unit_test(without_memory_each_hook_says_so),
                 cmocka_unit_test(agents_run_while_further_plugins_are_loaded),
         };
 
