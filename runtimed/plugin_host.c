@@ -81,7 +81,7 @@ static int plugin_check(const BehaviorStart *start, WireError *ret_error) {
         PluginHost *host = start->behavior->userdata;
         _cleanup_(arena_clear) Arena arena = {};
         const PluginLibrary *library;
-        Slice name;
+        Slice name = SLICE_NONE;
         int r;
 
         r = read_name(start->settings, &arena, &name, ret_error);
@@ -141,7 +141,7 @@ static int plugin_init(const BehaviorStart *start, void **ret_state, char *ret_w
         _cleanup_(arena_clear) Arena arena = {};
         WireError error = {};
         PluginAgent *agent;
-        Slice name;
+        Slice name = SLICE_NONE;
         int r;
 
         r = read_name(start->settings, &arena, &name, &error);

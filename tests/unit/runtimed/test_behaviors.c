@@ -112,8 +112,7 @@ static void a_counter_goes_on_from_its_state(void **state) {
 static void a_counter_has_no_state_but_its_own(void **state) {
         static const char *const strange[] = { "", "42", "counter 1 ", "counter 1 42 ", "counter 1 042", "counter 1 -1",
                 "counter 1 +1", "counter  1 1", "counter 2 42", "counter 1 99999999999999999999", "counter 1 1\n",
-                "counter 1 "
-                "000000000000000000000000000000000000000000000000000000000000000000001" };
+                "counter 1 00000000000000000000000000000000000000000000000000000001" };
 
         (void)state;
 

@@ -287,8 +287,9 @@ static void a_plugin_that_was_never_asked_for_is_not_there(void **state) {
 }
 
 static int checkpoint_after(PluginHost *host, void *agent, const char *input, Buffer *ret) {
-        _cleanup_(behavior_reply_done) BehaviorReply reply = reply_to(host, agent, MESSAGE_TOPIC, slice_of(input));
+        BehaviorReply reply = reply_to(host, agent, MESSAGE_TOPIC, slice_of(input));
 
+        behavior_reply_done(&reply);
         buffer_clear(ret);
         return plugin_host_behavior(host)->checkpoint(agent, ret);
 }
