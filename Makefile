@@ -112,11 +112,11 @@ $(sim): $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c)) $(B)/tests/sim/core-d
 $(tool): $(B)/tests/tools/proto_tool.o $(with.proto)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
-$(B)/tests/bench/%: $(B)/tests/bench/%.o $(B)/tests/bench/peer.o $(with.common)
+$(B)/tests/bench/%: $(B)/tests/bench/%.o $(B)/tests/bench/peer.o $(with.runtimed)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -ljansson $(LDLIBS)
 # With clang's libFuzzer the driver's main() stays out: make fuzz VARIANT=fuzz CC=clang
-$(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(if $(filter fuzz,$(VARIANT)),,$(B)/tests/fuzz/driver.o) $(with.common)
+$(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(if $(filter fuzz,$(VARIANT)),,$(B)/tests/fuzz/driver.o) $(with.runtimed)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer) -o $@ $^ -ljansson $(LDLIBS)
 
