@@ -30,11 +30,11 @@ struct Letter {
 };
 
 struct Delivery {
-        Mail mail;       /* first of all: the worker's part */
-        Letter *letter;  /* NULL: a timer */
-        uint64_t id;     /* of the message, for a behaviour that answers later */
-        uint64_t token;  /* TIMER, ANSWER: the behaviour's own name for it */
-        ErrorCode code;  /* ANSWER: why there is none; then the payload is the sentence that says so */
+        Mail mail;      /* first of all: the worker's part */
+        Letter *letter; /* NULL: a timer */
+        uint64_t id;    /* of the message, for a behaviour that answers later */
+        uint64_t token; /* TIMER, ANSWER: the behaviour's own name for it */
+        ErrorCode code; /* ANSWER: why there is none; then the payload is the sentence that says so */
 
         /* the core's, while its behaviour wants it later */
         Delivery *next_aside, *previous_aside;
@@ -46,7 +46,7 @@ struct Delivery {
 
 typedef struct Letters {
         Letter *free_letters[LETTER_CLASSES];
-        Delivery *free_deliveries;
+        Mail *free_deliveries;
         size_t n_free_letters[LETTER_CLASSES], n_free_deliveries;
         size_t n_letters, n_deliveries, n_bytes; /* in use */
 } Letters;

@@ -67,6 +67,7 @@ static bool is_bounded(Lane lane) {
 
 static void count_in(Mailbox *mailbox, const Mail *mail) {
         mailbox->n[mail->lane]++;
+        mailbox->n_triggers += mail->kind == MAIL_TRIGGER;
         if (is_bounded(mail->lane)) {
                 mailbox->n_bounded++;
                 mailbox->n_bytes += mail->n_bytes;
@@ -75,6 +76,7 @@ static void count_in(Mailbox *mailbox, const Mail *mail) {
 
 static void count_out(Mailbox *mailbox, const Mail *mail) {
         mailbox->n[mail->lane]--;
+        mailbox->n_triggers -= mail->kind == MAIL_TRIGGER;
         if (is_bounded(mail->lane)) {
                 mailbox->n_bounded--;
                 mailbox->n_bytes -= mail->n_bytes;
@@ -151,6 +153,25 @@ Mail *mailbox_pop(Mailbox *mailbox, unsigned lanes) {
         mail = mailbox->lanes[lane].first;
         mailbox_remove(mailbox, mail);
         return mail;
+}
+
+Mail *mailbox_pop_lane(Mailbox *mailbox, unsigned lanes, uint32_t n_max, uint32_t *ret_n, uint64_t *ret_n_bytes) {
+        Lane lane = LANE_REALTIME;
+        MailList *list;
+
+        while (lane < _LANE_MAX && mailbox->n[lane] == 0)
+                lane++;
+        if (lane == _LANE_MAX || !(lanes & 1u << lane) || mailbox->n[lane] > n_max || mailbox->n_triggers > 0 ||
+                mailbox->n_bounded > mailbox->n[lane] || !mailbox_is_empty(mailbox, lanes & LANES_BEGUN))
+                return NULL;
+
+        list = &mailbox->lanes[lane];
+        *ret_n = mailbox->n[lane];
+        *ret_n_bytes = mailbox->n_bytes;
+        mailbox->n[lane] = mailbox->n_bounded = mailbox->n_passed_over = 0;
+        mailbox->n_bytes = 0;
+        list->last = NULL;
+        return TAKE_PTR(list->first);
 }
 
 Mail *mailbox_oldest(const Mailbox *mailbox) {

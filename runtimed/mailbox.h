@@ -28,6 +28,7 @@ typedef struct Mailbox {
         MailList lanes[_LANE_MAX];
         uint32_t n[_LANE_MAX];
         uint32_t n_bounded;     /* in the three lanes that are */
+        uint32_t n_triggers;    /* in all lanes */
         uint64_t n_bytes;       /* of those */
         uint32_t n_passed_over; /* turns that the background lane did not get */
 
@@ -57,6 +58,13 @@ void mailbox_remove(Mailbox *mailbox, Mail *mail);
 
 /* The next to be handled, from the lanes in `lanes` (a set of 1 << Lane); NULL when those are empty. */
 Mail *mailbox_pop(Mailbox *mailbox, unsigned lanes);
+
+/*
+ * All at once, as a chain in order, without a look at each: when only one of those lanes has mail, that lane is one
+ * that is bounded, it has no more than n_max, and no trigger is among them (those are noted one by one). NULL: pop
+ * them.
+ */
+Mail *mailbox_pop_lane(Mailbox *mailbox, unsigned lanes, uint32_t n_max, uint32_t *ret_n, uint64_t *ret_n_bytes);
 
 /* The one that drop_oldest drops: the longest waiting of the least important lane that is bounded; NULL: none. */
 Mail *mailbox_oldest(const Mailbox *mailbox);

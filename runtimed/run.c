@@ -281,6 +281,14 @@ static void chain_done(Run *run, Mail *mail) {
         run->done_last = mail;
 }
 
+/* Whether it may have more while one is open is the core's to say. */
+static void come_back(Run *run) {
+        unsigned char wish = RUN_GO_ON;
+
+        (void)atomic_compare_exchange_strong_explicit(
+                &run->wish, &wish, RUN_RECALL, memory_order_relaxed, memory_order_relaxed);
+}
+
 Outcome *run_step(Run *run, uint64_t now_usec) {
         Mail *mail = run->mail;
         Outcome *outcome;
@@ -300,6 +308,8 @@ Outcome *run_step(Run *run, uint64_t now_usec) {
                 return NULL;
         }
 
+        if (outcome->reply.verdict == BEHAVIOR_PENDING)
+                come_back(run);
         if (outcome == run->spare)
                 run->spare = outcome_new(); /* if there is none, run_close() ends the run */
         mail->next = NULL;
@@ -321,7 +331,8 @@ void run_hand_over_done(Run *run) {
 
         top = atomic_load_explicit(&run->returned, memory_order_relaxed);
         do
-                run->done_last->next = top;
+                if (run->done_last->next != top)
+                        run->done_last->next = top;
         while (!atomic_compare_exchange_weak_explicit(
                 &run->returned, &top, run->done, memory_order_release, memory_order_relaxed));
         run->done = run->done_last = NULL;

@@ -62,18 +62,19 @@ typedef enum Lane {
         _LANE_MAX,
 } Lane;
 
+/* What every outcome has comes first: the end of a run then moves one cache line between processors. */
 struct Outcome {
-        Outcome *next; /* for the list that holds it */
-        Run *run;      /* NULL: of a call to a remote behaviour */
-        Mail *mail;    /* what was handled; NULL: only the end of the run */
-        BehaviorReply reply;
-        int result; /* INIT, CHECKPOINT: what the hook returned; then reply.output is the sentence, or the state */
-        void *behavior_state;                 /* INIT of a remote one: the host's name for the child */
+        Outcome *next;                        /* for the list that holds it */
+        Run *run;                             /* NULL: of a call to a remote behaviour */
+        Mail *mail;                           /* what was handled; NULL: only the end of the run */
         uint64_t started_usec, finished_usec; /* CLOCK_BOOTTIME, read by the worker */
-        bool skipped;                         /* the behaviour did not see it: no reply */
-        bool is_late;                         /* skipped, since its late_usec had passed */
-        bool run_ended;                       /* the run goes back to the core, too */
-        bool is_embedded;                     /* part of its mail or its run; else it is freed when it was read */
+        int result;     /* INIT, CHECKPOINT: what the hook returned; then reply.output is the sentence, or the state */
+        bool skipped;   /* the behaviour did not see it: no reply */
+        bool is_late;   /* skipped, since its late_usec had passed */
+        bool run_ended; /* the run goes back to the core, too */
+        bool is_embedded;     /* part of its mail or its run; else it is freed when it was read */
+        void *behavior_state; /* INIT of a remote one: the host's name for the child */
+        BehaviorReply reply;
 };
 
 struct Mail {
@@ -103,6 +104,7 @@ typedef enum RunWish {
         RUN_DISCARD, /* begin nothing more but control: the rest is skipped */
 } RunWish;
 
+/* In cache lines by who writes them: handing over costs little but the moves of these between processors. */
 struct Run {
         Run *next; /* for the queue that holds it */
         Agent *agent;
@@ -112,16 +114,17 @@ struct Run {
         uint32_t quantum; /* messages until it goes to the back of its class */
 
         /* the worker's */
-        Mail *mail; /* what is left, singly linked */
+        _Alignas(64) Mail *mail; /* what is left, singly linked */
         Mail *done, *done_last;
         Outcome *spare; /* for the next that has something to say and no outcome of its own */
-        Outcome end;    /* for when only the end is to be told */
         bool is_closed;
 
-        /* from the worker to the loop; a line of their own, which only the core's looking at them moves */
-        _Alignas(64) atomic_uint_fast64_t n_begun; /* messages taken up, skipped ones included */
-        atomic_uint_fast64_t n_bytes_begun;        /* of those in the lanes that are bounded */
-        _Atomic(Mail *) returned; /* handled without a word; a stack of chains, linked through `next` */
+        /* from the worker to the loop */
+        atomic_uint_fast64_t n_begun;       /* messages taken up, skipped ones included */
+        atomic_uint_fast64_t n_bytes_begun; /* of those in the lanes that are bounded */
+        _Atomic(Mail *) returned;           /* handled without a word; a stack of chains, linked through `next` */
+
+        _Alignas(64) Outcome end; /* for when only the end is to be told */
 
         /* from the loop to the worker */
         _Alignas(64) _Atomic(Mail *) incoming;
@@ -129,7 +132,7 @@ struct Run {
 
         /* the loop's */
         Execution *out_first, *out_last; /* executions that it carries, in order */
-        uint64_t n_given, n_bytes_given;
+        uint64_t n_given, n_bytes_given, given_usec;
         Deadline watch;         /* when to look what the worker is at */
         uint64_t begun_usec;    /* when the watch last saw the worker take up a message */
         uint64_t watch_usec;    /* pause until the next look */

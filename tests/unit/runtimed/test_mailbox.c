@@ -211,6 +211,55 @@ static void the_oldest_is_the_first_of_the_least_important_lane_that_is_bounded(
         end(mailbox);
 }
 
+static void a_lane_is_taken_as_a_whole_only_where_nothing_else_has_a_say(void **state) {
+        static const struct {
+                const char *why;
+                Lane other;
+                MailKind kind;
+                uint32_t n_max;
+                unsigned lanes;
+                bool is_taken;
+        } cases[] = {
+                { "only that lane has mail", LANE_BATCHED, MAIL_TOPIC, 3, LANES_ALL, true },
+                { "control goes first", LANE_CONTROL, MAIL_CHECKPOINT, 9, LANES_ALL, false },
+                { "urgent mail goes first", LANE_URGENT, MAIL_TIMER, 9, LANES_ALL, false },
+                { "another lane shares the turns", LANE_BACKGROUND, MAIL_TOPIC, 9, LANES_ALL, false },
+                { "a trigger is noted", LANE_BATCHED, MAIL_TRIGGER, 9, LANES_ALL, false },
+                { "there are too many", LANE_BATCHED, MAIL_TOPIC, 2, LANES_ALL, false },
+                { "it isn't asked for", LANE_BATCHED, MAIL_TOPIC, 9, LANES_BEGUN, false },
+        };
+
+        (void)state;
+
+        for (size_t c = 0; c < ELEMENTSOF(cases); c++) {
+                Mail mail[3] = {}, *chain;
+                Mailbox *mailbox = mailbox_new();
+                uint64_t n_bytes = 0;
+                uint32_t n = 0;
+
+                for (size_t i = 0; i < 3; i++) {
+                        mail[i].n_bytes = 10;
+                        mail[i].kind = i == 1 ? cases[c].kind : MAIL_TOPIC;
+                        mail[i].lane = i == 1 ? cases[c].other : LANE_BATCHED;
+                        assert_int_equal(mailbox_push(mailbox, &wide, &mail[i]), 0);
+                }
+                chain = mailbox_pop_lane(mailbox, cases[c].lanes, cases[c].n_max, &n, &n_bytes);
+                if (!!chain != cases[c].is_taken)
+                        fail_msg("%s", cases[c].why);
+                if (chain) {
+                        assert_int_equal(n, 3);
+                        assert_int_equal(n_bytes, 30);
+                        assert_int_equal(mailbox->n_bytes, 0);
+                        assert_true(mailbox_is_empty(mailbox, LANES_ALL));
+                        for (size_t i = 0; i < 3; i++, chain = chain->next)
+                                assert_ptr_equal(chain, &mail[i]);
+                        assert_null(chain);
+                        assert_int_equal(mailbox_push(mailbox, &wide, &mail[0]), 0);
+                }
+                end(mailbox);
+        }
+}
+
 static void no_mailbox_is_an_empty_one(void **state) {
         (void)state;
 
@@ -230,6 +279,7 @@ int main(void) {
                 cmocka_unit_test(what_a_worker_left_is_first_again_in_its_order_and_lane),
                 cmocka_unit_test(a_message_leaves_from_anywhere),
                 cmocka_unit_test(the_oldest_is_the_first_of_the_least_important_lane_that_is_bounded),
+                cmocka_unit_test(a_lane_is_taken_as_a_whole_only_where_nothing_else_has_a_say),
                 cmocka_unit_test(no_mailbox_is_an_empty_one),
         };
 

@@ -491,6 +491,7 @@ static void what_is_called_off_before_it_has_begun_never_runs(void **state) {
         enum { N_ROUNDS = 20000 };
         static Execution execution;
         size_t n_in_time = 0, n_handled = 0;
+        int pause = 0;
         Worker worker = {};
         Record record = {};
         Run *run = open_run(NULL, &record);
@@ -510,7 +511,7 @@ static void what_is_called_off_before_it_has_begun_never_runs(void **state) {
                 record = (Record){};
                 assert_true(run_open(run, &execution.mail));
                 atomic_store_explicit(&worker.run, run, memory_order_release);
-                for (int k = 0; k < i % 2048; k++)
+                for (int k = 0; k < pause; k++)
                         (void)atomic_load_explicit(&worker.is_stopping, memory_order_relaxed);
 
                 atomic_store(&execution.mail.called_off, true);
@@ -521,6 +522,7 @@ static void what_is_called_off_before_it_has_begun_never_runs(void **state) {
                 if (!was_begun)
                         assert_int_equal(record.n, 0);
                 n_in_time += !was_begun;
+                pause = was_begun ? pause / 2 : pause + 16; /* hunts for the moment at which it begins */
                 n_handled += record.n;
                 assert_int_equal(execution.outcome.skipped, record.n == 0);
         }
