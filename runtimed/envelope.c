@@ -310,7 +310,7 @@ static int check_overrides(Slice overrides, Values *ret, WireError *ret_error) {
 }
 
 static int choose_ttl(const Values *values, uint64_t inherited, uint64_t *ret, WireError *ret_error) {
-        uint64_t ttl;
+        uint64_t ttl = 0;
         int r = read_number(values, NAME_TTL, inherited, &ttl, ret_error);
 
         if (r != 0)
