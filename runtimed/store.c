@@ -155,14 +155,16 @@ static void take_batch(Batch *batch, Queue *queue, uint64_t seed) {
         id_index_init(&batch->written, seed);
 
         while (may_follow && queue->first && batch->n < BATCH_MAX && batch->n_bytes < BATCH_BYTES_MAX) {
+                StoreRequest *request = queue->first;
                 Item *item = &batch->items[batch->n];
 
-                if (queue->first->operation == STORE_LOAD && last_write_of(batch, &queue->first->agent_id))
+                if (request->operation == STORE_LOAD && last_write_of(batch, &request->agent_id))
                         break;
-                *item = (Item){ .agent_id = queue->first->agent_id, .request = queue_pop(queue) };
+                (void)queue_pop(queue);
+                *item = (Item){ .agent_id = request->agent_id, .request = request };
                 batch->n++;
-                batch->n_bytes += item->request->state.size;
-                if (item->request->operation != STORE_LOAD)
+                batch->n_bytes += request->state.size;
+                if (request->operation != STORE_LOAD)
                         may_follow = note_write(batch, item);
         }
 }
@@ -347,6 +349,12 @@ static int path_of(const char *where, const char **ret, WireError *ret_error) {
         }
         *ret = where + strlen(SCHEME);
         return 0;
+}
+
+bool store_where_is_valid(const char *where, WireError *ret_error) {
+        const char *path;
+
+        return path_of(where, &path, ret_error) == 0;
 }
 
 int store_new(const char *where, Store **ret, WireError *ret_error) {

@@ -51,7 +51,8 @@ struct StoreRequest {
          * that of `state`: whatever the outcome was, later saves go on above it. 0: nothing is known.
          */
         uint64_t generation;
-        Buffer state; /* SAVE: what to keep; LOAD, with STORE_DONE: the newest */
+        uint64_t below_generation; /* LOAD: the newest that is older than this one, EMPTY: none is; 0: the newest */
+        Buffer state;              /* SAVE: what to keep; LOAD, with STORE_DONE: the newest */
 
         /* LOAD, unless STORE_DONE or STORE_EMPTY: the generation before, when that one is sound */
         bool has_previous;
@@ -75,6 +76,7 @@ typedef struct Store Store;
  * opened is no error here: each request fails with the reason, and it is tried again with the next batch. Returns 0,
  * -EINVAL (`ret_error` says why), -ENOMEM.
  */
+bool store_where_is_valid(const char *where, WireError *ret_error);
 int store_new(const char *where, Store **ret, WireError *ret_error) _must_check_;
 
 /* Carries out what was submitted, waits for that, ends the thread. Requests that were not taken are freed. */

@@ -86,14 +86,19 @@ static int read_slots(StoreSqlite *sqlite, const Id *agent_id, Slot slots[static
         return r;
 }
 
-/* The newest sound one; NULL: none. */
-static const Slot *newest_sound(const Slot slots[static STORE_SLOTS]) {
+/* The newest sound one below a generation; NULL: none. */
+static const Slot *newest_below(const Slot slots[static STORE_SLOTS], uint64_t generation) {
         const Slot *newest = NULL;
 
         for (unsigned i = 0; i < STORE_SLOTS; i++)
-                if (slots[i].state == SLOT_SOUND && (!newest || slots[i].generation > newest->generation))
+                if (slots[i].state == SLOT_SOUND && slots[i].generation < generation &&
+                        (!newest || slots[i].generation > newest->generation))
                         newest = &slots[i];
         return newest;
+}
+
+static const Slot *newest_sound(const Slot slots[static STORE_SLOTS]) {
+        return newest_below(slots, UINT64_MAX);
 }
 
 static uint64_t highest_generation(const Slot slots[static STORE_SLOTS]) {
@@ -161,13 +166,34 @@ static void decide_load(const StoreSqlite *sqlite, StoreRequest *request, const 
                 request->outcome = STORE_DONE;
 }
 
+/* The newest was of no use to the agent. What is damaged now may be what would have been. */
+static void decide_load_below(const StoreSqlite *sqlite, StoreRequest *request, const Slot slots[static STORE_SLOTS]) {
+        const Slot *older = newest_below(slots, request->below_generation);
+
+        request->outcome = STORE_EMPTY;
+        if (older && older->generation > 0) {
+                request->generation = older->generation;
+                if (copy_state(sqlite, request, older, &request->state))
+                        request->outcome = STORE_DONE;
+                return;
+        }
+
+        request->generation = highest_generation(slots);
+        for (unsigned i = 0; i < STORE_SLOTS; i++)
+                if (slots[i].state == SLOT_DAMAGED || slots[i].state == SLOT_NEWER)
+                        give_damage(sqlite, request, &slots[i], NULL);
+}
+
 void store_slots_load(StoreSqlite *sqlite, StoreRequest *request) {
         Slot slots[STORE_SLOTS];
 
         request->outcome = STORE_UNREADABLE;
         if (read_slots(sqlite, &request->agent_id, slots, &request->error) == 0) {
                 request->error.text[0] = '\0';
-                decide_load(sqlite, request, slots);
+                if (request->below_generation > 0)
+                        decide_load_below(sqlite, request, slots);
+                else
+                        decide_load(sqlite, request, slots);
         }
         store_sqlite_release(sqlite);
 }

@@ -297,6 +297,54 @@ static void place_with_two_generations(Place *place) {
         place_close(place);
 }
 
+static StoreRequest *load_below(Store *store, const char *agent_id, uint64_t generation) {
+        StoreRequest *request = request_new(STORE_LOAD, agent_id, 0, SLICE_NONE);
+
+        request->below_generation = generation;
+        store_submit(store, request);
+        return wait_for_some(store);
+}
+
+static void the_generation_before_can_be_asked_for(void **state) {
+        static const struct {
+                const char *agent_id;
+                uint64_t below;
+                StoreOutcome outcome;
+                const char *content;
+                uint64_t generation;
+        } cases[] = {
+                { "a", 10, STORE_DONE, "nine", 9 },
+                { "a", 9, STORE_DONE, "eight", 8 },
+                { "a", 8, STORE_EMPTY, "", 9 },
+                { "b", 2, STORE_DONE, "bystander", 1 },
+                { "b", 1, STORE_EMPTY, "", 1 }, /* the blank is none */
+                { "c", 5, STORE_EMPTY, "", 0 },
+        };
+        StoreRequest *request;
+        Place place;
+
+        (void)state;
+
+        place_with_two_generations(&place);
+        place_open(&place);
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                request = load_below(place.store, cases[i].agent_id, cases[i].below);
+                assert_int_equal(request->outcome, cases[i].outcome);
+                assert_int_equal(request->generation, cases[i].generation);
+                assert_true(slice_equal(buffer_slice(&request->state), slice_of(cases[i].content)));
+                (void)store_request_free(request);
+        }
+        place_close(&place);
+
+        sql(&place, "UPDATE slot_1 SET record = x'' WHERE agent_id = 'a'");
+        place_open(&place);
+        request = load_below(place.store, "a", 9);
+        assert_int_equal(request->outcome, STORE_DAMAGED);
+        assert_false(request->has_previous);
+        (void)store_request_free(request);
+        place_done(&place);
+}
+
 static void a_damaged_newest_record_is_said_and_the_one_before_is_given(void **state) {
 #define A "WHERE agent_id = 'a'"
         static const struct {
@@ -643,6 +691,7 @@ int main(void) {
                 cmocka_unit_test(saves_of_one_agent_that_wait_together_are_carried_out_as_the_last),
                 cmocka_unit_test(a_save_that_fails_takes_no_other_with_it),
                 cmocka_unit_test(the_end_waits_for_what_was_submitted),
+                cmocka_unit_test(the_generation_before_can_be_asked_for),
                 cmocka_unit_test(a_damaged_newest_record_is_said_and_the_one_before_is_given),
                 cmocka_unit_test(a_damaged_older_record_does_not_matter),
                 cmocka_unit_test(a_save_never_touches_the_newest_sound_record),
