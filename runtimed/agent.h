@@ -2,29 +2,33 @@
 #pragma once
 
 /*
- * Agent: one hosted agent: its definition, lifecycle, mailbox, and the Run that carries its mail to a worker.
+ * Agent: one hosted agent: its definition, its lifecycle, and where its mail, its run, its state and whoever waits for
+ * it are kept. What it does next is decided in life.c and schedule.c.
  *
- * Loop thread only, but for what Run says of a run that is out. The table of agents owns them.
+ * Loop thread only. The set of agents (hosted.c) owns them. Hosts have many agents, most of them idle: what only a busy
+ * one needs (mailbox, run) or only some need (durable state, supervision) is allocated when it is needed.
  */
 
 #include <bsd/sys/tree.h>
-#include <uthash.h>
 
-#include "common/instant.h"
 #include "common/deadline.h"
+#include "common/instant.h"
 #include "proto/cc.h"
 #include "proto/registration.h"
+#include "runtimed/asks.h"
 #include "runtimed/definition.h"
 #include "runtimed/mailbox.h"
 #include "runtimed/run.h"
+#include "runtimed/topics.h"
 
-#define AGENT_STATES(X)                                                   \
-        X(CREATED, "created", "known, its behaviour has no state yet")    \
-        X(STARTING, "starting", "the behaviour's init is under way")      \
-        X(RUNNING, "running", "handles its mail")                         \
-        X(STOPPING, "stopping", "works off what it holds, takes no more") \
-        X(STOPPED, "stopped", "holds nothing; may be started again")      \
-        X(FAILED, "failed", "init failed; takes nothing")                 \
+#define AGENT_STATES(X)                                                    \
+        X(CREATED, "created", "known, its behaviour has no state yet")     \
+        X(STARTING, "starting", "init is under way, or a restart is due")  \
+        X(RUNNING, "running", "handles its mail")                          \
+        X(PAUSED, "paused", "takes mail, and handles none")                \
+        X(STOPPING, "stopping", "works off what it holds, takes no more")  \
+        X(STOPPED, "stopped", "holds nothing; may be started again")       \
+        X(FAILED, "failed", "could not be started or kept; takes nothing") \
         X(DELETED, "deleted", "about to be forgotten")
 
 typedef enum AgentState {
@@ -34,83 +38,113 @@ typedef enum AgentState {
 #undef X
 } AgentState;
 
+#define AGENT_EVENTS(X)                                                                 \
+        X(START, "start")                                                               \
+        X(READY, "ready") /* init has succeeded */                                      \
+        X(FAIL, "fail")   /* it can't be had: init failed, restarts used up */          \
+        X(PAUSE, "pause")                                                               \
+        X(RESUME, "resume")                                                             \
+        X(RESTART, "restart") /* its behaviour is gone, or makes place for a new one */ \
+        X(STOP, "stop")                                                                 \
+        X(IDLE, "idle") /* nothing is held any more, the stop hook has run */           \
+        X(DELETE, "delete")
+
 typedef enum AgentEvent {
-        AGENT_EV_START,
-        AGENT_EV_READY, /* init has succeeded */
-        AGENT_EV_FAIL,  /* init has failed */
-        AGENT_EV_STOP,
-        AGENT_EV_IDLE, /* nothing is held any more */
-        AGENT_EV_DELETE,
-        _AGENT_EVENT_MAX,
+#define X(name, text) AGENT_EV_##name,
+        AGENT_EVENTS(X) _AGENT_EVENT_MAX,
+#undef X
 } AgentEvent;
 
 enum {
         AGENT_E_OK,
 
         AGENT_E_INVALID_TRANSITION, /* the state does not know that event */
-        AGENT_E_INIT_FAILED,        /* the behaviour refused: the agent is failed */
 };
 
-typedef struct Execution Execution;
+/* What is awaited before the lifecycle goes on. */
+typedef enum AgentStep {
+        STEP_NONE,
+        STEP_BACKOFF,    /* the pause before a restart */
+        STEP_LOAD,       /* the store is to bring the state */
+        STEP_INIT,       /* the hook is out */
+        STEP_CHECKPOINT, /* the last one before the stop hook: the hook, then the store */
+        STEP_STOP,       /* the hook is out */
+        STEP_FORGET,     /* the store is to forget the state of an agent that goes */
+} AgentStep;
+
+typedef struct Durable Durable;
+typedef struct OpenMessage OpenMessage;
+typedef struct Supervision Supervision;
+typedef struct Timer Timer;
+typedef struct Waiter Waiter;
 
 struct Agent {
-        UT_hash_handle hh;       /* by id */
-        RB_ENTRY(Agent) by_name; /* in the order of ids, for paging */
         Id id;
+        uint8_t state; /* AgentState */
+        uint8_t step;  /* AgentStep */
+
+        bool has_behavior : 1;    /* init has succeeded, and neither the stop hook ran nor did it crash */
+        bool was_ready : 1;       /* has been running at least once */
+        bool is_provisional : 1;  /* is removed if its first init fails: whoever created it is told */
+        bool is_leaving : 1;      /* is deleted as soon as it is stopped */
+        bool keeps_record : 1;    /* ... and its durable state stays in the store */
+        bool is_discarding : 1;   /* stops without handling what it holds */
+        bool is_to_pause : 1;     /* was paused when it crashed */
+        bool is_replacing : 1;    /* the successor's turn has come: its predecessor is being stopped */
+        bool is_falling_back : 1; /* the successor's init failed: the old definition starts again */
+        bool is_changed : 1;      /* dispatchers were not told yet */
+        bool is_ready : 1;        /* in a list of agents with something to hand out */
+        bool is_unsettled : 1;    /* in the list of agents to look at when the turn ends */
+
+        uint16_t grant;      /* messages to hand out at a time */
+        uint32_t n_deferred; /* messages that its behaviour wants back later */
+        uint32_t n_open;     /* messages with a remote behaviour, or left pending: max_concurrency bounds them */
+        uint32_t n_calls;    /* all calls out to a remote behaviour */
+
         Definition *definition;
-        Definition *successor; /* takes the definition's place as soon as nothing is held; NULL: none */
-        AgentState state;
-        bool is_leaving; /* is deleted as soon as it is stopped */
-        bool is_changed; /* dispatchers were not told yet */
+        Definition *successor;    /* takes the definition's place as soon as nothing is held; NULL: none */
+        Definition *predecessor;  /* what a successor that can't be started gives way to; NULL: none */
+        Buffer *handover;         /* what the behaviour starts with instead of what is stored; NULL: nothing */
+        Buffer *spare_state;      /* ... if it is the predecessor that is started in the end */
+        void *behavior_state;     /* while a run is out: the run's */
+        Mailbox *mailbox;         /* NULL: no mail */
+        Run *run;                 /* out with a worker; NULL: none is */
+        Durable *durable;         /* NULL: keeps no state, or there is no store */
+        Supervision *supervision; /* NULL: it never crashed */
+        Waiter *waiters;
+        Timer *timers;
+        AskOwner asks;         /* what it waits for */
+        Subscriber subscriber; /* what it is subscribed to */
 
-        Mailbox mailbox;
-        Run run;
-        Execution *out_first, *out_last; /* what the run that is out carries, in order */
-        uint32_t n_out, n_deferred;
-        bool is_out;   /* the run is with a worker */
-        bool is_ready; /* in the list of agents with something to do */
-        Agent *next_ready;
-        Deadline watch;         /* while out: when to look what the worker is at */
-        uint64_t begun_usec;    /* when the watch last saw the worker take up a message */
-        uint64_t watch_usec;    /* pause until the next look */
-        unsigned watched_begun; /* what it saw */
-        bool was_reported;      /* as blocking its worker */
+        Agent *next_ready, *next_unsettled;
+        RB_ENTRY(Agent) by_name; /* in the order of ids, for paging */
 
-        uint64_t n_handled, n_shed;
+        uint64_t n_handled, n_shed, n_failed;
 };
 
-/* `definition` is taken on 0. */
+/* In state created. `definition` is taken on 0. */
 int agent_new(Definition *definition, Agent **ret) _must_check_;
 
-/* Calls the behaviour's stop, unless a run is out. */
+/* Must hold nothing. */
 Agent *agent_free(Agent *agent);
 
 DEFINE_CLEANUP(Agent *, agent_free);
 
-/* created or stopped → running or failed; on a failure `ret_why` says why. Returns 0, an outcome, -errno. */
-int agent_start(Agent *agent, char *ret_why, size_t why_size);
+/* The only writer of `state`: looks the table up, and logs. */
+int agent_apply(Agent *agent, AgentEvent event);
 
-/* running → stopping. */
-int agent_stop(Agent *agent);
+/* Which mail may be handed out now: a set of 1 << Lane. */
+unsigned agent_open_lanes(const Agent *agent);
 
-/* stopping → stopped, with the behaviour's stop hook, when nothing is held. Returns whether it is stopped now. */
-bool agent_settle(Agent *agent);
-
-/* → deleted */
-int agent_delete(Agent *agent);
-
-/* The successor's turn has come: the new definition, with a state of its own, takes the old one's place; the mailbox
- * stays. On failure the old one stays. */
-int agent_replace(Agent *agent, char *ret_why, size_t why_size);
-
-/* Does it hold nothing: no mail, no run, nothing deferred? */
+/* Does it hold no message: no mail, nothing with a worker, deferred or open? Control mail is no message. */
 bool agent_is_idle(const Agent *agent);
 
-/* Moves up to a quantum of mail into its run and marks it out. Returns NULL when there is nothing to hand out. */
-Run *agent_take_run(Agent *agent);
+/* Messages that wait in its mailbox. */
+uint32_t agent_n_queued(const Agent *agent);
 
 AgentSummary agent_summary(const Agent *agent);
 const char *agent_state_name(AgentState state);
+const char *agent_event_name(AgentEvent event);
 
 /* For tests that walk the whole table; AGENT_INVALID: not allowed. */
 AgentState agent_next_state(AgentState state, AgentEvent event);

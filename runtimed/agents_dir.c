@@ -28,6 +28,7 @@ typedef struct Entry {
 
 struct AgentsDir {
         char *path;
+        const Behavior *const *behaviors;
         Entry *entries;
         size_t n_gone; /* entries whose file this load did not find */
 };
@@ -41,11 +42,12 @@ static Entry *entry_free(Entry *entry) {
         return NULL;
 }
 
-int agents_dir_new(const char *path, AgentsDir **ret) {
+int agents_dir_new(const char *path, const Behavior *const *behaviors, AgentsDir **ret) {
         _cleanup_(agents_dir_freep) AgentsDir *dir = calloc(1, sizeof(*dir));
 
         if (!dir)
                 return -ENOMEM;
+        dir->behaviors = behaviors;
         dir->path = strdup(path);
         if (!dir->path)
                 return -ENOMEM;
@@ -150,11 +152,12 @@ static int read_file(const char *path, const char *name, Buffer *text, WireError
 }
 
 /* Reads and parses; on failure writes why. */
-static bool read_definition(const char *path, const char *name, Buffer *text, Definition **ret, WireError *ret_error) {
-        int r = read_file(path, name, text, ret_error);
+static bool read_definition(
+        const AgentsDir *dir, const char *name, Buffer *text, Definition **ret, WireError *ret_error) {
+        int r = read_file(dir->path, name, text, ret_error);
 
         if (r == 0)
-                r = definition_parse(buffer_slice(text), behaviors_builtin, ret, ret_error);
+                r = definition_parse(buffer_slice(text), dir->behaviors, ret, ret_error);
         if (r < 0)
                 (void)wire_error(ret_error, "%s", strerror(-r));
         return r == 0;
@@ -247,7 +250,7 @@ static void load_known(AgentsDir *dir, Runtime *runtime, Entry *entry, Instant n
         _cleanup_(buffer_done) Buffer text = {};
         WireError error = {};
 
-        if (!read_definition(dir->path, entry->name, &text, &definition, &error)) {
+        if (!read_definition(dir, entry->name, &text, &definition, &error)) {
                 diag_definition_refused(entry->name, error.text);
                 counts->n_refused++;
                 return;
@@ -270,7 +273,7 @@ static void load_new(AgentsDir *dir, Runtime *runtime, const char *name, Instant
         uint64_t hash;
         Entry *entry;
 
-        if (!read_definition(dir->path, name, &text, &definition, &error)) {
+        if (!read_definition(dir, name, &text, &definition, &error)) {
                 diag_definition_refused(name, error.text);
                 counts->n_refused++;
                 return;
@@ -333,13 +336,17 @@ int agents_dir_load(AgentsDir *dir, Runtime *runtime, Instant now, AgentsDirCoun
         return 0;
 }
 
-/* As a start would: its behaviour's init has the last word on the parameters. */
+/* As a start would, where that costs nothing: its behaviour's init has the last word on the parameters. */
 static bool try_init(const Definition *definition, WireError *ret_error) {
+        const BehaviorStart start = definition_start(definition);
         char why[sizeof(ret_error->text)] = "";
         void *state = NULL;
-        int r = definition->behavior->init(
-                id_slice(&definition->agent_id), slice_of(definition->parameters), &state, why, sizeof(why));
+        int r;
 
+        if (!definition->behavior->quick)
+                return true;
+
+        r = definition->behavior->init(&start, &state, why, sizeof(why));
         if (r == 0)
                 definition->behavior->stop(state);
         else
@@ -354,7 +361,7 @@ static bool check_file(AgentsDir *seen, struct dirent **names, size_t number, Wi
         _cleanup_(buffer_done) Buffer text = {};
         const Entry *other;
 
-        if (!read_definition(seen->path, names[number]->d_name, &text, &definition, ret_error))
+        if (!read_definition(seen, names[number]->d_name, &text, &definition, ret_error))
                 return false;
 
         other = find_entry(seen, definition->agent_id.text);
@@ -372,13 +379,13 @@ static bool check_file(AgentsDir *seen, struct dirent **names, size_t number, Wi
         return true;
 }
 
-int agents_dir_check(const char *path, size_t *ret_n_good, size_t *ret_n_bad) {
+int agents_dir_check(const char *path, const Behavior *const *behaviors, size_t *ret_n_good, size_t *ret_n_bad) {
         _cleanup_(agents_dir_freep) AgentsDir *seen = NULL;
         struct dirent **names = NULL;
         size_t n = 0, n_bad = 0;
         int r;
 
-        r = agents_dir_new(path, &seen);
+        r = agents_dir_new(path, behaviors, &seen);
         if (r == 0)
                 r = list_names(path, &names, &n);
         if (r < 0)

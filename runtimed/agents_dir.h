@@ -17,7 +17,8 @@ typedef struct AgentsDirCounts {
         size_t n_created, n_changed, n_removed, n_refused;
 } AgentsDirCounts;
 
-int agents_dir_new(const char *path, AgentsDir **ret) _must_check_;
+/* `behaviors` is the NULL-terminated list of types that can be had, borrowed. */
+int agents_dir_new(const char *path, const Behavior *const *behaviors, AgentsDir **ret) _must_check_;
 AgentsDir *agents_dir_free(AgentsDir *dir);
 
 DEFINE_CLEANUP(AgentsDir *, agents_dir_free);
@@ -28,6 +29,6 @@ DEFINE_CLEANUP(AgentsDir *, agents_dir_free);
  */
 int agents_dir_load(AgentsDir *dir, Runtime *runtime, Instant now, AgentsDirCounts *ret);
 
-/* For --check-config: reads every file and tries every init, says on stderr what a start would refuse. Returns 0 or
- * -errno. */
-int agents_dir_check(const char *path, size_t *ret_n_good, size_t *ret_n_bad);
+/* For --check-config: reads every file, tries every init that costs nothing, says on stderr what a start would refuse.
+ * Returns 0 or -errno. */
+int agents_dir_check(const char *path, const Behavior *const *behaviors, size_t *ret_n_good, size_t *ret_n_bad);

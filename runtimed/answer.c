@@ -82,7 +82,7 @@ static void publish_event(
                 .kind = kind,
                 .workflow_id = execution->workflow_id,
                 .workflow_exec_id = execution->workflow_exec_id,
-                .agent_id = agent_id_slice(execution->agent),
+                .agent_id = agent_id_slice(execution->mail.agent),
                 .agent_exec_id = id_slice(&execution->id),
                 .runtime_id = runtime->id,
                 .epoch = execution->epoch,
@@ -123,7 +123,7 @@ void core_note_started(Runtime *runtime, Execution *execution, uint64_t started_
                 started_usec > execution->accepted_usec ? started_usec - execution->accepted_usec : 0);
         publish_event(runtime, execution, EXECUTION_EVENT_STARTED, NULL, now);
         diag_execution(
-                agent_id_slice(execution->agent), id_slice(&execution->id), execution->correlation_id, "started");
+                agent_id_slice(execution->mail.agent), id_slice(&execution->id), execution->correlation_id, "started");
 }
 
 /* results */
@@ -167,7 +167,7 @@ static void fail_with(Ending *ending, unsigned status, ErrorCode code, const cha
 
 /* The behaviour's reply, read as an ending. */
 static void read_reply(Runtime *runtime, const Execution *execution, Ending *ending) {
-        const BehaviorReply *reply = &execution->mail.reply;
+        const BehaviorReply *reply = &execution->outcome.reply;
         Slice output = buffer_slice(&reply->output);
 
         *ending = (Ending){ .status = STATUS_SUCCESS, .output = output };
@@ -184,7 +184,7 @@ static void read_reply(Runtime *runtime, const Execution *execution, Ending *end
                 fail_with(ending, STATUS_AGENT_ERROR, ERROR_LIMIT_EXCEEDED,
                         "the output of %llu bytes is over limits.max_result_bytes of %llu", output.size,
                         runtime->options.max_result_bytes);
-        } else if (!execution->agent->run.behavior->trusted && !output_is_valid(runtime, output)) {
+        } else if (!execution->mail.agent->definition->behavior->trusted && !output_is_valid(runtime, output)) {
                 fail_with(ending, STATUS_AGENT_ERROR, ERROR_INTERNAL,
                         "the behaviour's output of %llu bytes is no valid JSON value", output.size, 0);
         }
@@ -198,7 +198,7 @@ static void encode_result(Runtime *runtime, const Execution *execution, const En
                         .source_component = SOURCE },
                 .workflow_id = execution->workflow_id,
                 .workflow_exec_id = execution->workflow_exec_id,
-                .agent_id = agent_id_slice(execution->agent),
+                .agent_id = agent_id_slice(execution->mail.agent),
                 .agent_exec_id = id_slice(&execution->id),
                 .runtime_id = runtime->id,
                 .epoch = execution->epoch,
@@ -248,7 +248,7 @@ static void release_askers(Execution *execution) {
 }
 
 static void let_go(Runtime *runtime, Execution *execution) {
-        Agent *agent = execution->agent;
+        Agent *agent = execution->mail.agent;
 
         release_askers(execution);
         deadline_disarm(&runtime->deadlines, &execution->deadline);
@@ -261,13 +261,19 @@ static void let_go(Runtime *runtime, Execution *execution) {
                 executions_forget(&runtime->executions, execution);
                 return;
         case PHASE_QUEUED:
-                mailbox_remove(&agent->mailbox, &execution->mail);
+                mailbox_remove(agent->mailbox, &execution->mail);
                 runtime->n_queued--;
                 break;
         case PHASE_DEFERRED:
                 agent->n_deferred--;
                 break;
+        case PHASE_PENDING:
+                core_close_message(runtime, execution->message_id);
+                agent->n_open--;
+                core_make_ready(runtime, agent);
+                break;
         case PHASE_HELD:
+                core_drop_hold(execution);
                 runtime->n_held--;
                 break;
         default:
@@ -276,7 +282,7 @@ static void let_go(Runtime *runtime, Execution *execution) {
 
         executions_remove(&runtime->executions, execution);
         if (agent->state == AGENT_STOPPING || agent->successor)
-                runtime->has_unsettled = true; /* looked at when nobody holds the agent: at the end of the turn */
+                core_note_unsettled(runtime, agent);
 }
 
 static void report(Runtime *runtime, const Execution *execution, ExecutionReport entry, Instant now) {
@@ -323,7 +329,7 @@ static void end(Runtime *runtime, Execution *execution, Ending *ending, Instant 
 
         runtime->counters.executions[ending->status]++;
         histogram_add(&runtime->execution_seconds, now.usec - execution->accepted_usec);
-        diag_execution(agent_id_slice(execution->agent), id_slice(&execution->id), execution->correlation_id,
+        diag_execution(agent_id_slice(execution->mail.agent), id_slice(&execution->id), execution->correlation_id,
                 result_status_names[ending->status]);
         let_go(runtime, execution);
 }
@@ -352,7 +358,7 @@ void core_fail(Runtime *runtime, Execution *execution, ErrorCode code, const cha
 
 void core_withhold(Runtime *runtime, Execution *execution, const char *why) {
         runtime->counters.withheld++;
-        diag_execution_withheld(agent_id_slice(execution->agent), id_slice(&execution->id), why);
+        diag_execution_withheld(agent_id_slice(execution->mail.agent), id_slice(&execution->id), why);
         let_go(runtime, execution);
 }
 
@@ -374,8 +380,8 @@ void core_hand_back(Runtime *runtime, Execution *execution, Instant now) {
         report(runtime, execution, (ExecutionReport){ .state = EXECUTION_REFUSED, .code = ERROR_RUNTIME_DRAINING },
                 now);
         runtime->counters.handed_back++;
-        diag_execution(
-                agent_id_slice(execution->agent), id_slice(&execution->id), execution->correlation_id, "handed back");
+        diag_execution(agent_id_slice(execution->mail.agent), id_slice(&execution->id), execution->correlation_id,
+                "handed back");
         let_go(runtime, execution);
 }
 
@@ -390,9 +396,14 @@ void core_release_held(Runtime *runtime, Instant now) {
 
         for (execution = runtime->executions.first; execution && runtime->n_held > 0; execution = next) {
                 next = execution->next;
-                if (execution->phase == PHASE_HELD && !core_must_hold(runtime, execution))
+                if (execution->phase == PHASE_HELD && !execution->held && !core_must_hold(runtime, execution))
                         core_finish(runtime, execution, now);
         }
+}
+
+void core_release_execution(Runtime *runtime, Execution *execution, Instant now) {
+        if (execution->phase == PHASE_HELD && !core_must_hold(runtime, execution))
+                core_finish(runtime, execution, now);
 }
 
 void core_answer_refusal(

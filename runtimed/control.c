@@ -20,9 +20,11 @@
 
 typedef struct Request {
         const InMessage *message;
+        Slice reply; /* where the answer goes; absent: nowhere */
         Buffer result;
         ErrorCode code;
         WireError error;
+        bool is_waiting; /* it is answered later */
 } Request;
 
 typedef struct Verb {
@@ -42,12 +44,43 @@ static const ScanField list_fields[] = {
         { .name = NULL },
 };
 
+static const char *const mode_names[] = { "", "drain", "discard", NULL };
+static const char *const qos_argument_names[] = { "", "realtime", "batched", "background", NULL };
+
+enum {
+        MODE_DRAIN = 1,
+        MODE_DISCARD,
+};
+
+/* Of all verbs about one agent; each takes what it knows. */
 typedef struct AgentArguments {
         Slice agent_id;
+        unsigned mode;
+        bool keep_state;
+        Slice topic, queue;
+        unsigned qos;
 } AgentArguments;
 
+#define ARGUMENT(member, ...) \
+        { .name = #member, .offset = offsetof(AgentArguments, member), __VA_ARGS__ }
+
 static const ScanField agent_fields[] = {
-        { .name = "agent_id", .kind = SCAN_ID, .required = true, .offset = offsetof(AgentArguments, agent_id) },
+        ARGUMENT(agent_id, .kind = SCAN_ID, .required = true),
+        { .name = NULL },
+};
+
+static const ScanField stop_fields[] = {
+        ARGUMENT(agent_id, .kind = SCAN_ID, .required = true),
+        ARGUMENT(mode, .kind = SCAN_NAME, .names = mode_names),
+        ARGUMENT(keep_state, .kind = SCAN_BOOL),
+        { .name = NULL },
+};
+
+static const ScanField topic_fields[] = {
+        ARGUMENT(agent_id, .kind = SCAN_ID, .required = true),
+        ARGUMENT(topic, .kind = SCAN_TEXT, .required = true, .max = TOPIC_BYTES_MAX),
+        ARGUMENT(queue, .kind = SCAN_TEXT, .max = TOPIC_BYTES_MAX),
+        ARGUMENT(qos, .kind = SCAN_NAME, .names = qos_argument_names),
         { .name = NULL },
 };
 
@@ -138,7 +171,7 @@ static void emit_agent(Buffer *out, const Agent *agent) {
         emit_text(out, "agent_id", agent_id_slice(agent));
         emit_string(out, "agent_type", agent->definition->behavior->type);
         emit_string(out, "state", agent_state_name(agent->state));
-        emit_u64(out, "queued", mailbox_size(&agent->mailbox));
+        emit_u64(out, "queued", agent_n_queued(agent));
         emit_u64(out, "handled", agent->n_handled);
         emit_object_end(out);
 }
@@ -166,7 +199,7 @@ static int run_list_agents(Runtime *runtime, Request *request, Instant now) {
                 last = agent;
         }
         emit_array_end(out);
-        emit_u64(out, "total", HASH_COUNT(runtime->agents));
+        emit_u64(out, "total", core_n_agents(runtime));
         if (agent && last)
                 emit_text(out, "next", agent_id_slice(last));
         emit_object_end(out);
@@ -175,33 +208,204 @@ static int run_list_agents(Runtime *runtime, Request *request, Instant now) {
 
 static void emit_mailbox(Buffer *out, const Agent *agent) {
         emit_object(out, "mailbox");
-        emit_u64(out, "queued", mailbox_size(&agent->mailbox));
-        emit_u64(out, "bytes", agent->mailbox.n_bytes);
-        emit_u64(out, "capacity", agent->definition->mailbox_capacity);
-        emit_u64(out, "bytes_max", agent->definition->mailbox_bytes);
+        emit_u64(out, "queued", agent_n_queued(agent));
+        emit_u64(out, "bytes", agent->mailbox ? agent->mailbox->n_bytes : 0);
+        emit_u64(out, "capacity", agent->definition->mailbox.capacity);
+        emit_u64(out, "bytes_max", agent->definition->mailbox.bytes_max);
         emit_string(out, "overflow", overflow_names[agent->definition->overflow]);
         emit_u64(out, "shed", agent->n_shed);
         emit_object_end(out);
 }
 
-static int run_get_agent(Runtime *runtime, Request *request, Instant now) {
-        AgentArguments arguments = {};
-        Buffer *out = &request->result;
-        const Agent *agent;
-        int r;
+/* 0, or WIRE_E_INVALID with the request's error set. */
+static int find_agent(
+        Runtime *runtime, Request *request, const ScanField *fields, AgentArguments *ret_arguments, Agent **ret) {
+        int r = read_arguments(runtime, request, fields, ret_arguments);
 
-        (void)now;
-
-        r = read_arguments(runtime, request, agent_fields, &arguments);
         if (r != 0)
                 return r;
 
-        agent = core_find_agent(runtime, arguments.agent_id);
-        if (!agent) {
-                request->code = ERROR_AGENT_NOT_FOUND;
-                return wire_error(&request->error, "runtime \"%s\" has no agent \"%.*s\"", runtime->options.id,
-                        SLICE_ARG(arguments.agent_id));
+        *ret = core_find_agent(runtime, ret_arguments->agent_id);
+        if (*ret)
+                return 0;
+
+        request->code = ERROR_AGENT_NOT_FOUND;
+        return wire_error(&request->error, "runtime \"%s\" has no agent \"%.*s\"", runtime->options.id,
+                SLICE_ARG(ret_arguments->agent_id));
+}
+
+static void emit_state(Buffer *out, const Agent *agent) {
+        emit_object(out, NULL);
+        emit_text(out, "agent_id", agent_id_slice(agent));
+        emit_string(out, "state", agent_state_name(agent->state));
+        emit_object_end(out);
+}
+
+/* INVALID_TRANSITION names both: what it is, and what it was to become. */
+static int refuse_transition(Request *request, const Agent *agent, AgentState wanted) {
+        request->code = ERROR_INVALID_TRANSITION;
+        return wire_error(&request->error, "agent \"%s\" is %s and can't become %s", agent->id.text,
+                agent_state_name(agent->state), agent_state_name(wanted));
+}
+
+static int wait_for(Runtime *runtime, Request *request, Agent *agent, WaitFor what) {
+        request->is_waiting = true;
+        return core_wait(runtime, agent, what, request->reply);
+}
+
+static int run_create_agent(Runtime *runtime, Request *request, Instant now) {
+        int r;
+
+        if (runtime->is_stopping) {
+                request->code = ERROR_RUNTIME_DRAINING;
+                return wire_error(&request->error, "runtime \"%s\" is stopping", runtime->options.id);
         }
+
+        r = core_create_agent(runtime, request->message->body, request->reply, now, &request->code, &request->error);
+        request->is_waiting = r == 0;
+        return r > 0 ? WIRE_E_INVALID : r;
+}
+
+static int run_delete_agent(Runtime *runtime, Request *request, Instant now) {
+        AgentArguments arguments = { .mode = MODE_DRAIN };
+        Agent *agent;
+        int r = find_agent(runtime, request, stop_fields, &arguments, &agent);
+
+        if (r == 0)
+                r = wait_for(runtime, request, agent, WAIT_GONE);
+        if (r == 0)
+                core_delete_agent(runtime, agent, arguments.mode == MODE_DISCARD, arguments.keep_state, now);
+        return r;
+}
+
+static int run_start_agent(Runtime *runtime, Request *request, Instant now) {
+        AgentArguments arguments = {};
+        Agent *agent;
+        int r = find_agent(runtime, request, agent_fields, &arguments, &agent);
+
+        if (r != 0)
+                return r;
+        if (agent->is_leaving || agent_next_state(agent->state, AGENT_EV_START) == AGENT_INVALID)
+                return refuse_transition(request, agent, AGENT_STARTING);
+
+        r = wait_for(runtime, request, agent, WAIT_READY);
+        if (r < 0)
+                return r;
+        core_start_agent(runtime, agent, now);
+        if (agent->state != AGENT_STARTING) /* it was quick; one that failed has answered */
+                core_answer_waiters(runtime, agent, WAIT_READY, UINT64_MAX, ERROR_NONE, SLICE_NONE);
+        return 0;
+}
+
+static int run_stop_agent(Runtime *runtime, Request *request, Instant now) {
+        AgentArguments arguments = { .mode = MODE_DRAIN };
+        Agent *agent;
+        int r = find_agent(runtime, request, stop_fields, &arguments, &agent);
+
+        if (r != 0)
+                return r;
+        if (agent_next_state(agent->state, AGENT_EV_STOP) == AGENT_INVALID)
+                return refuse_transition(request, agent, AGENT_STOPPED);
+
+        r = wait_for(runtime, request, agent, WAIT_STOPPED);
+        if (r == 0)
+                (void)core_stop_agent(runtime, agent, arguments.mode == MODE_DISCARD, now);
+        return r;
+}
+
+static int run_pause_agent(Runtime *runtime, Request *request, Instant now) {
+        AgentArguments arguments = {};
+        Agent *agent;
+        int r = find_agent(runtime, request, agent_fields, &arguments, &agent);
+
+        (void)now;
+
+        if (r != 0)
+                return r;
+        if (agent_next_state(agent->state, AGENT_EV_PAUSE) == AGENT_INVALID)
+                return refuse_transition(request, agent, AGENT_PAUSED);
+
+        r = wait_for(runtime, request, agent, WAIT_PAUSED);
+        if (r < 0)
+                return r;
+        (void)agent_apply(agent, AGENT_EV_PAUSE);
+        core_recall(agent);
+        core_note_changed(runtime, agent);
+        core_note_unsettled(runtime, agent);
+        return 0;
+}
+
+static int run_resume_agent(Runtime *runtime, Request *request, Instant now) {
+        AgentArguments arguments = {};
+        Agent *agent;
+        int r = find_agent(runtime, request, agent_fields, &arguments, &agent);
+
+        (void)now;
+
+        if (r != 0)
+                return r;
+        if (agent_apply(agent, AGENT_EV_RESUME) != 0)
+                return refuse_transition(request, agent, AGENT_RUNNING);
+
+        core_answer_waiters(runtime, agent, WAIT_PAUSED, UINT64_MAX, ERROR_INVALID_TRANSITION,
+                SLICE("the agent was resumed before it was paused"));
+        core_note_changed(runtime, agent);
+        core_make_ready(runtime, agent);
+        emit_state(&request->result, agent);
+        return 0;
+}
+
+static int run_checkpoint_agent(Runtime *runtime, Request *request, Instant now) {
+        AgentArguments arguments = {};
+        Agent *agent;
+        int r = find_agent(runtime, request, agent_fields, &arguments, &agent);
+
+        if (r != 0)
+                return r;
+        if (!behavior_keeps_state(agent->definition->behavior) || !runtime->options.has_store) {
+                request->code = ERROR_STATE_ERROR;
+                return wire_error(&request->error, "agent \"%s\" has nothing to keep: %s", agent->id.text,
+                        runtime->options.has_store ? "its type has no state" : "runtime.state_store is none");
+        }
+        if (!agent->has_behavior || (agent->state != AGENT_RUNNING && agent->state != AGENT_PAUSED)) {
+                request->code = ERROR_INVALID_TRANSITION;
+                return wire_error(&request->error, "agent \"%s\" is %s and can't be checkpointed", agent->id.text,
+                        agent_state_name(agent->state));
+        }
+        if (!agent->durable) {
+                r = core_durable_new(runtime, agent);
+                if (r < 0)
+                        return r;
+        }
+
+        r = wait_for(runtime, request, agent, WAIT_CHECKPOINT);
+        if (r == 0)
+                core_ask_checkpoint(runtime, agent, now);
+        return r;
+}
+
+static void emit_life(Buffer *out, const Agent *agent) {
+        emit_u64(out, "with_worker", agent->run ? agent->run->n_given - agent->run->n_begun : agent->n_calls);
+        emit_u64(out, "open", agent->n_open);
+        emit_u64(out, "deferred", agent->n_deferred);
+        emit_u64(out, "handled", agent->n_handled);
+        emit_u64(out, "failed", agent->n_failed);
+        emit_u64(out, "restarts", agent->supervision ? agent->supervision->n : 0);
+        emit_u64(out, "subscriptions", agent->subscriber.n);
+        emit_u64(out, "checkpoint_interval_ms", agent->definition->checkpoint_interval_ms);
+        emit_bool(out, "durable", agent->durable);
+}
+
+static int run_get_agent(Runtime *runtime, Request *request, Instant now) {
+        AgentArguments arguments = {};
+        Buffer *out = &request->result;
+        Agent *agent;
+        int r = find_agent(runtime, request, agent_fields, &arguments, &agent);
+
+        (void)now;
+
+        if (r != 0)
+                return r;
 
         emit_object(out, NULL);
         emit_text(out, "agent_id", agent_id_slice(agent));
@@ -210,23 +414,113 @@ static int run_get_agent(Runtime *runtime, Request *request, Instant now) {
         emit_u64(out, "priority", agent->definition->priority);
         emit_string(out, "class", agent_class_name(agent->definition->agent_class));
         emit_u64(out, "quantum", agent->definition->quantum);
+        emit_u64(out, "max_concurrency", agent->definition->max_concurrency);
         emit_raw(out, "capabilities", slice_of(agent->definition->capabilities));
         emit_raw(out, "parameters", slice_of(agent->definition->parameters));
         emit_mailbox(out, agent);
-        emit_u64(out, "with_worker", agent->n_out);
-        emit_u64(out, "deferred", agent->n_deferred);
-        emit_u64(out, "handled", agent->n_handled);
+        emit_life(out, agent);
+        emit_object_end(out);
+        return 0;
+}
+
+/* topics */
+
+static int run_subscribe_agent(Runtime *runtime, Request *request, Instant now) {
+        AgentArguments arguments = { .qos = QOS_BATCHED };
+        TopicWanted wanted;
+        Agent *agent;
+        int r = find_agent(runtime, request, topic_fields, &arguments, &agent);
+
+        (void)now;
+
+        if (r != 0)
+                return r;
+
+        wanted = (TopicWanted){ .topic = arguments.topic, .queue = arguments.queue, .qos = (Qos)arguments.qos };
+        r = core_subscribe(runtime, agent, &wanted, &request->code, &request->error);
+        if (r != 0)
+                return r;
+
+        emit_object(&request->result, NULL);
+        emit_text(&request->result, "agent_id", agent_id_slice(agent));
+        emit_text(&request->result, "topic", wanted.topic);
+        emit_text(&request->result, "queue", wanted.queue);
+        emit_string(&request->result, "qos", qos_names[wanted.qos]);
+        emit_object_end(&request->result);
+        return 0;
+}
+
+static int run_unsubscribe_agent(Runtime *runtime, Request *request, Instant now) {
+        AgentArguments arguments = {};
+        Agent *agent;
+        int r = find_agent(runtime, request, topic_fields, &arguments, &agent);
+
+        (void)now;
+
+        if (r == 0)
+                r = core_unsubscribe(runtime, agent, arguments.topic, &request->code, &request->error);
+        if (r != 0)
+                return r;
+
+        emit_object(&request->result, NULL);
+        emit_text(&request->result, "agent_id", agent_id_slice(agent));
+        emit_text(&request->result, "topic", arguments.topic);
+        emit_object_end(&request->result);
+        return 0;
+}
+
+static int run_get_agent_subscriptions(Runtime *runtime, Request *request, Instant now) {
+        AgentArguments arguments = {};
+        const Subscription *subscription = NULL;
+        Buffer *out = &request->result;
+        char scratch[REPLY_TOPIC_MAX];
+        SubscriptionInfo info;
+        Agent *agent;
+        int r = find_agent(runtime, request, agent_fields, &arguments, &agent);
+
+        (void)now;
+
+        if (r != 0)
+                return r;
+
+        emit_object(out, NULL);
+        emit_text(out, "agent_id", agent_id_slice(agent));
+        emit_array(out, "subscriptions");
+        while ((subscription = subscriber_next(&agent->subscriber, subscription))) {
+                subscription_read(subscription, scratch, &info);
+                emit_object(out, NULL);
+                emit_text(out, "topic", info.topic);
+                emit_key(out, "queue");
+                if (info.queue.size > 0 && !info.is_managed)
+                        emit_text_value(out, info.queue);
+                else
+                        buffer_append_slice(out, SLICE("null"));
+                emit_string(out, "qos", qos_names[info.qos]);
+                emit_bool(out, "managed", info.is_managed);
+                emit_object_end(out);
+        }
+        emit_array_end(out);
         emit_object_end(out);
         return 0;
 }
 
 static const Verb verbs[] = {
         { .name = "announce", .run = run_announce },
+        { .name = "checkpoint_agent", .run = run_checkpoint_agent },
+        { .name = "create_agent", .run = run_create_agent },
+        { .name = "delete_agent", .run = run_delete_agent },
         { .name = "drain", .run = run_drain },
         { .name = "get_agent", .run = run_get_agent },
+        { .name = "get_agent_subscriptions", .run = run_get_agent_subscriptions },
         { .name = "list_agents", .run = run_list_agents },
+        { .name = "pause_agent", .run = run_pause_agent },
         { .name = "resume", .run = run_resume },
+        { .name = "resume_agent", .run = run_resume_agent },
+        { .name = "start_agent", .run = run_start_agent },
         { .name = "status", .run = run_status },
+        { .name = "stop_agent", .run = run_stop_agent },
+        { .name = "subscribe_agent", .run = run_subscribe_agent },
+        { .name = "unsubscribe_agent", .run = run_unsubscribe_agent },
 };
 
 static const Verb *find_verb(Slice name) {
@@ -238,7 +532,7 @@ static const Verb *find_verb(Slice name) {
 }
 
 static int refuse_verb(Request *request, Slice name) {
-        char list[128] = "";
+        char list[384] = "";
         size_t used = 0;
 
         for (size_t i = 0; i < ELEMENTSOF(verbs) && used < sizeof(list); i++)
@@ -273,30 +567,45 @@ static int run_verb(Runtime *runtime, Request *request, Slice name, Instant now)
         return verb->run(runtime, request, now);
 }
 
-static void answer(Runtime *runtime, const Request *request, bool is_ok) {
-        const ErrorReply error = { .code = request->code, .message = slice_of(request->error.text) };
+/* Into the answers, which leave when dispatchers have been told of what was changed: whoever acts upon an answer finds
+ * that everybody knows. */
+static void answer(Runtime *runtime, Slice reply, const ErrorReply *error, Slice result) {
         Buffer *out;
 
-        if (!runtime->is_up)
+        if (!runtime->is_up || reply.size == 0)
                 return;
 
-        out = outbox_begin(runtime->outbox);
-        buffer_append_slice(out, request->message->reply);
-        if (!is_ok) {
-                outbox_headers(runtime->outbox);
-                error_reply_emit_headers(out, &error);
+        out = outbox_begin(&runtime->answers);
+        buffer_append_slice(out, reply);
+        if (error) {
+                outbox_headers(&runtime->answers);
+                error_reply_emit_headers(out, error);
         }
-        outbox_body(runtime->outbox);
-        if (is_ok)
-                answer_encode_result(out, buffer_slice(&request->result));
+        outbox_body(&runtime->answers);
+        if (error)
+                answer_encode_error(out, error);
         else
-                answer_encode_error(out, &error);
-        outbox_end(runtime->outbox);
+                answer_encode_result(out, result);
+        outbox_end(&runtime->answers);
 }
 
-void core_on_control(Runtime *runtime, const InMessage *message, Slice verb, Instant now) {
+void core_answer_request(Runtime *runtime, const Agent *agent, Slice reply, ErrorCode code, Slice why) {
+        const ErrorReply error = { .code = code, .message = why };
+        _cleanup_(buffer_done) Buffer result = {};
+
+        if (code == ERROR_NONE)
+                emit_state(&result, agent);
+        answer(runtime, reply, code == ERROR_NONE ? NULL : &error, buffer_slice(&result));
+}
+
+void core_on_request(Runtime *runtime, const InMessage *message, Slice verb, Instant now) {
         Request request = { .message = message };
+        ErrorReply error;
         int r;
+
+        if (message->reply.data && (runtime->options.allow_forbidden_topics ||
+                                           subject_may_receive_result(runtime->prefix, message->reply)))
+                request.reply = message->reply;
 
         r = run_verb(runtime, &request, verb, now);
         if (r == 0 && (request.result.failed || request.result.size > core_payload_max(runtime))) {
@@ -313,8 +622,8 @@ void core_on_control(Runtime *runtime, const InMessage *message, Slice verb, Ins
                 runtime->counters.invalid++;
                 diag_message_invalid(message->subject, request.error.text, &runtime->invalid_limit, now.usec);
         }
-        if (message->reply.data && (runtime->options.allow_forbidden_topics ||
-                                           subject_may_receive_result(runtime->prefix, message->reply)))
-                answer(runtime, &request, r == 0);
+        error = (ErrorReply){ .code = request.code, .message = slice_of(request.error.text) };
+        if (r != 0 || !request.is_waiting)
+                answer(runtime, request.reply, r != 0 ? &error : NULL, buffer_slice(&request.result));
         buffer_done(&request.result);
 }

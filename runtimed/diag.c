@@ -20,6 +20,11 @@
 #define MSG_AGENT_DEFINITION_REFUSED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d708"
 #define MSG_AGENT_FAILED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d709"
 #define MSG_AGENT_BLOCKS_WORKER "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70a"
+#define MSG_AGENT_RESTARTS "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d720"
+#define MSG_AGENT_STATE_LOST "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d721"
+#define MSG_AGENT_NOT_SAVED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d722"
+#define MSG_AGENT_SUBSCRIPTION "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d723"
+#define MSG_HOOKS_MISSED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d724"
 #define MSG_LINK_UP "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70b"
 #define MSG_LINK_DOWN "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70c"
 #define MSG_RUNTIME_SHEDS "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70d"
@@ -150,6 +155,56 @@ void diag_agent_blocks(Slice agent_id, uint64_t usec) {
                 (unsigned long long)(usec / 1000));
 }
 
+void diag_agent_failed(Slice agent_id, ErrorCode code, Slice why) {
+        log_line(LOG_ERR, MSG_AGENT_FAILED,
+                FIELDS(F_SLICE("AGENT_ID", agent_id), F_STR("OUTCOME", error_code_name(code))),
+                "Agent %.*s has failed with %s: %.*s", SLICE_ARG(agent_id), error_code_name(code), SLICE_ARG(why));
+}
+
+void diag_agent_restarts(Slice agent_id, Slice why, uint64_t in_usec, size_t n) {
+        log_line(LOG_WARNING, MSG_AGENT_RESTARTS,
+                FIELDS(F_SLICE("AGENT_ID", agent_id), F_U64("MS", in_usec / 1000), F_U64("RESTARTS", n)),
+                "Agent %.*s will be restarted in %llu ms (restart %zu): %.*s", SLICE_ARG(agent_id),
+                (unsigned long long)(in_usec / 1000), n, SLICE_ARG(why));
+}
+
+void diag_agent_crashed(Slice agent_id, const char *why) {
+        log_line(LOG_WARNING, MSG_AGENT_RESTARTS, FIELDS(F_SLICE("AGENT_ID", agent_id)),
+                "Agent %.*s was lost while it was being stopped: %s", SLICE_ARG(agent_id), why);
+}
+
+void diag_subscription_refused(Slice agent_id, Slice topic, const char *why) {
+        log_line(LOG_ERR, MSG_AGENT_SUBSCRIPTION, FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("SUBJECT", topic)),
+                "Agent %.*s could not be subscribed to %.*s: %s", SLICE_ARG(agent_id), SLICE_ARG(topic), why);
+}
+
+void diag_restore_failed(Slice agent_id, Slice why, const char *policy) {
+        log_line(LOG_ERR, MSG_AGENT_STATE_LOST, FIELDS(F_SLICE("AGENT_ID", agent_id), F_STR("OUTCOME", policy)),
+                "State of agent %.*s could not be restored (on_restore_error: %s): %.*s", SLICE_ARG(agent_id), policy,
+                SLICE_ARG(why));
+}
+
+void diag_checkpoint_failed(Slice agent_id, Slice why, LogLimit *limit, uint64_t now) {
+        log_limited(limit, now, LOG_ERR, MSG_AGENT_NOT_SAVED, FIELDS(F_SLICE("AGENT_ID", agent_id)),
+                "State of agent %.*s could not be saved: %.*s", SLICE_ARG(agent_id), SLICE_ARG(why));
+}
+
+void diag_checkpoint_recovered(Slice agent_id, unsigned n_failures) {
+        log_line(LOG_NOTICE, NULL, FIELDS(F_SLICE("AGENT_ID", agent_id), F_U64("ATTEMPTS", n_failures)),
+                "State of agent %.*s was saved after %u failures", SLICE_ARG(agent_id), n_failures);
+}
+
+void diag_forget_failed(Slice agent_id, Slice why) {
+        log_line(LOG_ERR, MSG_AGENT_NOT_SAVED, FIELDS(F_SLICE("AGENT_ID", agent_id)),
+                "State of agent %.*s, which was deleted, could not be removed from the store: %.*s",
+                SLICE_ARG(agent_id), SLICE_ARG(why));
+}
+
+void diag_hooks_missed(Slice runtime_id, size_t n_agents) {
+        log_line(LOG_ERR, MSG_HOOKS_MISSED, FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("AGENTS", n_agents)),
+                "Runtime %.*s leaves though %zu agents have not come to their stop", SLICE_ARG(runtime_id), n_agents);
+}
+
 void diag_definition_refused(const char *file, const char *why) {
         log_line(LOG_ERR, MSG_AGENT_DEFINITION_REFUSED, FIELDS(F_STR("FILE", file)),
                 "Agent definition %s was refused: %s", file, why);
@@ -168,6 +223,12 @@ void diag_agents_dir(const char *directory, int error) {
 void diag_message_invalid(Slice subject, const char *why, LogLimit *limit, uint64_t now) {
         log_limited(limit, now, LOG_WARNING, NULL, FIELDS(F_SLICE("SUBJECT", subject)),
                 "Message on %.*s was refused: %s", SLICE_ARG(subject), why);
+}
+
+void diag_message_failed(Slice agent_id, Slice topic, Slice why, LogLimit *limit, uint64_t now) {
+        log_limited(limit, now, LOG_WARNING, NULL, FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("SUBJECT", topic)),
+                "Agent %.*s could not handle a message on %.*s: %.*s", SLICE_ARG(agent_id), SLICE_ARG(topic),
+                SLICE_ARG(why));
 }
 
 void diag_trigger_refused(Slice agent_id, Slice exec_id, ErrorCode code, LogLimit *limit, uint64_t now) {

@@ -38,6 +38,15 @@ void diag_registration_refused(Slice runtime_id, Slice code, Slice message, LogL
 void diag_agent_state(Slice agent_id, AgentState from, AgentState to);
 void diag_agent_replaced(Slice agent_id, const char *why_not);
 void diag_agent_blocks(Slice agent_id, uint64_t usec);
+void diag_agent_failed(Slice agent_id, ErrorCode code, Slice why);
+void diag_agent_restarts(Slice agent_id, Slice why, uint64_t in_usec, size_t n);
+void diag_agent_crashed(Slice agent_id, const char *why); /* with no restart to follow */
+void diag_subscription_refused(Slice agent_id, Slice topic, const char *why);
+void diag_restore_failed(Slice agent_id, Slice why, const char *policy);
+void diag_checkpoint_failed(Slice agent_id, Slice why, LogLimit *limit, uint64_t now);
+void diag_checkpoint_recovered(Slice agent_id, unsigned n_failures);
+void diag_forget_failed(Slice agent_id, Slice why);
+void diag_hooks_missed(Slice runtime_id, size_t n_agents);
 void diag_definition_refused(const char *file, const char *why);
 void diag_definition_changed(const char *file, Slice agent_id, const char *what);
 void diag_agents_dir(const char *directory, int error);
@@ -45,6 +54,7 @@ void diag_agents_dir(const char *directory, int error);
 /* messages */
 
 void diag_message_invalid(Slice subject, const char *why, LogLimit *limit, uint64_t now);
+void diag_message_failed(Slice agent_id, Slice topic, Slice why, LogLimit *limit, uint64_t now);
 void diag_trigger_refused(Slice agent_id, Slice exec_id, ErrorCode code, LogLimit *limit, uint64_t now);
 void diag_execution(Slice agent_id, Slice exec_id, Slice correlation_id, const char *what);
 void diag_execution_withheld(Slice agent_id, Slice exec_id, const char *why);

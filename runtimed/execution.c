@@ -18,7 +18,8 @@
 #define TRACESTATE_MAX 512
 
 static void execution_destroy(Execution *execution) {
-        buffer_done(&execution->mail.reply.output);
+        buffer_done(&execution->outcome.reply.output);
+        effects_clear(&execution->outcome.reply.effects);
         free(execution->storage);
         free(execution);
 }
@@ -49,13 +50,20 @@ static Execution *take_blank(Executions *executions) {
 
 /* Everything but memory that can be used again. */
 static void make_blank(Execution *execution) {
-        Buffer output = execution->mail.reply.output;
+        Buffer output = execution->outcome.reply.output;
         char *storage = execution->storage;
         size_t storage_size = execution->storage_size;
 
         *execution = (Execution){ .storage = storage, .storage_size = storage_size };
-        execution->mail.reply.output = output;
+        execution->outcome.reply.output = output;
+        execution->outcome.is_embedded = true;
+        execution->mail.outcome = &execution->outcome;
+        execution->mail.kind = MAIL_TRIGGER;
+        execution->mail.lane = LANE_BATCHED;
+        execution->mail.late_usec = USEC_NEVER;
+        execution->mail.wants_answer = true;
         atomic_init(&execution->mail.called_off, false);
+        envelope_init(&execution->envelope);
         deadline_init(&execution->deadline, DEADLINE_EXECUTION);
         execution->asker.execution = execution;
 }
@@ -70,8 +78,9 @@ static void recycle(Executions *executions, Execution *execution) {
                 free(TAKE_PTR(execution->storage));
                 execution->storage_size = 0;
         }
-        if (execution->mail.reply.output.capacity > KEEP_BYTES)
-                buffer_done(&execution->mail.reply.output);
+        if (execution->outcome.reply.output.capacity > KEEP_BYTES)
+                buffer_done(&execution->outcome.reply.output);
+        effects_clear(&execution->outcome.reply.effects);
 
         execution->next = executions->recycled;
         executions->recycled = execution;
@@ -102,14 +111,18 @@ static size_t trace_size(Slice name, Slice value) {
         return value.data ? name.size + 2 + value.size + 2 : 0;
 }
 
-static void store_trace(Execution *execution, Slice name, Slice value) {
+/* Returns where the value lies now. */
+static Slice store_trace(Execution *execution, Slice name, Slice value) {
+        Slice stored;
+
         if (!value.data)
-                return;
+                return SLICE_NONE;
 
         (void)store(execution, name);
         (void)store(execution, SLICE(": "));
-        (void)store(execution, value);
+        stored = store(execution, value);
         (void)store(execution, SLICE("\r\n"));
+        return stored;
 }
 
 static int reserve(Execution *execution, size_t size) {
@@ -149,12 +162,13 @@ static int copy_trigger(Execution *execution, const Trigger *trigger, Slice head
         execution->workflow_exec_id = store(execution, trigger->workflow_exec_id);
         execution->correlation_id = store(execution, trigger->metadata.correlation_id);
         execution->asker.reply_to = store(execution, reply_to);
-        execution->mail.message.input = store(execution, input);
+        execution->input = store(execution, input);
+        execution->envelope.correlation_id = execution->correlation_id;
 
         if (traces > 0) {
                 execution->headers = (Slice){ execution->storage + execution->n_stored, traces };
-                store_trace(execution, SLICE("traceparent"), parent);
-                store_trace(execution, SLICE("tracestate"), state);
+                execution->envelope.traceparent = store_trace(execution, SLICE("traceparent"), parent);
+                execution->envelope.tracestate = store_trace(execution, SLICE("tracestate"), state);
         }
         return 0;
 }
@@ -170,7 +184,8 @@ static void link_execution(Executions *executions, Execution *execution) {
         executions->n_bytes += execution->mail.n_bytes;
 }
 
-Execution *executions_add(Executions *executions, const Trigger *trigger, Slice headers, Slice reply_to, Instant now) {
+Execution *executions_add(
+        Executions *executions, Agent *agent, const Trigger *trigger, Slice headers, Slice reply_to, Instant now) {
         Execution *execution = take_blank(executions);
 
         if (!execution)
@@ -185,9 +200,9 @@ Execution *executions_add(Executions *executions, const Trigger *trigger, Slice 
                 return NULL;
         }
 
-        execution->mail.message.exec_id = id_slice(&execution->id);
-        execution->mail.message.attempt = trigger->dispatch.attempt;
-        execution->mail.n_bytes = execution->n_stored + sizeof(*execution);
+        execution->mail.agent = agent;
+        execution->attempt = trigger->dispatch.attempt;
+        execution->mail.n_bytes = (uint32_t)MIN_OF(execution->n_stored + sizeof(*execution), (size_t)UINT32_MAX);
 
         HASH_ADD(hh, executions->by_id, id.text, execution->id.size, execution);
         if (!execution->hh.tbl) {

@@ -22,22 +22,29 @@
 #define ASKERS_MAX 8 /* who may ask for one execution: dispatchers and callers that asked again */
 
 typedef struct Asker Asker;
-typedef struct Execution Execution;
+typedef struct Held Held;
 typedef struct Reporter Reporter;
 
 /* Whose moment has come, in the core's one queue of deadlines. */
 typedef enum DeadlineKind {
-        DEADLINE_EXECUTION, /* expires_usec or wake_usec, whichever is first */
-        DEADLINE_WATCH,     /* of an agent: what is its worker at? */
+        DEADLINE_EXECUTION,  /* an Execution: expires_usec or wake_usec, whichever is first */
+        DEADLINE_WATCH,      /* a Run: what is its worker at? */
+        DEADLINE_RESTART,    /* a Supervision */
+        DEADLINE_CHECKPOINT, /* a Durable */
+        DEADLINE_RESUME,     /* a Deferred: an application message that is due again */
+        DEADLINE_TIMER,      /* a Timer of a behaviour */
+        DEADLINE_ASK,        /* an Ask: no answer came */
 } DeadlineKind;
 
 typedef enum ExecutionPhase {
         PHASE_NONE,
         PHASE_QUEUED,    /* in its agent's mailbox */
-        PHASE_OUT,       /* with a worker, or about to be */
+        PHASE_OUT,       /* with a worker or a child process, or about to be */
         PHASE_SETTLING,  /* its outcome is here and being read */
         PHASE_DEFERRED,  /* the behaviour wants it back at wake_usec */
-        PHASE_HELD,      /* done, and the reply waits for the link or for a dispatcher's word that we are alive */
+        PHASE_PENDING,   /* the behaviour ends it later, by a word of its own */
+        PHASE_HELD,      /* done, and the reply waits: for the link, for a dispatcher's word that we are alive, or until
+                            the agent's state is durable */
         PHASE_ABANDONED, /* answered or withheld; only its worker's return is awaited */
         _PHASE_MAX,
 } ExecutionPhase;
@@ -56,22 +63,26 @@ struct Asker {
 
 struct Execution {
         Mail mail;                  /* first of all: the worker's part */
+        Outcome outcome;            /* the mail's own */
         UT_hash_handle hh;          /* by id; not when abandoned */
         Execution *next, *previous; /* all of them, oldest first */
         Execution *next_out;        /* in the order of its run */
-        uint32_t out_index;
+        uint64_t out_index;
 
         Id id;
-        Agent *agent;
+        uint64_t message_id;
         ExecutionPhase phase;
         bool is_started; /* observers were told */
         uint64_t epoch;
         uint64_t accepted_usec, expires_usec, wake_usec, started_usec, finished_usec;
         Deadline deadline;
+        Held *held;  /* PHASE_HELD: its place among those that wait for their agent's state; NULL: none */
         Asker asker; /* the first one; more are linked behind it */
 
-        Slice workflow_id, workflow_exec_id, correlation_id;
-        Slice headers; /* traceparent, tracestate */
+        Slice workflow_id, workflow_exec_id, correlation_id, input;
+        uint64_t attempt;
+        Envelope envelope; /* what its agent's own messages inherit */
+        Slice headers;     /* traceparent, tracestate */
         char *storage;
         size_t storage_size, n_stored;
 };
@@ -87,10 +98,11 @@ typedef struct Executions {
 void executions_done(Executions *executions);
 
 /*
- * A copy of what the trigger says, not yet in any mailbox. `trigger` needs agent_exec_id; deadline and asker are the
- * caller's to set. NULL when memory is out.
+ * A copy of what the trigger says, for `agent`, not yet in any mailbox. `trigger` needs agent_exec_id; deadline and
+ * asker are the caller's to set. NULL when memory is out.
  */
-Execution *executions_add(Executions *executions, const Trigger *trigger, Slice headers, Slice reply_to, Instant now);
+Execution *executions_add(
+        Executions *executions, Agent *agent, const Trigger *trigger, Slice headers, Slice reply_to, Instant now);
 
 /* Off the table of ids: a repeat won't find it. */
 void executions_forget(Executions *executions, Execution *execution);

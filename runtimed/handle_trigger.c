@@ -186,7 +186,7 @@ static ErrorCode why_not(const Runtime *runtime, const Arrival *arrival, const A
                 return ERROR_AGENT_NOT_FOUND;
         if (agent->state == AGENT_FAILED)
                 return ERROR_AGENT_FAILED;
-        return agent->state == AGENT_RUNNING ? ERROR_NONE : ERROR_AGENT_STOPPED;
+        return core_takes_mail(agent) ? ERROR_NONE : ERROR_AGENT_STOPPED;
 }
 
 /* taking it */
@@ -202,13 +202,12 @@ static Execution *take(Runtime *runtime, Arrival *arrival, Agent *agent, Instant
         Execution *execution;
 
         execution = executions_add(
-                &runtime->executions, &arrival->trigger, arrival->message->headers, arrival->reply_to, now);
+                &runtime->executions, agent, &arrival->trigger, arrival->message->headers, arrival->reply_to, now);
         if (!execution)
                 return NULL;
 
-        execution->agent = agent;
+        execution->message_id = ++runtime->n_messages;
         execution->epoch = runtime->session.epoch;
-        execution->mail.message.agent_id = agent_id_slice(agent);
         execution->asker.attempt = arrival->trigger.dispatch.attempt;
         execution->asker.ask = arrival->trigger.dispatch.ask;
         execution->expires_usec = now.usec + deadline_ms(&arrival->trigger) * USEC_PER_MSEC;
@@ -217,32 +216,25 @@ static Execution *take(Runtime *runtime, Arrival *arrival, Agent *agent, Instant
         return execution;
 }
 
-/* One that may not be answered now stays; then there is no room. */
-static void drop_oldest(Runtime *runtime, Agent *agent, size_t n_bytes, Instant now) {
-        while (!mailbox_has_room(&agent->mailbox, n_bytes)) {
-                Execution *oldest = execution_of_mail(mailbox_oldest(&agent->mailbox));
-
-                if (core_must_hold(runtime, oldest))
-                        return;
-                runtime->counters.shed++;
-                agent->n_shed++;
-                core_fail(runtime, oldest, ERROR_MAILBOX_FULL, "dropped for newer messages: the mailbox is full", now);
-        }
-}
-
 /* Into the mailbox, or what the overflow policy says instead. */
 static void deliver(Runtime *runtime, Execution *execution, Arrival *arrival, Instant now) {
-        Agent *agent = execution->agent;
+        Agent *agent = execution->mail.agent;
+        int r;
 
         if (agent->definition->overflow == OVERFLOW_DROP_OLDEST)
-                drop_oldest(runtime, agent, execution->mail.n_bytes, now);
+                core_drop_oldest(runtime, agent, execution->mail.n_bytes, now);
 
-        if (mailbox_push(&agent->mailbox, &execution->mail) == 0) {
+        r = core_push_mail(runtime, agent, &execution->mail);
+        if (r == 0) {
                 execution->phase = PHASE_QUEUED;
                 runtime->n_queued++;
                 core_arm_execution(runtime, execution);
                 reporter_note(&runtime->reporters, &execution->asker);
-                core_make_ready(runtime, agent);
+                return;
+        }
+        if (r < 0) {
+                core_drop(runtime, execution);
+                refuse(runtime, arrival, ERROR_OVERLOADED, "memory is out", now);
                 return;
         }
 

@@ -47,7 +47,7 @@ static void parts_add_agents(Parts *parts, const Runtime *runtime, size_t bytes_
                 agent = core_next_agent(agent)) {
                 const AgentSummary summary = agent_summary(agent);
 
-                if (agent->is_leaving)
+                if (!core_is_announced(agent))
                         continue;
                 if (parts->json.size - start + 256 + summary.capabilities.size > bytes_max) {
                         parts_close(parts);
@@ -247,7 +247,7 @@ static void emit_changes(const Runtime *runtime, Buffer *added, Buffer *removed)
                 Slice id = id_slice(&runtime->changed[i]);
                 const Agent *agent = core_find_agent(runtime, id);
 
-                if (agent && !agent->is_leaving) {
+                if (agent && core_is_announced(agent)) {
                         const AgentSummary summary = agent_summary(agent);
 
                         agent_summary_emit(added, &summary);

@@ -25,10 +25,13 @@ RB_PROTOTYPE_INTERNAL(AgentTree, Agent, by_name, compare_agents, static _unused_
 RB_GENERATE_INTERNAL(AgentTree, Agent, by_name, compare_agents, static _unused_);
 
 Agent *core_find_agent(const Runtime *runtime, Slice agent_id) {
-        Agent *agent;
+        const Id *id = id_index_find(&runtime->agents, agent_id);
 
-        HASH_FIND(hh, runtime->agents, agent_id.data, agent_id.size, agent);
-        return agent;
+        return id ? CONTAINER_OF(id, Agent, id) : NULL;
+}
+
+size_t core_n_agents(const Runtime *runtime) {
+        return runtime->agents.n;
 }
 
 Agent *core_agent_after(const Runtime *runtime, Slice agent_id) {
@@ -49,8 +52,15 @@ Agent *core_next_agent(Agent *agent) {
         return RB_NEXT(AgentTree, NULL, agent);
 }
 
+/* Dispatchers hear of those that have come to something, and not of those that are about to go. */
+bool core_is_announced(const Agent *agent) {
+        return !agent->is_leaving && (agent->was_ready || agent->state == AGENT_FAILED);
+}
+
 void core_note_changed(Runtime *runtime, Agent *agent) {
         if (agent->is_changed || runtime->is_all_changed)
+                return;
+        if (!agent->was_ready && !core_is_announced(agent))
                 return;
 
         if (runtime->n_changed == runtime->n_changed_allocated) {
@@ -81,59 +91,80 @@ static int parse(Runtime *runtime, Slice text, Definition **ret, ErrorCode *ret_
 }
 
 static int add(Runtime *runtime, Agent *agent) {
-        HASH_ADD(hh, runtime->agents, id.text, agent->id.size, agent);
-        if (!agent->hh.tbl)
-                return -ENOMEM;
+        int r = id_index_add(&runtime->agents, &agent->id);
 
-        (void)RB_INSERT(AgentTree, &runtime->agents_by_name, agent);
-        return 0;
+        if (r == 0)
+                (void)RB_INSERT(AgentTree, &runtime->agents_by_name, agent);
+        return r;
 }
 
-static int start(Agent *agent, ErrorCode *ret_code, WireError *ret_error) {
-        char why[sizeof(ret_error->text)];
-        int r = agent_start(agent, why, sizeof(why));
-
-        if (r <= 0)
-                return r;
-
-        (void)wire_error(ret_error, "init of agent %s failed: %s", agent->id.text, why);
-        return refuse(ERROR_INIT_FAILED, ret_code);
-}
-
-int runtime_create_agent(Runtime *runtime, Slice text, Instant now, ErrorCode *ret_code, WireError *ret_error) {
-        _cleanup_(definition_freep) Definition *definition = NULL;
-        _cleanup_(agent_freep) Agent *agent = NULL;
-        int r;
-
-        (void)now;
-
-        r = parse(runtime, text, &definition, ret_code, ret_error);
-        if (r != 0)
-                return r;
-
+static int check_new(Runtime *runtime, const Definition *definition, ErrorCode *ret_code, WireError *ret_error) {
         if (core_find_agent(runtime, id_slice(&definition->agent_id))) {
                 (void)wire_error(ret_error, "agent_id: agent \"%s\" exists", definition->agent_id.text);
                 return refuse(ERROR_AGENT_EXISTS, ret_code);
         }
-        if (HASH_COUNT(runtime->agents) >= runtime->options.max_agents) {
+        if (core_n_agents(runtime) >= runtime->options.max_agents) {
                 (void)wire_error(ret_error, "the limit of %llu agents is reached",
                         (unsigned long long)runtime->options.max_agents);
                 return refuse(ERROR_LIMIT_EXCEEDED, ret_code);
         }
+        return core_check_topics(runtime, definition, ret_code, ret_error);
+}
 
-        r = agent_new(definition, &agent);
-        if (r < 0)
+/* It has failed at once: nothing of it is left behind, and whoever called is told. */
+static int take_away(Runtime *runtime, const Id *agent_id, Instant now, ErrorCode *ret_code, WireError *ret_error) {
+        const Id id = *agent_id;
+
+        core_settle_agents(runtime, now);
+        (void)wire_error(ret_error, "%s of agent %s failed: %s",
+                runtime->failure_code == ERROR_INIT_FAILED ? "init" : "start", id.text, runtime->failure.text);
+        return refuse(runtime->failure_code, ret_code);
+}
+
+/* In the table, with nobody told of it yet. */
+static int make_agent(Runtime *runtime, Slice text, Agent **ret, ErrorCode *ret_code, WireError *ret_error) {
+        _cleanup_(definition_freep) Definition *definition = NULL;
+        _cleanup_(agent_freep) Agent *agent = NULL;
+        int r;
+
+        r = parse(runtime, text, &definition, ret_code, ret_error);
+        if (r == 0)
+                r = check_new(runtime, definition, ret_code, ret_error);
+        if (r == 0)
+                r = agent_new(definition, &agent);
+        if (r != 0)
                 return r;
         (void)TAKE_PTR(definition);
 
-        r = start(agent, ret_code, ret_error);
+        r = add(runtime, agent);
         if (r == 0)
-                r = add(runtime, agent);
+                *ret = TAKE_PTR(agent);
+        return r;
+}
+
+int core_create_agent(
+        Runtime *runtime, Slice text, Slice reply, Instant now, ErrorCode *ret_code, WireError *ret_error) {
+        Agent *agent;
+        int r;
+
+        r = make_agent(runtime, text, &agent, ret_code, ret_error);
         if (r != 0)
                 return r;
 
-        core_note_changed(runtime, TAKE_PTR(agent));
-        return 0;
+        agent->is_provisional = true;
+        core_start_agent(runtime, agent, now);
+        if (agent->state == AGENT_FAILED)
+                return take_away(runtime, &agent->id, now, ret_code, ret_error);
+
+        agent->is_provisional = reply.size > 0;
+        r = core_wait(runtime, agent, WAIT_READY, reply);
+        if (r == 0 && agent->state != AGENT_STARTING)
+                core_answer_waiters(runtime, agent, WAIT_READY, UINT64_MAX, ERROR_NONE, SLICE_NONE);
+        return r;
+}
+
+int runtime_create_agent(Runtime *runtime, Slice text, Instant now, ErrorCode *ret_code, WireError *ret_error) {
+        return core_create_agent(runtime, text, SLICE_NONE, now, ret_code, ret_error);
 }
 
 static int refuse_unknown(Slice agent_id, ErrorCode *ret_code, WireError *ret_error) {
@@ -153,16 +184,31 @@ int runtime_change_agent(Runtime *runtime, Slice text, Instant now, ErrorCode *r
         agent = core_find_agent(runtime, id_slice(&definition->agent_id));
         if (!agent)
                 return refuse_unknown(id_slice(&definition->agent_id), ret_code, ret_error);
-        if (agent->state != AGENT_RUNNING) {
+        if (agent->state != AGENT_RUNNING && agent->state != AGENT_PAUSED) {
                 (void)wire_error(
                         ret_error, "agent \"%s\" is %s, not running", agent->id.text, agent_state_name(agent->state));
                 return refuse(ERROR_INVALID_TRANSITION, ret_code);
         }
+        r = core_check_topics(runtime, definition, ret_code, ret_error);
+        if (r != 0)
+                return r;
 
         (void)definition_free(agent->successor);
         agent->successor = TAKE_PTR(definition);
-        core_after_change(runtime, agent, now);
+        core_recall(agent);
+        core_note_unsettled(runtime, agent);
+        core_settle_agents(runtime, now);
         return 0;
+}
+
+/* Whatever state it is in, it goes as soon as it is stopped. */
+void core_delete_agent(Runtime *runtime, Agent *agent, bool discards, bool keeps_record, Instant now) {
+        agent->is_leaving = true;
+        agent->keeps_record = keeps_record;
+        agent->successor = definition_free(agent->successor);
+        core_stop_agent(runtime, agent, discards, now);
+        core_note_changed(runtime, agent);
+        core_note_unsettled(runtime, agent);
 }
 
 int runtime_delete_agent(Runtime *runtime, Slice agent_id, Instant now) {
@@ -171,48 +217,87 @@ int runtime_delete_agent(Runtime *runtime, Slice agent_id, Instant now) {
         if (!agent || agent->is_leaving)
                 return RUNTIME_E_REFUSED;
 
-        agent->is_leaving = true;
-        agent->successor = definition_free(agent->successor);
-        (void)agent_stop(agent);
-        core_note_changed(runtime, agent);
-        core_make_ready(runtime, agent);
-        core_after_change(runtime, agent, now);
+        core_delete_agent(runtime, agent, /* discards= */ false, /* keeps_record= */ true, now);
+        core_settle_agents(runtime, now);
         return 0;
 }
 
-static void unlink_ready(Runtime *runtime, const Agent *agent) {
+static void unlink_ready(AgentQueue *queue, const Agent *agent) {
         Agent *previous = NULL;
 
-        for (Agent *a = runtime->ready_first; a; previous = a, a = a->next_ready) {
+        for (Agent *a = queue->first; a; previous = a, a = a->next_ready) {
                 if (a != agent)
                         continue;
                 if (previous)
                         previous->next_ready = a->next_ready;
                 else
-                        runtime->ready_first = a->next_ready;
-                if (runtime->ready_last == a)
-                        runtime->ready_last = previous;
+                        queue->first = a->next_ready;
+                if (queue->last == a)
+                        queue->last = previous;
                 return;
         }
+}
+
+static void unlink_unsettled(Runtime *runtime, const Agent *agent) {
+        Agent **place = &runtime->unsettled;
+
+        while (*place && *place != agent)
+                place = &(*place)->next_unsettled;
+        if (*place)
+                *place = agent->next_unsettled;
 }
 
 void core_remove_agent(Runtime *runtime, Agent *agent) {
         assert(agent_is_idle(agent));
 
-        (void)agent_delete(agent);
+        (void)agent_apply(agent, AGENT_EV_DELETE);
+        core_end_conversations(runtime, agent);
+        core_unsubscribe_all(runtime, agent);
+        core_note_changed(runtime, agent);
+        core_answer_waiters(runtime, agent, WAIT_GONE, UINT64_MAX, ERROR_NONE, SLICE_NONE);
+        for (unsigned what = 0; what < _WAIT_FOR_MAX; what++)
+                core_answer_waiters(runtime, agent, (WaitFor)what, UINT64_MAX, ERROR_AGENT_NOT_FOUND,
+                        SLICE("the agent was deleted meanwhile"));
+
         if (agent->is_ready)
-                unlink_ready(runtime, agent);
-        deadline_disarm(&runtime->deadlines, &agent->watch);
-        HASH_DEL(runtime->agents, agent);
+                unlink_ready(agent->definition->behavior->is_remote ? &runtime->ready_remote : &runtime->ready, agent);
+        if (agent->is_unsettled)
+                unlink_unsettled(runtime, agent);
+        if (agent->supervision)
+                deadline_disarm(&runtime->deadlines, &agent->supervision->due);
+        core_durable_free(runtime, agent);
+        id_index_remove(&runtime->agents, &agent->id);
         (void)RB_REMOVE(AgentTree, &runtime->agents_by_name, agent);
         (void)agent_free(agent);
 }
 
-void core_free_agents(Runtime *runtime) {
-        Agent *agent, *tmp;
+/* At the end of all. The states of behaviours in this process are freed by their stop hook, if it did not run. */
+static void end_agent(Runtime *runtime, Agent *agent) {
+        Waiter *waiter;
 
-        HASH_ITER(hh, runtime->agents, agent, tmp) {
-                HASH_DEL(runtime->agents, agent);
-                (void)agent_free(agent);
+        while ((waiter = agent->waiters)) {
+                agent->waiters = waiter->next;
+                free(waiter);
         }
+        core_end_conversations(runtime, agent);
+        core_free_holds(agent);
+        if (agent->has_behavior && agent->behavior_state && !agent->run && agent->definition->behavior->stop)
+                agent->definition->behavior->stop(agent->behavior_state);
+        agent->has_behavior = false;
+        agent->run = run_free(agent->run);
+        core_durable_free(runtime, agent);
+        agent->predecessor = definition_free(agent->predecessor);
+        (void)agent_free(agent);
+}
+
+void core_free_agents(Runtime *runtime) {
+        Agent *agent, *next;
+
+        for (agent = core_agent_after(runtime, SLICE_NONE); agent; agent = next) {
+                next = core_next_agent(agent);
+                (void)RB_REMOVE(AgentTree, &runtime->agents_by_name, agent);
+                end_agent(runtime, agent);
+        }
+        id_index_done(&runtime->agents);
+        core_free_requests(runtime);
 }

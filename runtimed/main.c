@@ -20,9 +20,12 @@
 #include "common/metrics.h"
 #include "runtimed/agents_dir.h"
 #include "runtimed/diag.h"
+#include "runtimed/exec_host.h"
+#include "runtimed/plugin_host.h"
 #include "runtimed/pool.h"
 #include "runtimed/runtime.h"
 #include "runtimed/settings.h"
+#include "runtimed/store.h"
 
 #define WORKERS_TIMEOUT_USEC (2 * USEC_PER_SEC)
 
@@ -30,6 +33,8 @@
 #define SETTLE_USEC (2 * USEC_PER_SEC)
 
 #define EXIT_REPLACED 3
+#define ROUNDS_MAX 16 /* of a turn: agents that keep each other busy may not keep the loop */
+#define BEHAVIORS_MAX 16
 
 typedef struct App {
         const DaemonArguments *arguments;
@@ -45,11 +50,16 @@ typedef struct App {
         Runtime *core;
         AgentsDir *agents_dir; /* NULL: none configured */
         Pool *pool;
-        struct event *outcomes;
+        Store *store; /* NULL: none */
+        PluginHost *plugins;
+        ExecHost *exec;
+        const Behavior *behaviors[BEHAVIORS_MAX]; /* all that can be had; NULL ends the list */
+        struct event *outcomes, *stored;
         Outbox outbox, events;
         uint64_t armed_usec;
         uint64_t settle_usec; /* when to be ready without a dispatcher; USEC_NEVER: not connected yet, or ready */
         bool is_ready, is_stopping, is_closing;
+        int warden_fd; /* until the exec host takes it; -1 */
         LogLimit publish_limit, error_limit, http_limit;
 } App;
 
@@ -83,24 +93,36 @@ static void begin_stop(App *app, Instant now) {
 /* Waking a worker and being woken costs more than all that a quick behaviour does. */
 static void run_here(App *app, Run *run) {
         Instant now = instant_now();
+        Outcome *outcome;
         bool ended;
 
         do {
-                Outcome *outcome = run_step(run, now.usec);
+                outcome = run_step(run, now.usec);
+                ended = run_close(run);
+                if (ended)
+                        outcome = run_end(run, outcome);
+                if (!outcome)
+                        continue;
 
                 now = instant_now();
                 outcome->finished_usec = now.usec;
-                ended = outcome->run_ended;
                 runtime_on_outcome(app->core, outcome, now);
         } while (!ended);
 }
 
-static void hand_out_runs(App *app) {
+/* Returns whether something was done here and now, so that there may be more. */
+static bool hand_out_work(App *app) {
         Run *first = NULL, *last = NULL, *run;
+        StoreRequest *requests;
+        bool was_here = false;
+        Mail *call;
 
+        while ((call = runtime_take_call(app->core)))
+                exec_host_call(app->exec, call);
         while ((run = runtime_take_run(app->core))) {
                 if (app->settings.run_inline && run->behavior->quick) {
                         run_here(app, run);
+                        was_here = true;
                         continue;
                 }
                 if (last)
@@ -110,6 +132,11 @@ static void hand_out_runs(App *app) {
                 last = run;
         }
         pool_submit(app->pool, first);
+
+        requests = runtime_take_store_requests(app->core);
+        if (requests)
+                store_submit(app->store, requests);
+        return was_here;
 }
 
 static void arm(App *app) {
@@ -154,11 +181,13 @@ static void look_at_congestion(App *app, Instant now) {
 
 static void finish_turn(App *app, Instant now) {
         uint64_t n_refused = 0;
+        unsigned n = 0;
 
-        runtime_on_turn_end(app->core, now);
-        if (runtime_was_replaced(app->core))
-                begin_stop(app, now);
-        hand_out_runs(app);
+        do {
+                runtime_on_turn_end(app->core, now);
+                if (runtime_was_replaced(app->core))
+                        begin_stop(app, now);
+        } while (hand_out_work(app) && ++n < ROUNDS_MAX);
         runtime_on_turn_end(app->core, now);
 
         nats_link_publish_outbox(app->link, &app->outbox, &n_refused);
@@ -236,6 +265,43 @@ static void on_outcomes(evutil_socket_t fd, short what, void *userdata) {
         finish_turn(app, now);
 }
 
+static void on_stored(evutil_socket_t fd, short what, void *userdata) {
+        App *app = userdata;
+        Instant now = instant_now();
+        StoreRequest *request, *next;
+
+        (void)fd;
+        (void)what;
+
+        for (request = store_take(app->store); request; request = next) {
+                next = request->next;
+                runtime_on_stored(app->core, request, now);
+        }
+        finish_turn(app, now);
+}
+
+static void on_exec_outcome(Outcome *outcome, void *userdata) {
+        App *app = userdata;
+
+        runtime_on_outcome(app->core, outcome, instant_now());
+}
+
+static void on_exec_effects(Agent *agent, uint64_t message_id, EffectList *effects, void *userdata) {
+        App *app = userdata;
+
+        runtime_on_effects(app->core, agent, message_id, effects, instant_now());
+}
+
+static void on_exec_crash(Agent *agent, const char *why, void *userdata) {
+        App *app = userdata;
+
+        runtime_on_crash(app->core, agent, why, instant_now());
+}
+
+static void on_exec_turn_end(void *userdata) {
+        finish_turn(userdata, instant_now());
+}
+
 static void on_time(void *userdata) {
         App *app = userdata;
         Instant now = instant_now();
@@ -297,28 +363,85 @@ static void on_reload(void *userdata) {
                 daemon_notify_ready(app->daemon);
 }
 
-static int check_configuration(const RuntimeSettings *settings) {
-        size_t n_good = 0, n_bad = 0;
-        ConfigError error;
+/* What behaviours this process has: those of the list that every core knows, plugins, child processes. */
+static void list_behaviors(App *app) {
+        size_t n = 0;
+
+        while (behaviors_builtin[n]) {
+                app->behaviors[n] = behaviors_builtin[n];
+                n++;
+        }
+        assert(n + 2 < BEHAVIORS_MAX);
+
+        if (app->plugins)
+                app->behaviors[n++] = plugin_host_behavior(app->plugins);
+        if (app->exec)
+                app->behaviors[n++] = exec_host_behavior(app->exec);
+        app->options.behaviors = app->behaviors;
+}
+
+static int start_exec(App *app, struct event_base *base) {
+        const ExecHostCallbacks callbacks = {
+                .on_outcome = on_exec_outcome,
+                .on_effects = on_exec_effects,
+                .on_crash = on_exec_crash,
+                .on_turn_end = on_exec_turn_end,
+                .userdata = app,
+        };
+
+        int r = exec_host_new(base, app->warden_fd, &callbacks, &app->exec);
+
+        if (r == 0)
+                app->warden_fd = -1;
+        return r;
+}
+
+static int check_agents(App *app, size_t *ret_n_good) {
+        const char *path = app->settings.agents_dir;
+        size_t n_bad = 0;
         int r;
 
-        if (edge_check(&settings->daemon, &error) != 0) {
+        r = plugin_host_new(app->settings.plugins_dir, &app->plugins);
+        if (r == 0)
+                r = start_exec(app, /* base= */ NULL);
+        if (r == 0) {
+                list_behaviors(app);
+                r = agents_dir_check(path, app->behaviors, ret_n_good, &n_bad);
+        }
+        app->exec = exec_host_free(app->exec);
+        app->plugins = plugin_host_free(app->plugins);
+        if (r < 0) {
+                (void)fprintf(stderr, "compozy-runtimed: runtime.agents_dir: %s: %s\n", path, strerror(-r));
+                return EXIT_FAILURE;
+        }
+        if (n_bad > 0) {
+                (void)fprintf(stderr, "compozy-runtimed: %zu of %zu agent definitions were refused\n", n_bad,
+                        *ret_n_good + n_bad);
+                return EXIT_FAILURE;
+        }
+        return EXIT_SUCCESS;
+}
+
+/* The store is not opened: a check touches no state. */
+static int check_store(const RuntimeSettings *settings, ConfigError *ret_error) {
+        WireError error;
+
+        if (strcmp(settings->state_store, "none") == 0 || store_where_is_valid(settings->state_store, &error))
+                return 0;
+        (void)snprintf(ret_error->text, sizeof(ret_error->text), "runtime.state_store: %s", error.text);
+        return -EINVAL;
+}
+
+static int check_configuration(App *app) {
+        size_t n_good = 0;
+        ConfigError error;
+
+        if (edge_check(&app->settings.daemon, &error) != 0 || check_store(&app->settings, &error) != 0) {
                 (void)fprintf(stderr, "compozy-runtimed: %s\n", error.text);
                 return EXIT_FAILURE;
         }
-        if (settings->agents_dir[0] != '\0') {
-                r = agents_dir_check(settings->agents_dir, &n_good, &n_bad);
-                if (r < 0) {
-                        (void)fprintf(stderr, "compozy-runtimed: runtime.agents_dir: %s: %s\n", settings->agents_dir,
-                                strerror(-r));
-                        return EXIT_FAILURE;
-                }
-        }
-        if (n_bad > 0) {
-                (void)fprintf(
-                        stderr, "compozy-runtimed: %zu of %zu agent definitions were refused\n", n_bad, n_good + n_bad);
+        if (app->settings.agents_dir[0] != '\0' && check_agents(app, &n_good) != EXIT_SUCCESS)
                 return EXIT_FAILURE;
-        }
 
         (void)printf("compozy-runtimed: the configuration is good, with %zu agent definitions\n", n_good);
         return EXIT_SUCCESS;
@@ -433,6 +556,24 @@ static int start_pool(App *app) {
         return app->outcomes && event_add(app->outcomes, NULL) == 0 ? 0 : -ENOMEM;
 }
 
+static int start_store(App *app, ConfigError *ret_error) {
+        WireError error = {};
+        int r;
+
+        if (strcmp(app->settings.state_store, "none") == 0)
+                return 0;
+
+        r = store_new(app->settings.state_store, &app->store, &error);
+        if (r < 0) {
+                (void)snprintf(ret_error->text, sizeof(ret_error->text), "runtime.state_store: %s",
+                        error.text[0] != '\0' ? error.text : strerror(-r));
+                return r;
+        }
+
+        app->stored = event_new(daemon_base(app->daemon), store_fd(app->store), EV_READ | EV_PERSIST, on_stored, app);
+        return app->stored && event_add(app->stored, NULL) == 0 ? 0 : -ENOMEM;
+}
+
 /* A file that can't be used costs its agent only; a directory that can't be read costs all of them, so it ends the
  * start. */
 static int start_agents(App *app, Instant now, ConfigError *ret_error) {
@@ -443,7 +584,7 @@ static int start_agents(App *app, Instant now, ConfigError *ret_error) {
         if (path[0] == '\0')
                 return 0;
 
-        r = agents_dir_new(path, &app->agents_dir);
+        r = agents_dir_new(path, app->behaviors, &app->agents_dir);
         if (r == 0)
                 r = agents_dir_load(app->agents_dir, app->core, now, &counts);
         if (r < 0)
@@ -486,7 +627,15 @@ static int start(App *app, ConfigError *ret_error) {
         if (r == 0)
                 r = start_http(app, ret_error);
         if (r == 0)
+                r = plugin_host_new(app->settings.plugins_dir, &app->plugins);
+        if (r == 0)
+                r = start_exec(app, daemon_base(app->daemon));
+        if (r == 0) {
+                list_behaviors(app);
                 r = runtime_new(&app->options, &app->outbox, now, &app->core);
+        }
+        if (r == 0)
+                r = start_store(app, ret_error);
         if (r == 0)
                 r = start_pool(app);
         if (r < 0)
@@ -507,26 +656,22 @@ static int start(App *app, ConfigError *ret_error) {
 static bool stop_workers(App *app) {
         const Instant now = instant_now();
         Outcome *outcome, *next;
-        bool ended;
         Run *run;
 
         if (!app->pool)
                 return true;
         if (!pool_stop(app->pool, WORKERS_TIMEOUT_USEC))
                 return false;
-        if (!runtime_is_stopped(app->core))
-                return true;
 
         for (outcome = pool_take(app->pool); outcome; outcome = next) {
                 next = outcome->next;
                 runtime_on_outcome(app->core, outcome, now);
         }
-        while ((run = pool_take_unstarted(app->pool)))
-                do {
-                        outcome = run_step(run, now.usec);
-                        ended = outcome->run_ended;
-                        runtime_on_outcome(app->core, outcome, now);
-                } while (!ended);
+        while ((run = pool_take_unstarted(app->pool))) {
+                run_abandon(run);
+                runtime_on_outcome(app->core, run_end(run, NULL), now);
+        }
+        runtime_on_turn_end(app->core, now);
         return true;
 }
 
@@ -537,7 +682,14 @@ static void app_done(App *app) {
         app->http = http_server_free(app->http);
         app->link = nats_link_free(app->link);
         app->pool = pool_free(app->pool);
+        if (app->stored)
+                event_free(app->stored);
+        app->exec = exec_host_free(app->exec);
+        app->store = store_free(app->store);
         app->core = runtime_free(app->core);
+        app->plugins = plugin_host_free(app->plugins);
+        if (app->warden_fd >= 0)
+                (void)close(app->warden_fd);
         app->daemon = daemon_free(app->daemon);
         outbox_done(&app->outbox);
         outbox_done(&app->events);
@@ -545,7 +697,7 @@ static void app_done(App *app) {
 }
 
 static int run(const DaemonArguments *arguments) {
-        App app = { .arguments = arguments, .armed_usec = USEC_NEVER, .settle_usec = USEC_NEVER };
+        App app = { .arguments = arguments, .armed_usec = USEC_NEVER, .settle_usec = USEC_NEVER, .warden_fd = -1 };
         ConfigError error = {};
         int r, status;
 
@@ -557,11 +709,17 @@ static int run(const DaemonArguments *arguments) {
                 return EXIT_FAILURE;
         }
         if (arguments->check_config) {
-                status = check_configuration(&app.settings);
+                status = check_configuration(&app);
                 config_clear(&runtime_config, &app.settings);
                 return status;
         }
 
+        app.warden_fd = exec_warden_start(); /* while there is one thread only */
+        if (app.warden_fd < 0) {
+                (void)fprintf(stderr, "compozy-runtimed: the warden of child processes could not be started: %s\n",
+                        strerror(-app.warden_fd));
+                return EXIT_FAILURE;
+        }
         log_open("compozy-runtimed", (LogTarget)app.settings.daemon.log_target, (int)app.settings.daemon.log_level);
         r = start(&app, &error);
         if (r != 0)

@@ -102,7 +102,7 @@ static const char *check_execution(const Execution *execution) {
 
         if (execution->phase == PHASE_NONE || execution->phase == PHASE_SETTLING)
                 return "an execution is nowhere";
-        if (!execution->agent)
+        if (!execution->mail.agent)
                 return "an execution has no agent";
         if (is_abandoned != !execution->hh.tbl)
                 return "an abandoned execution can be found by its id, or a living one can not";
@@ -112,8 +112,11 @@ static const char *check_execution(const Execution *execution) {
                 return "an unanswered execution would be looked at after its deadline";
         if (is_abandoned && execution->asker.reporter)
                 return "an answered execution still owes a report";
-        if ((is_abandoned || execution->phase == PHASE_OUT) && !execution->agent->is_out)
+        if ((is_abandoned || execution->phase == PHASE_OUT) && !execution->mail.agent->run &&
+                execution->mail.agent->n_calls == 0)
                 return "an execution is out with a worker, its agent is not";
+        if (execution->held && execution->phase != PHASE_HELD)
+                return "an execution that is not held waits for its agent's state";
         return NULL;
 }
 
@@ -143,35 +146,72 @@ static const char *check_executions(const Runtime *runtime) {
         return NULL;
 }
 
+static const char *check_mail(const Agent *agent) {
+        const Mailbox *mailbox = agent->mailbox;
+
+        if (agent->run && !mailbox)
+                return "an agent has a run out and no mailbox to give it back to";
+        if (!mailbox)
+                return NULL;
+        if (mailbox->n_bounded > agent->definition->mailbox.capacity + QUANTUM_MAX)
+                return "a mailbox is beyond its capacity";
+        if (!agent->run && (mailbox->n_given > 0 || mailbox->n_bytes_given > 0))
+                return "a mailbox counts what was given to a worker, and no run is out";
+        if (!agent->run && !agent->is_ready && !mailbox_is_empty(mailbox, agent_open_lanes(agent)))
+                return "an agent has mail and nobody will take it";
+        return NULL;
+}
+
+static const char *check_life(const Agent *agent) {
+        const bool is_up = agent->state == AGENT_RUNNING || agent->state == AGENT_PAUSED;
+
+        if (is_up && !agent->has_behavior)
+                return "an agent runs without a behaviour";
+        if (is_up && agent->step != STEP_NONE)
+                return "an agent runs and awaits a step of its life";
+        if (agent->state == AGENT_STARTING && agent->step == STEP_NONE && !agent->is_unsettled)
+                return "an agent starts and awaits nothing";
+        if (agent->state == AGENT_STOPPED && (agent->has_behavior || !agent_is_idle(agent)))
+                return "a stopped agent has a behaviour or holds mail";
+        return NULL;
+}
+
 static const char *check_agents(const Runtime *runtime) {
-        size_t n_queued = 0, n_out = 0, n_ready = 0, n_listed = 0;
-        const Agent *agent, *tmp;
+        size_t n_out = 0, n_ready = 0, n_listed = 0, n_alive = 0;
+        const char *broken = NULL;
 
-        HASH_ITER(hh, runtime->agents, agent, tmp) {
-                n_queued += mailbox_size(&agent->mailbox);
-                n_out += agent->is_out;
+        for (Agent *agent = core_agent_after(runtime, SLICE_NONE); agent && !broken; agent = core_next_agent(agent)) {
+                n_out += agent->run ? 1 : 0;
                 n_ready += agent->is_ready;
-                if (agent->mailbox.n_ordinary > (uint64_t)agent->mailbox.capacity + QUANTUM_MAX)
-                        return "a mailbox is beyond its capacity";
-                if (agent->is_out && agent->is_ready)
-                        return "an agent is out and ready";
-                if (!agent->is_out && !agent->is_ready && mailbox_size(&agent->mailbox) > 0 && !agent->successor)
-                        return "an agent has mail and nobody will take it";
-                if (!agent->is_out && agent->out_first)
-                        return "an agent that is not out has messages out";
+                n_alive += agent->state != AGENT_STOPPED && agent->state != AGENT_FAILED;
+                broken = check_mail(agent);
+                if (!broken)
+                        broken = check_life(agent);
         }
+        if (broken)
+                return broken;
 
-        for (agent = runtime->ready_first; agent; agent = agent->next_ready)
+        for (const Agent *agent = runtime->ready.first; agent; agent = agent->next_ready)
+                n_listed++;
+        for (const Agent *agent = runtime->ready_remote.first; agent; agent = agent->next_ready)
                 n_listed++;
         if (n_listed != n_ready)
-                return "the list of ready agents does not match";
-        if (n_queued != runtime->n_queued)
-                return "mailboxes hold another number of messages than counted";
+                return "the lists of ready agents do not match";
         if (n_out != runtime->n_out)
                 return "another number of runs is out than counted";
-        if (HASH_COUNT(runtime->agents) > runtime->options.max_agents)
+        if (n_alive != runtime->n_alive)
+                return "another number of agents is alive than counted";
+        if (core_n_agents(runtime) > runtime->options.max_agents)
                 return "more agents than max_agents";
         return NULL;
+}
+
+static size_t count_withheld(const Runtime *runtime) {
+        size_t n = 0;
+
+        for (const Execution *execution = runtime->executions.first; execution; execution = execution->next)
+                n += execution->phase == PHASE_HELD && !execution->held;
+        return n;
 }
 
 static const char *check_rest(const Runtime *runtime, Instant now) {
@@ -187,7 +227,7 @@ static const char *check_rest(const Runtime *runtime, Instant now) {
                 return "reports carry another epoch than the session's";
         if (runtime->is_stopped && runtime->executions.n != runtime->n_abandoned)
                 return "the runtime has stopped with executions unanswered";
-        if (runtime->is_up && !runtime->is_congested && !runtime->session.is_doubtful && runtime->n_held > 0)
+        if (runtime->is_up && !runtime->is_congested && !runtime->session.is_doubtful && count_withheld(runtime) > 0)
                 return "answers are held for no reason";
         if (session_is_up(&runtime->session) && runtime->session.state != SESSION_QUIET &&
                 runtime->session.heartbeat_usec == USEC_NEVER)
@@ -202,5 +242,9 @@ const char *runtime_check(const Runtime *runtime, Instant now) {
 
         if (!broken)
                 broken = check_agents(runtime);
+        if (!broken)
+                broken = topics_check(runtime->topics);
+        if (!broken)
+                broken = asks_check(&runtime->asks);
         return broken ? broken : check_rest(runtime, now);
 }

@@ -31,8 +31,9 @@
 #include "runtimed/pool.h"
 #include "runtimed/run_queue.h"
 
-#define QUIET_MAX 32 /* messages without a precise clock: those of a tick that are not slow, so well under its length \
-                      */
+#define QUIET_MAX                                                                                           \
+        32 /* messages without a precise clock: those of a tick that are not slow, so well under its length \
+            */
 
 typedef struct Worker Worker;
 

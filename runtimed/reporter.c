@@ -183,9 +183,11 @@ void reporter_add(Reporters *reporters, Reporter *reporter, const ExecutionRepor
 }
 
 static unsigned state_of(const Execution *execution) {
+        const Run *run = execution->mail.agent->run;
+
         if (execution->is_started)
                 return EXECUTION_STARTED;
-        if (execution->phase == PHASE_OUT && atomic_load(&execution->agent->run.n_begun) > execution->out_index)
+        if (execution->phase == PHASE_OUT && run && atomic_load(&run->n_begun) > execution->out_index)
                 return EXECUTION_STARTED;
         return EXECUTION_ACCEPTED;
 }

@@ -105,7 +105,7 @@ typedef enum RunWish {
 } RunWish;
 
 /* In cache lines by who writes them: handing over costs little but the moves of these between processors. */
-struct Run {
+struct Run {       /* NOLINT(clang-analyzer-optin.performance.Padding): by lines, not by size */
         Run *next; /* for the queue that holds it */
         Agent *agent;
         const Behavior *behavior;

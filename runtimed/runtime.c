@@ -19,6 +19,10 @@
 #include "runtimed/diag.h"
 
 #define MAX_PAYLOAD_DEFAULT (1024 * 1024) /* until the server has said */
+#define ANSWERS_KEPT_MAX 4096             /* of capabilities, by their idempotency keys */
+#define ANSWERS_KEPT_BYTES_MAX (8 * 1024 * 1024)
+#define ANSWERS_KEPT_USEC (120 * USEC_PER_SEC)
+#define HOOKS_USEC (5 * USEC_PER_SEC) /* beyond the stop's deadline: for checkpoints and stop hooks */
 #define HEADER_ROOM 1024 /* NATS counts headers into the payload: error headers (at most 300 bytes) and the trace's */
 
 /* construction */
@@ -32,17 +36,51 @@ static char *format_subject(const char *format, const char *a, const char *b) {
 static int make_subscriptions(Runtime *runtime) {
         const char *prefix = runtime->options.subject_prefix, *id = runtime->options.id;
 
-        runtime->texts[0] = format_subject("%s.runtime.%s.>", prefix, id);
-        runtime->texts[1] = format_subject("%s.commands.agent_runtime.announce%s", prefix, "");
-        runtime->texts[2] = format_subject("%s.events.agent.definition.%s.deregistered", prefix, id);
-        runtime->texts[3] = format_subject("%s.>%s", runtime->options.inbox_prefix, "");
+        runtime->texts[0] = format_subject("%s.runtime.%s.trigger", prefix, id);
+        runtime->texts[1] = format_subject("%s.runtime.%s.control.>", prefix, id);
+        runtime->texts[2] = format_subject("%s.commands.agent_runtime.announce%s", prefix, "");
+        runtime->texts[3] = format_subject("%s.events.agent.definition.%s.deregistered", prefix, id);
+        runtime->texts[4] = format_subject("%s.>%s", runtime->options.inbox_prefix, "");
 
         for (size_t i = 0; i < ELEMENTSOF(runtime->texts); i++) {
                 if (!runtime->texts[i])
                         return -ENOMEM;
                 runtime->subscriptions[i] = (NatsLinkSubscription){ .subject = runtime->texts[i] };
         }
+
+        /* In one order with application messages: what was published before a request was is delivered before it is
+         * carried out. */
+        runtime->subscriptions[1].ordered = true;
         return 0;
+}
+
+static TopicsLimits topics_limits(const RuntimeOptions *options) {
+        return (TopicsLimits){
+                .per_agent_max = options->max_subscriptions_per_agent,
+                .total_max = options->max_subscriptions,
+        };
+}
+
+static AsksLimits asks_limits(const RuntimeOptions *options) {
+        return (AsksLimits){
+                .per_agent_max = options->max_asks_per_agent,
+                .total_max = options->max_asks,
+                .bytes_max = options->max_in_flight_bytes ? options->max_in_flight_bytes : UINT64_MAX,
+        };
+}
+
+static int make_conversations(Runtime *runtime) {
+        const TopicsLimits topics = topics_limits(&runtime->options);
+        const AsksLimits asks = asks_limits(&runtime->options);
+        const InvocationsLimits invocations = {
+                .answers_max = ANSWERS_KEPT_MAX,
+                .bytes_max = ANSWERS_KEPT_BYTES_MAX,
+                .keep_usec = ANSWERS_KEPT_USEC,
+        };
+
+        asks_init(&runtime->asks, &runtime->deadlines, DEADLINE_ASK, &asks);
+        invocations_init(&runtime->invocations, &invocations, rng_next(&runtime->rng));
+        return topics_new(runtime->outbox, &topics, rng_next(&runtime->rng), &runtime->topics);
 }
 
 int runtime_new(const RuntimeOptions *options, Outbox *outbox, Instant now, Runtime **ret) {
@@ -66,7 +104,9 @@ int runtime_new(const RuntimeOptions *options, Outbox *outbox, Instant now, Runt
         runtime->stop_usec = runtime->report_usec = runtime->parts.next_usec = USEC_NEVER;
         RB_INIT(&runtime->agents_by_name);
         deadline_queue_init(&runtime->deadlines);
+        outbox_init(&runtime->answers);
         rng_seed(&runtime->rng, options->random_seed);
+        id_index_init(&runtime->agents, rng_next(&runtime->rng));
         session_init(&runtime->session, runtime->id, options->epoch, options->heartbeat_interval_ms * USEC_PER_MSEC,
                 &runtime->rng);
         runtime->reporters.outbox = outbox;
@@ -80,6 +120,8 @@ int runtime_new(const RuntimeOptions *options, Outbox *outbox, Instant now, Runt
                         MAX_OF(options->memory_executions / 4, UINT64_C(16)), /* max_bytes= */ 1, &runtime->refusals);
         if (r == 0)
                 r = make_subscriptions(runtime);
+        if (r == 0)
+                r = make_conversations(runtime);
         if (r < 0)
                 return r;
 
@@ -91,7 +133,13 @@ Runtime *runtime_free(Runtime *runtime) {
         if (!runtime)
                 return NULL;
 
+        core_free_mail(runtime);
         core_free_agents(runtime);
+        invocations_done(&runtime->invocations);
+        asks_done(&runtime->asks);
+        runtime->topics = topics_free(runtime->topics);
+        letters_done(&runtime->letters);
+        outbox_done(&runtime->answers);
         executions_done(&runtime->executions);
         reporters_done(&runtime->reporters);
         (void)memory_free(runtime->refusals);
@@ -100,6 +148,7 @@ Runtime *runtime_free(Runtime *runtime) {
                 free(runtime->texts[i]);
         core_drop_parts(runtime);
         free(runtime->changed);
+        buffer_done(&runtime->names);
         buffer_done(&runtime->check);
         buffer_done(&runtime->scratch);
         arena_clear(&runtime->arena);
@@ -116,6 +165,8 @@ void runtime_set_options(Runtime *runtime, const RuntimeOptions *options) {
         const bool is_news = runtime->options.max_in_flight != options->max_in_flight ||
                              runtime->options.max_agents != options->max_agents ||
                              runtime->options.heartbeat_interval_ms != options->heartbeat_interval_ms;
+        TopicsLimits topics;
+        AsksLimits asks;
 
         runtime->options.max_in_flight = options->max_in_flight;
         runtime->options.max_agents = options->max_agents;
@@ -125,6 +176,16 @@ void runtime_set_options(Runtime *runtime, const RuntimeOptions *options) {
         runtime->options.report_delay_usec = options->report_delay_usec;
         runtime->options.events = options->events;
         runtime->options.allow_forbidden_topics = options->allow_forbidden_topics;
+        runtime->options.max_subscriptions = options->max_subscriptions;
+        runtime->options.max_subscriptions_per_agent = options->max_subscriptions_per_agent;
+        runtime->options.max_asks = options->max_asks;
+        runtime->options.max_asks_per_agent = options->max_asks_per_agent;
+        runtime->options.max_timers_per_agent = options->max_timers_per_agent;
+        runtime->options.realtime_max_age_usec = options->realtime_max_age_usec;
+        topics = topics_limits(&runtime->options);
+        topics_set_limits(runtime->topics, &topics);
+        asks = asks_limits(&runtime->options);
+        asks_set_limits(&runtime->asks, &asks);
         if (runtime->options.heartbeat_interval_ms != options->heartbeat_interval_ms) {
                 runtime->options.heartbeat_interval_ms = options->heartbeat_interval_ms;
                 session_set_own_interval(&runtime->session, options->heartbeat_interval_ms * USEC_PER_MSEC);
@@ -144,7 +205,7 @@ RuntimeLoad core_load(const Runtime *runtime) {
         return (RuntimeLoad){
                 .in_flight = n,
                 .queued = runtime->n_queued,
-                .agents = HASH_COUNT(runtime->agents),
+                .agents = core_n_agents(runtime),
                 .free_slots = n < max ? max - n : 0,
         };
 }
@@ -233,10 +294,12 @@ void core_apply(Runtime *runtime, unsigned todo, Instant now) {
 /* Has the worker begun it? Called off first, so the answer can't change any more (run.c). */
 static bool was_begun(Execution *execution) {
         if (execution->phase != PHASE_OUT)
-                return execution->phase != PHASE_QUEUED || execution->mail.is_timer;
+                return execution->phase != PHASE_QUEUED || execution->mail.is_resumed;
 
         atomic_store(&execution->mail.called_off, true);
-        return atomic_load(&execution->agent->run.n_begun) > execution->out_index;
+        if (!execution->mail.agent->run) /* with a child process */
+                return true;
+        return atomic_load(&execution->mail.agent->run->n_begun) > execution->out_index;
 }
 
 static void cut_short(Runtime *runtime, Instant now) {
@@ -261,25 +324,57 @@ static void cut_short(Runtime *runtime, Instant now) {
 
 static void say_goodbye(Runtime *runtime, Instant now) {
         flush_reports(runtime, now);
-        for (Agent *agent = core_agent_after(runtime, SLICE_NONE); agent; agent = core_next_agent(agent)) {
-                (void)agent_stop(agent);
-                (void)agent_settle(agent);
-        }
-
         core_drop_parts(runtime);
         if (session_leave(&runtime->session))
                 core_publish_deregistration(runtime, now);
         runtime->is_stopped = true;
 }
 
+/* Nothing is held any more, or what is was cut short: last checkpoints and stop hooks. */
+static void stop_agents(Runtime *runtime, bool discards, Instant now) {
+        Agent *agent, *next;
+
+        for (agent = core_agent_after(runtime, SLICE_NONE); agent; agent = next) {
+                next = core_next_agent(agent);
+                if (agent_next_state(agent->state, AGENT_EV_STOP) != AGENT_INVALID)
+                        (void)core_stop_agent(runtime, agent, discards, now);
+                else if (discards && agent->state == AGENT_STOPPING)
+                        core_discard_mail(runtime, agent, ERROR_RUNTIME_DRAINING, now);
+        }
+        core_settle_agents(runtime, now);
+}
+
+/*
+ * Three phases: what is held is worked off until the deadline; then, or when nothing is held, agents are stopped; when
+ * they are (or HOOKS_USEC beyond the deadline: a hook that hangs must not keep us) we say goodbye.
+ */
 static void check_stop(Runtime *runtime, Instant now) {
+        const bool is_late = now.usec >= runtime->stop_usec;
+
         if (!runtime->is_stopping || runtime->is_stopped)
                 return;
 
-        if (now.usec >= runtime->stop_usec)
+        if (is_late && !runtime->was_cut_short) {
+                runtime->was_cut_short = true;
                 cut_short(runtime, now);
-        if (runtime->executions.n == runtime->n_abandoned)
-                say_goodbye(runtime, now);
+        }
+        if (!runtime->is_stopping_agents) {
+                if (!is_late && (runtime->executions.n > runtime->n_abandoned || core_holds_mail(runtime)))
+                        return;
+                runtime->is_stopping_agents = true;
+                stop_agents(runtime, /* discards= */ is_late, now);
+        } else if (is_late && !runtime->were_discarded) {
+                runtime->were_discarded = true;
+                stop_agents(runtime, /* discards= */ true, now);
+        }
+
+        if (runtime->executions.n > runtime->n_abandoned)
+                return;
+        if (runtime->n_alive > 0 && now.usec < runtime->stop_usec + HOOKS_USEC)
+                return;
+        if (runtime->n_alive > 0)
+                diag_hooks_missed(runtime->id, runtime->n_alive);
+        say_goodbye(runtime, now);
 }
 
 void runtime_stop(Runtime *runtime, uint64_t deadline_usec, Instant now) {
@@ -288,6 +383,7 @@ void runtime_stop(Runtime *runtime, uint64_t deadline_usec, Instant now) {
         if (!runtime->is_stopping) {
                 runtime->is_stopping = true;
                 core_set_draining(runtime, /* is_draining= */ true, now);
+                core_leave_topics(runtime);
         }
         check_stop(runtime, now);
 }
@@ -340,7 +436,7 @@ static void on_trigger(Runtime *runtime, const InMessage *message, const Subject
 }
 
 static void on_control(Runtime *runtime, const InMessage *message, const SubjectMatch *match, Instant now) {
-        core_on_control(runtime, message, match->second, now);
+        core_on_request(runtime, message, match->second, now);
 }
 
 static void on_announce(Runtime *runtime, const InMessage *message, const SubjectMatch *match, Instant now) {
@@ -364,11 +460,24 @@ static const struct {
         [SUBJECT_RUNTIME_DEREGISTERED] = { .for_id = true, .handle = on_deregistered },
 };
 
+static void on_inbox(Runtime *runtime, const InMessage *message, Instant now) {
+        const Slice rest = slice_after(message->subject, strlen(runtime->options.inbox_prefix));
+
+        if (slice_starts_with(rest, SLICE(ASK_TOKEN)))
+                core_on_ask_answer(runtime, message, slice_after(rest, sizeof(ASK_TOKEN) - 1), now);
+        else
+                core_on_registration_answer(runtime, message, now);
+}
+
 static void handle(Runtime *runtime, const InMessage *message, Instant now) {
         SubjectMatch match;
 
+        if (message->tag > 0) {
+                core_on_letter(runtime, message, now);
+                return;
+        }
         if (slice_starts_with(message->subject, slice_of(runtime->options.inbox_prefix))) {
-                core_on_registration_answer(runtime, message, now);
+                on_inbox(runtime, message, now);
                 return;
         }
 
@@ -391,28 +500,25 @@ void runtime_on_message(Runtime *runtime, const InMessage *message, Instant now)
         core_arm_reports(runtime, now);
 }
 
-static void settle_agents(Runtime *runtime, Instant now) {
-        Agent *agent, *next;
+static void publish_answers(Runtime *runtime) {
+        for (size_t i = 0; i < outbox_size(&runtime->answers); i++) {
+                const OutMessage message = outbox_get(&runtime->answers, i);
 
-        if (!runtime->has_unsettled)
-                return;
-
-        runtime->has_unsettled = false;
-        for (agent = core_agent_after(runtime, SLICE_NONE); agent; agent = next) {
-                next = core_next_agent(agent);
-                core_after_change(runtime, agent, now);
+                outbox_put(runtime->outbox, &message);
         }
+        outbox_clear(&runtime->answers);
 }
 
 void runtime_on_turn_end(Runtime *runtime, Instant now) {
         notice(runtime, now);
-        settle_agents(runtime, now);
+        core_settle_agents(runtime, now);
+        check_stop(runtime, now);
         core_publish_changes(runtime, now);
+        publish_answers(runtime);
         core_arm_reports(runtime, now);
         /* An answer without its report would be run again by whoever finds us dead; so the two leave together. */
         if (runtime->report_usec <= now.usec || runtime->reporters.has_outcomes)
                 flush_reports(runtime, now);
-        check_stop(runtime, now);
 }
 
 uint64_t runtime_next_deadline(const Runtime *runtime) {
@@ -421,14 +527,37 @@ uint64_t runtime_next_deadline(const Runtime *runtime) {
         next = MIN_OF(next, session_next_deadline(&runtime->session));
         next = MIN_OF(next, runtime->report_usec);
         next = MIN_OF(next, runtime->parts.next_usec);
-        return runtime->is_stopped ? deadline_queue_next(&runtime->deadlines) : MIN_OF(next, runtime->stop_usec);
+        if (runtime->is_stopped)
+                return deadline_queue_next(&runtime->deadlines);
+        if (runtime->unsettled || runtime->ready.first || runtime->ready_remote.first)
+                return runtime->now.usec; /* there was more than a turn takes, or memory was out */
+        return MIN_OF(next, runtime->was_cut_short ? runtime->stop_usec + HOOKS_USEC : runtime->stop_usec);
 }
 
 static void on_deadline(Runtime *runtime, Deadline *deadline, Instant now) {
-        if (deadline->kind == DEADLINE_EXECUTION)
+        switch ((DeadlineKind)deadline->kind) {
+        case DEADLINE_EXECUTION:
                 core_on_execution_time(runtime, CONTAINER_OF(deadline, Execution, deadline), now);
-        else
-                core_on_watch(runtime, CONTAINER_OF(deadline, Agent, watch), now);
+                break;
+        case DEADLINE_WATCH:
+                core_on_watch(runtime, CONTAINER_OF(deadline, Run, watch), now);
+                break;
+        case DEADLINE_RESTART:
+                core_on_restart_time(runtime, CONTAINER_OF(deadline, Supervision, due), now);
+                break;
+        case DEADLINE_CHECKPOINT:
+                core_on_checkpoint_time(runtime, deadline, now);
+                break;
+        case DEADLINE_RESUME:
+                core_on_resume(runtime, deadline, now);
+                break;
+        case DEADLINE_TIMER:
+                core_on_timer(runtime, deadline, now);
+                break;
+        case DEADLINE_ASK:
+                core_on_ask_time(runtime, deadline, now);
+                break;
+        }
 }
 
 void runtime_on_time(Runtime *runtime, Instant now) {
@@ -467,7 +596,7 @@ uint64_t runtime_epoch(const Runtime *runtime) {
 }
 
 size_t runtime_n_agents(const Runtime *runtime) {
-        return HASH_COUNT(runtime->agents);
+        return core_n_agents(runtime);
 }
 
 size_t runtime_n_in_flight(const Runtime *runtime) {

@@ -18,6 +18,7 @@
 #include "proto/error_code.h"
 #include "proto/wire_error.h"
 #include "runtimed/run.h"
+#include "runtimed/store.h"
 
 typedef struct Runtime Runtime;
 
@@ -41,7 +42,12 @@ typedef struct RuntimeOptions {
         unsigned events;     /* as EventsWanted in the dispatcher: 0 all, 1 verbose, 2 outcomes, 3 none */
         Outbox *late_outbox; /* borrowed: execution events go here, to be written after the answers; NULL: in the same
                               */
-        bool allow_forbidden_topics; /* results may go below the prefix */
+        bool allow_forbidden_topics; /* results and agents' messages may go below the prefix */
+        uint64_t max_subscriptions, max_subscriptions_per_agent; /* reply topics apart */
+        uint64_t max_asks, max_asks_per_agent;                   /* that wait for an answer */
+        uint64_t max_timers_per_agent;
+        uint64_t realtime_max_age_usec; /* a message of a realtime subscription that waited longer is dropped */
+        bool has_store;                 /* requests for it are carried out */
 
         uint64_t max_in_flight_bytes;     /* held by executions that are not answered; 0: no limit */
         const char *http_address;         /* for control.status; NULL: none */
@@ -73,7 +79,8 @@ int runtime_create_agent(Runtime *runtime, Slice definition, Instant now, ErrorC
  */
 int runtime_change_agent(Runtime *runtime, Slice definition, Instant now, ErrorCode *ret_code, WireError *ret_error);
 
-/* Takes no more work for it, works off what it holds, then forgets it. RUNTIME_E_REFUSED: there is no such agent. */
+/* Takes no more work for it, works off what it holds, then forgets it; what the store has of it stays.
+ * RUNTIME_E_REFUSED: there is no such agent. */
 int runtime_delete_agent(Runtime *runtime, Slice agent_id, Instant now);
 
 /* what happened */
@@ -96,6 +103,20 @@ void runtime_on_time(Runtime *runtime, Instant now);
 
 /* What the workers are to do next, in the order of handing over; NULL: nothing. The receiver owes its outcomes. */
 Run *runtime_take_run(Runtime *runtime);
+
+/* What the host of remote behaviours is to do next, likewise; each call's outcome comes back alone, without a run. */
+Mail *runtime_take_call(Runtime *runtime);
+
+/* What it wants of its agent, outside of an outcome; `message_id`: while handling that one, 0: none. The list is
+ * borrowed. */
+void runtime_on_effects(Runtime *runtime, Agent *agent, uint64_t message_id, const EffectList *effects, Instant now);
+
+/* A remote behaviour is gone; the outcomes of all calls it had were handed over before. */
+void runtime_on_crash(Runtime *runtime, Agent *agent, const char *why, Instant now);
+
+/* What the store is to do, linked through `next`, in order; NULL: nothing. Each comes back to runtime_on_stored(). */
+StoreRequest *runtime_take_store_requests(Runtime *runtime);
+void runtime_on_stored(Runtime *runtime, StoreRequest *request, Instant now); /* takes it */
 
 /*
  * SIGTERM: takes no new work, finishes what it holds until `deadline_usec`, then hands back or answers the rest, and

@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * From mailbox to worker and back. An agent is in the ready list if and only if it has something to hand out and its
- * run is not out; so one agent's messages are handled one at a time and in order, whatever the number of workers.
+ * From mailbox to worker (or child process) and back.
+ *
+ * An agent is in a ready list if and only if it has mail that may be handed out now (agent_open_lanes) and was not
+ * looked at since. It has at most one run out, so its messages are handled one at a time and in order, whatever the
+ * number of workers. A run that is out is topped up (run.h); one that is needed back for a control call is recalled.
+ *
+ * How much is handed out at a time is learnt: as many messages as the agent handles in GRANT_USEC, within limits, so
+ * that what is urgent never waits long behind what was handed out, and hand-overs cost little all the same.
  *
  * The watch. Workers say nothing when they begin a message, that would double the hand-overs; they only raise n_begun.
  * Most messages are done before anybody could have wanted to know. For a run that stays out, the watch looks at n_begun
@@ -16,237 +22,857 @@
 #define WATCH_FIRST_USEC (1 * USEC_PER_MSEC)
 #define WATCH_LAST_USEC (100 * USEC_PER_MSEC)
 #define BLOCKED_USEC (1 * USEC_PER_SEC)
+#define GRANT_MAX 1024
+#define GRANT_USEC (5 * USEC_PER_MSEC)
+#define IDLE_RUNS_MAX 64
+
+/* ready lists */
+
+static AgentQueue *queue_of(Runtime *runtime, const Agent *agent) {
+        return agent->definition->behavior->is_remote ? &runtime->ready_remote : &runtime->ready;
+}
 
 void core_make_ready(Runtime *runtime, Agent *agent) {
-        if (agent->is_ready || agent->is_out || mailbox_size(&agent->mailbox) == 0)
+        AgentQueue *queue = queue_of(runtime, agent);
+
+        if (agent->is_ready || !agent->mailbox || mailbox_is_empty(agent->mailbox, agent_open_lanes(agent)))
                 return;
 
         agent->is_ready = true;
         agent->next_ready = NULL;
-        if (runtime->ready_last)
-                runtime->ready_last->next_ready = agent;
+        if (queue->last)
+                queue->last->next_ready = agent;
         else
-                runtime->ready_first = agent;
-        runtime->ready_last = agent;
+                queue->first = agent;
+        queue->last = agent;
 }
 
-static Agent *pop_ready(Runtime *runtime) {
-        Agent *agent = runtime->ready_first;
+static Agent *pop_ready(AgentQueue *queue) {
+        Agent *agent = queue->first;
 
         if (!agent)
                 return NULL;
 
-        runtime->ready_first = agent->next_ready;
-        if (!runtime->ready_first)
-                runtime->ready_last = NULL;
+        queue->first = agent->next_ready;
+        if (!queue->first)
+                queue->last = NULL;
         agent->is_ready = false;
         agent->next_ready = NULL;
         return agent;
 }
 
-static void watch(Runtime *runtime, Agent *agent, uint64_t in_usec) {
-        agent->watch_usec = in_usec;
-        deadline_arm(&runtime->deadlines, &agent->watch, runtime->now.usec + in_usec);
+/* mailboxes */
+
+static Mailbox *need_mailbox(Runtime *runtime, Agent *agent) {
+        if (!agent->mailbox)
+                agent->mailbox = runtime->n_idle_mailboxes > 0 ? runtime->idle_mailboxes[--runtime->n_idle_mailboxes]
+                                                               : mailbox_new();
+        return agent->mailbox;
+}
+
+static void drop_mailbox(Runtime *runtime, Agent *agent) {
+        if (!agent->mailbox || agent->run || !mailbox_is_empty(agent->mailbox, LANES_ALL))
+                return;
+
+        if (runtime->n_idle_mailboxes < ELEMENTSOF(runtime->idle_mailboxes))
+                runtime->idle_mailboxes[runtime->n_idle_mailboxes++] = TAKE_PTR(agent->mailbox);
+        else
+                agent->mailbox = mailbox_free(agent->mailbox);
+}
+
+/* What a worker has begun since is not in the mailbox any more. */
+static void note_begun(Agent *agent) {
+        const Run *run = agent->run;
+
+        agent->mailbox->n_given = run->n_given - atomic_load_explicit(&run->n_begun, memory_order_relaxed);
+        agent->mailbox->n_bytes_given =
+                run->n_bytes_given - atomic_load_explicit(&run->n_bytes_begun, memory_order_relaxed);
+}
+
+bool core_has_room(Runtime *runtime, Agent *agent, size_t n_bytes) {
+        if (!need_mailbox(runtime, agent))
+                return false;
+        if (mailbox_has_room(agent->mailbox, &agent->definition->mailbox, n_bytes))
+                return true;
+        if (!agent->run)
+                return false;
+
+        note_begun(agent);
+        return mailbox_has_room(agent->mailbox, &agent->definition->mailbox, n_bytes);
+}
+
+int core_push_mail(Runtime *runtime, Agent *agent, Mail *mail) {
+        int r;
+
+        if (!need_mailbox(runtime, agent))
+                return -ENOMEM;
+
+        r = mailbox_push(agent->mailbox, &agent->definition->mailbox, mail);
+        if (r == MAILBOX_E_FULL && agent->run) {
+                note_begun(agent);
+                r = mailbox_push(agent->mailbox, &agent->definition->mailbox, mail);
+        }
+        if (r == 0)
+                core_make_ready(runtime, agent);
+        return r;
+}
+
+bool core_takes_mail(const Agent *agent) {
+        return agent->state == AGENT_RUNNING || agent->state == AGENT_PAUSED ||
+               (agent->state == AGENT_STARTING && !agent->is_leaving);
+}
+
+/* One that may not be answered now stays; then there is no room. */
+void core_drop_oldest(Runtime *runtime, Agent *agent, size_t n_bytes, Instant now) {
+        Mail *oldest;
+
+        while (!core_has_room(runtime, agent, n_bytes)) {
+                oldest = agent->mailbox ? mailbox_oldest(agent->mailbox) : NULL;
+                if (!oldest || (oldest->kind == MAIL_TRIGGER && core_must_hold(runtime, execution_of_mail(oldest))))
+                        return;
+
+                runtime->counters.shed++;
+                agent->n_shed++;
+                if (oldest->kind == MAIL_TRIGGER) {
+                        core_fail(runtime, execution_of_mail(oldest), ERROR_MAILBOX_FULL,
+                                "dropped for newer messages: the mailbox is full", now);
+                } else {
+                        mailbox_remove(agent->mailbox, oldest);
+                        core_drop_delivery(runtime, delivery_of_mail(oldest), ERROR_MAILBOX_FULL, now);
+                }
+        }
+}
+
+void core_recall(Agent *agent) {
+        if (agent->run)
+                run_wish(agent->run, RUN_RECALL);
+}
+
+/* runs */
+
+static void watch(Runtime *runtime, Run *run, uint64_t in_usec) {
+        run->watch_usec = in_usec;
+        deadline_arm(&runtime->deadlines, &run->watch, runtime->now.usec + in_usec);
+}
+
+static Run *take_blank_run(Runtime *runtime) {
+        Run *run = runtime->idle_runs;
+
+        if (!run) {
+                run = run_new();
+                if (run)
+                        deadline_init(&run->watch, DEADLINE_WATCH);
+                return run;
+        }
+
+        runtime->idle_runs = run->next;
+        runtime->n_idle_runs--;
+        return run;
+}
+
+static void give_back_run(Runtime *runtime, Run *run) {
+        if (runtime->n_idle_runs >= IDLE_RUNS_MAX) {
+                (void)run_free(run);
+                return;
+        }
+        run->next = runtime->idle_runs;
+        runtime->idle_runs = run;
+        runtime->n_idle_runs++;
+}
+
+static void note_out(Runtime *runtime, Run *run, Mail *mail) {
+        const uint64_t index = run->n_given++;
+        Execution *execution;
+
+        if (mail->lane >= LANE_REALTIME)
+                run->n_bytes_given += mail->n_bytes;
+        if (mail->kind != MAIL_TRIGGER)
+                return;
+
+        execution = execution_of_mail(mail);
+        execution->phase = PHASE_OUT;
+        execution->out_index = index;
+        execution->next_out = NULL;
+        if (run->out_last)
+                run->out_last->next_out = execution;
+        else
+                run->out_first = execution;
+        run->out_last = execution;
+        runtime->n_queued--;
+}
+
+/* The next of its mail as a chain, noted as out. NULL: there is none. */
+static Mail *take_chain(Runtime *runtime, Agent *agent, Run *run, uint32_t n_max) {
+        const unsigned lanes = agent_open_lanes(agent);
+        Mail *first = NULL, *last = NULL, *mail;
+
+        for (uint32_t n = 0; n < n_max && (mail = mailbox_pop(agent->mailbox, lanes)); n++) {
+                note_out(runtime, run, mail);
+                mail->next = NULL;
+                if (last)
+                        last->next = mail;
+                else
+                        first = mail;
+                last = mail;
+        }
+        return first;
+}
+
+/* One that drops the oldest keeps most of its mail where it can be dropped. */
+static uint32_t grant_of(const Agent *agent) {
+        const Definition *definition = agent->definition;
+
+        if (definition->overflow != OVERFLOW_DROP_OLDEST)
+                return agent->grant;
+        return (uint32_t)MAX_OF(MIN_OF((uint64_t)agent->grant, definition->mailbox.capacity / 8), UINT64_C(1));
+}
+
+static bool may_top_up(const Agent *agent) {
+        return agent->definition->overflow != OVERFLOW_DROP_OLDEST && !core_must_wait_for_state(agent) &&
+               mailbox_is_empty(agent->mailbox, LANES_CONTROL) && !run_is_recalled(agent->run) &&
+               !atomic_load_explicit(&agent->run->incoming, memory_order_relaxed);
+}
+
+/* What the worker did not get to goes back to the front of the mailbox; what was called off meanwhile is gone. */
+static void take_back(Runtime *runtime, Agent *agent, Mail *chain) {
+        Mail *first = NULL, *last = NULL, *next;
+
+        for (Mail *mail = chain; mail; mail = next) {
+                next = mail->next;
+                mail->next = NULL;
+                if (mail->kind == MAIL_TRIGGER) {
+                        Execution *execution = execution_of_mail(mail);
+
+                        execution->next_out = NULL;
+                        if (execution->phase == PHASE_ABANDONED) {
+                                runtime->n_abandoned--;
+                                executions_remove(&runtime->executions, execution);
+                                continue;
+                        }
+                        execution->phase = PHASE_QUEUED;
+                        runtime->n_queued++;
+                }
+                if (last)
+                        last->next = mail;
+                else
+                        first = mail;
+                last = mail;
+        }
+
+        mailbox_return(agent->mailbox, first);
+}
+
+static void top_up(Runtime *runtime, Agent *agent) {
+        Run *run = agent->run;
+        Execution *last_out = run->out_last;
+        uint64_t n_given = run->n_given, n_bytes_given = run->n_bytes_given;
+        Mail *chain;
+
+        if (!may_top_up(agent))
+                return;
+
+        chain = take_chain(runtime, agent, run, grant_of(agent));
+        if (!chain)
+                return;
+        if (run_top_up(run, chain)) {
+                note_begun(agent);
+                return;
+        }
+
+        /* It is on its way back: as if nothing had happened. */
+        run->n_given = n_given;
+        run->n_bytes_given = n_bytes_given;
+        run->out_last = last_out;
+        if (last_out)
+                last_out->next_out = NULL;
+        else
+                run->out_first = NULL;
+        take_back(runtime, agent, chain);
+}
+
+static Run *hand_out(Runtime *runtime, Agent *agent) {
+        Run *run = take_blank_run(runtime);
+        Mail *chain;
+
+        if (!run) {
+                core_make_ready(runtime, agent); /* the next turn may find memory */
+                return NULL;
+        }
+
+        chain = take_chain(runtime, agent, run, grant_of(agent));
+        if (!chain) {
+                give_back_run(runtime, run);
+                return NULL;
+        }
+
+        if (!run_open(run, chain)) {
+                take_back(runtime, agent, chain);
+                give_back_run(runtime, run);
+                core_make_ready(runtime, agent);
+                return NULL;
+        }
+
+        run->agent = agent;
+        run->behavior = agent->definition->behavior;
+        run->behavior_state = agent->behavior_state;
+        run->agent_class = agent->definition->agent_class;
+        run->quantum = (uint32_t)agent->definition->quantum;
+        run->given_usec = runtime->now.usec;
+        run->watched_begun = 0;
+        run->was_reported = false;
+        agent->run = run;
+        note_begun(agent);
+        runtime->n_out++;
+        watch(runtime, run, WATCH_FIRST_USEC);
+        return run;
 }
 
 Run *runtime_take_run(Runtime *runtime) {
+        size_t n = 0;
         Agent *agent;
         Run *run;
 
-        while ((agent = pop_ready(runtime))) {
-                run = agent_take_run(agent);
-                if (!run)
+        for (Agent *a = runtime->ready.first; a; a = a->next_ready)
+                n++;
+        while (n-- > 0 && (agent = pop_ready(&runtime->ready))) {
+                if (agent->run) {
+                        top_up(runtime, agent);
                         continue;
-
-                for (Execution *execution = agent->out_first; execution; execution = execution->next_out)
-                        execution->phase = PHASE_OUT;
-                runtime->n_queued -= agent->n_out;
-                runtime->n_out++;
-                watch(runtime, agent, WATCH_FIRST_USEC);
-                return run;
+                }
+                run = hand_out(runtime, agent);
+                if (run)
+                        return run;
         }
         return NULL;
 }
 
-/* What the worker did not get to goes back to the front of the mailbox; what was called off meanwhile is gone. */
-static void take_back(Runtime *runtime, Agent *agent) {
-        Mail *first = NULL, *last = NULL;
-        Execution *execution, *next;
+static void take_returned(Runtime *runtime, Agent *agent, Run *run, Instant now) {
+        Mail *mail = run_take_returned(run), *next;
+        uint64_t n = 0;
 
-        for (execution = agent->out_first; execution; execution = next) {
-                next = execution->next_out;
-                execution->next_out = NULL;
-                if (execution->phase == PHASE_ABANDONED) {
-                        runtime->n_abandoned--;
-                        executions_remove(&runtime->executions, execution);
-                        continue;
-                }
-
-                execution->phase = PHASE_QUEUED;
-                runtime->n_queued++;
-                execution->mail.next = NULL;
-                if (last)
-                        last->next = &execution->mail;
+        for (; mail; mail = next) {
+                next = mail->next;
+                if (mail->skipped)
+                        runtime->counters.undelivered[mail->is_late ? ERROR_DEADLINE_EXCEEDED : ERROR_AGENT_STOPPED]++;
                 else
-                        first = &execution->mail;
-                last = &execution->mail;
+                        n++;
+                core_free_delivery(runtime, delivery_of_mail(mail));
         }
 
-        mailbox_return(&agent->mailbox, first);
-        agent->out_first = agent->out_last = NULL;
-        agent->n_out = 0;
+        agent->n_handled += n;
+        runtime->counters.handled += n;
+        if (n > 0)
+                core_note_handled(runtime, agent, n, now);
+}
+
+/* Towards what GRANT_USEC are enough for; at most doubled, since one batch says little. */
+static void learn_grant(Agent *agent, const Run *run, Instant now) {
+        const uint64_t usec = MAX_OF(now.usec - MIN_OF(run->given_usec, now.usec), UINT64_C(1));
+        const uint64_t n = atomic_load_explicit(&run->n_begun, memory_order_relaxed);
+        const uint64_t fits = n * GRANT_USEC / usec;
+
+        if (n < agent->grant && fits >= agent->grant)
+                return; /* there was not that much mail */
+        agent->grant =
+                (uint16_t)MAX_OF(MIN_OF(MIN_OF(fits, 2 * (uint64_t)agent->grant), (uint64_t)GRANT_MAX), UINT64_C(1));
 }
 
 static void end_run(Runtime *runtime, Agent *agent, Instant now) {
-        take_back(runtime, agent);
-        agent->run.mail = NULL;
-        agent->is_out = false;
+        Run *run = agent->run;
+
+        take_returned(runtime, agent, run, now);
+        take_back(runtime, agent, TAKE_PTR(run->mail));
+        learn_grant(agent, run, now);
+        agent->behavior_state = run->behavior_state;
+        agent->run = NULL;
+        agent->mailbox->n_given = agent->mailbox->n_bytes_given = 0;
+        run->out_first = run->out_last = NULL;
+        run->n_given = run->n_bytes_given = 0;
         runtime->n_out--;
-        deadline_disarm(&runtime->deadlines, &agent->watch);
+        deadline_disarm(&runtime->deadlines, &run->watch);
+        give_back_run(runtime, run);
 
+        if (agent->is_discarding)
+                core_discard_mail(runtime, agent, ERROR_AGENT_STOPPED, now);
+        core_after_handling(runtime, agent, now);
         core_make_ready(runtime, agent);
-        core_after_change(runtime, agent, now);
+        drop_mailbox(runtime, agent);
+        core_note_unsettled(runtime, agent);
 }
 
-static void replace(Runtime *runtime, Agent *agent) {
-        char why[128];
-        int r = agent_replace(agent, why, sizeof(why));
+/* remote behaviours */
 
-        diag_agent_replaced(agent_id_slice(agent), r == 0 ? NULL : r < 0 ? "out of memory" : why);
-        if (r == 0)
-                core_note_changed(runtime, agent);
-        core_make_ready(runtime, agent);
+OpenMessage *core_find_open(const Runtime *runtime, uint64_t message_id) {
+        OpenMessage *open;
+
+        HASH_FIND(hh, runtime->open_messages, &message_id, sizeof(message_id), open);
+        return open;
 }
 
-void core_after_change(Runtime *runtime, Agent *agent, Instant now) {
-        (void)now;
+static int open_message(Runtime *runtime, uint64_t message_id, Mail *mail, bool is_pending) {
+        OpenMessage *open = calloc(1, sizeof(*open));
 
-        if (agent->successor && agent->state == AGENT_RUNNING && !agent->is_out && agent->n_deferred == 0 &&
-                agent->mailbox.n_urgent == 0)
-                replace(runtime, agent);
+        if (!open)
+                return -ENOMEM;
 
-        (void)agent_settle(agent);
-        if (agent->is_leaving && agent_is_idle(agent) &&
-                agent_next_state(agent->state, AGENT_EV_DELETE) != AGENT_INVALID)
-                core_remove_agent(runtime, agent);
+        *open = (OpenMessage){ .id = message_id, .mail = mail, .is_pending = is_pending };
+        HASH_ADD(hh, runtime->open_messages, id, sizeof(open->id), open);
+        if (!open->hh.tbl) {
+                free(open);
+                return -ENOMEM;
+        }
+        return 0;
 }
+
+void core_close_message(Runtime *runtime, uint64_t message_id) {
+        OpenMessage *open = core_find_open(runtime, message_id);
+
+        if (!open)
+                return;
+        HASH_DEL(runtime->open_messages, open);
+        free(open);
+}
+
+static uint64_t message_id_of(Mail *mail) {
+        if (mail->kind == MAIL_TRIGGER)
+                return execution_of_mail(mail)->message_id;
+        return mail->kind < MAIL_INIT ? delivery_of_mail(mail)->id : 0;
+}
+
+/* Does it count towards max_concurrency? */
+static bool is_message(const Mail *mail) {
+        return mail->kind == MAIL_TRIGGER || mail->kind == MAIL_TOPIC;
+}
+
+static Mail *hand_out_call(Runtime *runtime, Agent *agent) {
+        Mail *mail = mailbox_pop(agent->mailbox, agent_open_lanes(agent));
+
+        if (!mail)
+                return NULL;
+
+        mail->next = NULL;
+        if (is_message(mail)) {
+                if (open_message(runtime, message_id_of(mail), mail, /* is_pending= */ false) < 0) {
+                        mailbox_return(agent->mailbox, mail); /* the next turn may find memory */
+                        return NULL;
+                }
+                agent->n_open++;
+        }
+        agent->n_calls++;
+        if (mail->kind == MAIL_TRIGGER) {
+                Execution *execution = execution_of_mail(mail);
+
+                execution->phase = PHASE_OUT;
+                runtime->n_queued--;
+                core_note_started(runtime, execution, runtime->now.usec, runtime->now);
+                for (Asker *asker = &execution->asker; asker; asker = asker->next)
+                        reporter_note(&runtime->reporters, asker);
+        }
+        return mail;
+}
+
+Mail *runtime_take_call(Runtime *runtime) {
+        Agent *agent;
+        Mail *mail;
+
+        while ((agent = runtime->ready_remote.first)) {
+                mail = hand_out_call(runtime, agent);
+                if (mail)
+                        return mail;
+                (void)pop_ready(&runtime->ready_remote);
+                drop_mailbox(runtime, agent);
+        }
+        return NULL;
+}
+
+static void end_call(Runtime *runtime, Agent *agent, Mail *mail) {
+        if (is_message(mail)) {
+                core_close_message(runtime, message_id_of(mail));
+                agent->n_open--;
+        }
+        agent->n_calls--;
+}
+
+/* outcomes */
 
 /* Takes the first off the list of what is out: outcomes come in order. */
-static Execution *pop_out(Agent *agent, Mail *mail) {
-        Execution *execution = agent->out_first;
+static void pop_out(Run *run, Execution *execution) {
+        assert(run->out_first == execution);
 
-        assert(execution && &execution->mail == mail);
-
-        agent->out_first = execution->next_out;
-        if (!agent->out_first)
-                agent->out_last = NULL;
+        run->out_first = execution->next_out;
+        if (!run->out_first)
+                run->out_last = NULL;
         execution->next_out = NULL;
-        return execution;
 }
 
 void core_arm_execution(Runtime *runtime, Execution *execution) {
         deadline_arm(&runtime->deadlines, &execution->deadline, MIN_OF(execution->expires_usec, execution->wake_usec));
 }
 
-static void defer(Runtime *runtime, Execution *execution, Instant now) {
-        const uint64_t defer_usec = MIN_OF(execution->mail.reply.defer_usec, (uint64_t)DEADLINE_MS_MAX * USEC_PER_MSEC);
+static uint64_t defer_usec_of(const BehaviorReply *reply) {
+        return MIN_OF(reply->defer_usec, (uint64_t)DEADLINE_MS_MAX * USEC_PER_MSEC);
+}
 
-        execution->phase = PHASE_DEFERRED;
-        execution->agent->n_deferred++;
-        execution->wake_usec = now.usec + defer_usec;
-        core_arm_execution(runtime, execution);
+static void note_news(Runtime *runtime, Execution *execution) {
         for (Asker *asker = &execution->asker; asker; asker = asker->next)
                 reporter_note(&runtime->reporters, asker);
 }
 
-/* Where the outcome of one message leads, when somebody still waits for it. */
-static void settle(Runtime *runtime, Execution *execution, Instant now) {
-        const BehaviorReply *reply = &execution->mail.reply;
+static void defer(Runtime *runtime, Execution *execution, Instant now) {
+        execution->phase = PHASE_DEFERRED;
+        execution->mail.agent->n_deferred++;
+        execution->wake_usec = now.usec + defer_usec_of(&execution->outcome.reply);
+        core_arm_execution(runtime, execution);
+        note_news(runtime, execution);
+}
 
-        execution->finished_usec = execution->mail.outcome.finished_usec;
-        core_note_started(runtime, execution, execution->mail.outcome.started_usec, now);
-
-        if (reply->verdict == BEHAVIOR_DEFER && execution->agent->run.behavior->on_timer) {
-                defer(runtime, execution, now);
+static void leave_pending(Runtime *runtime, Execution *execution, Instant now) {
+        if (open_message(runtime, execution->message_id, &execution->mail, /* is_pending= */ true) < 0) {
+                core_fail(runtime, execution, ERROR_INTERNAL, "memory is out", now);
                 return;
         }
+        execution->phase = PHASE_PENDING;
+        execution->mail.agent->n_open++;
+        note_news(runtime, execution);
+}
 
-        execution->agent->n_handled++;
-        if (!core_must_hold(runtime, execution)) {
+/* Its reply is final. It leaves now, or when it may. */
+static void finish(Runtime *runtime, Execution *execution, Instant now) {
+        Agent *agent = execution->mail.agent;
+
+        agent->n_handled++;
+        core_note_handled(runtime, agent, 1, now);
+        if (core_must_wait_for_state(agent)) {
+                if (core_hold_execution(runtime, execution) < 0) {
+                        core_fail(runtime, execution, ERROR_STATE_ERROR, "memory is out for keeping its state", now);
+                        return;
+                }
+        } else if (!core_must_hold(runtime, execution)) {
                 core_finish(runtime, execution, now);
                 return;
         }
 
         execution->phase = PHASE_HELD;
         runtime->n_held++;
-        for (Asker *asker = &execution->asker; asker; asker = asker->next)
-                reporter_note(&runtime->reporters, asker);
+        note_news(runtime, execution);
+}
+
+/* The list leaves the execution first: one of its effects may end it. */
+static void apply_effects(Runtime *runtime, Execution *execution, Instant now) {
+        EffectList effects = execution->outcome.reply.effects;
+        const Id id = execution->id;
+
+        if (effects.n == 0 && !effects.failed)
+                return;
+        execution->outcome.reply.effects = (EffectList){};
+        core_apply_effects(runtime, execution->mail.agent, execution->message_id, &execution->envelope, id_slice(&id),
+                &effects, now);
+        effects_clear(&effects);
+}
+
+/* Where the outcome of one message leads, when somebody still waits for it. */
+static void settle_execution(Runtime *runtime, Execution *execution, Instant now) {
+        const BehaviorReply *reply = &execution->outcome.reply;
+
+        execution->phase = PHASE_SETTLING;
+        execution->finished_usec = execution->outcome.finished_usec;
+        core_note_started(runtime, execution, execution->outcome.started_usec, now);
+
+        if (reply->verdict == BEHAVIOR_DEFER) {
+                apply_effects(runtime, execution, now);
+                defer(runtime, execution, now);
+        } else if (reply->verdict == BEHAVIOR_PENDING) {
+                leave_pending(runtime, execution, now);
+                if (execution->phase == PHASE_PENDING)
+                        apply_effects(runtime, execution, now);
+        } else {
+                apply_effects(runtime, execution, now);
+                finish(runtime, execution, now);
+        }
+}
+
+static void on_execution_outcome(Runtime *runtime, Execution *execution, Run *run, Instant now) {
+        if (run)
+                pop_out(run, execution);
+
+        if (execution->phase == PHASE_ABANDONED) {
+                if (!execution->outcome.skipped)
+                        runtime->counters.late++;
+                runtime->n_abandoned--;
+                executions_remove(&runtime->executions, execution);
+                return;
+        }
+
+        assert(execution->phase == PHASE_OUT);
+        if (execution->outcome.skipped) {
+                core_fail(runtime, execution, ERROR_AGENT_STOPPED, "discarded: the agent was stopped", now);
+                return;
+        }
+        settle_execution(runtime, execution, now);
+}
+
+static void set_aside(Runtime *runtime, Delivery *delivery) {
+        delivery->is_aside = true;
+        delivery->previous_aside = NULL;
+        delivery->next_aside = runtime->aside;
+        if (runtime->aside)
+                runtime->aside->previous_aside = delivery;
+        runtime->aside = delivery;
+}
+
+static void take_from_aside(Runtime *runtime, Delivery *delivery) {
+        if (delivery->previous_aside)
+                delivery->previous_aside->next_aside = delivery->next_aside;
+        else
+                runtime->aside = delivery->next_aside;
+        if (delivery->next_aside)
+                delivery->next_aside->previous_aside = delivery->previous_aside;
+        delivery->is_aside = false;
+
+        if (delivery->deferred) {
+                deadline_disarm(&runtime->deadlines, &delivery->deferred->due);
+                free(TAKE_PTR(delivery->deferred));
+                delivery->mail.agent->n_deferred--;
+        } else {
+                core_close_message(runtime, delivery->id);
+                delivery->mail.agent->n_open--;
+        }
+}
+
+void core_free_delivery(Runtime *runtime, Delivery *delivery) {
+        if (delivery->is_aside)
+                take_from_aside(runtime, delivery);
+        delivery_free(&runtime->letters, delivery);
+}
+
+static void defer_delivery(Runtime *runtime, Delivery *delivery, uint64_t usec, Instant now) {
+        Deferred *deferred = calloc(1, sizeof(*deferred));
+
+        if (!deferred) {
+                core_drop_delivery(runtime, delivery, ERROR_INTERNAL, now);
+                return;
+        }
+        deferred->delivery = delivery;
+        deadline_init(&deferred->due, DEADLINE_RESUME);
+        deadline_arm(&runtime->deadlines, &deferred->due, now.usec + usec);
+        delivery->deferred = deferred;
+        delivery->mail.agent->n_deferred++;
+        set_aside(runtime, delivery);
+}
+
+static void leave_delivery_pending(Runtime *runtime, Delivery *delivery, Instant now) {
+        if (open_message(runtime, delivery->id, &delivery->mail, /* is_pending= */ true) < 0) {
+                core_drop_delivery(runtime, delivery, ERROR_INTERNAL, now);
+                return;
+        }
+        delivery->mail.agent->n_open++;
+        set_aside(runtime, delivery);
+}
+
+/* Handled to its end, with something to say or not. Takes the outcome. */
+static void finish_delivery(Runtime *runtime, Delivery *delivery, Outcome *outcome, Instant now) {
+        Agent *agent = delivery->mail.agent;
+        const BehaviorReply *reply = &outcome->reply;
+        const bool is_error = reply->verdict != BEHAVIOR_DONE || reply->output.failed;
+
+        agent->n_handled++;
+        runtime->counters.handled++;
+        core_note_handled(runtime, agent, 1, now);
+        if (is_error) {
+                agent->n_failed++;
+                runtime->counters.agent_errors++;
+                diag_message_failed(agent_id_slice(agent), delivery->letter ? delivery->letter->topic : SLICE_NONE,
+                        buffer_slice(&reply->output), &runtime->message_limit, now.usec);
+        }
+        if (delivery->mail.wants_answer && core_must_wait_for_state(agent) &&
+                core_hold_delivery(runtime, delivery, outcome) == 0)
+                return;
+
+        core_end_delivery(runtime, delivery, outcome, now);
+}
+
+void core_end_delivery(Runtime *runtime, Delivery *delivery, Outcome *outcome, Instant now) {
+        const BehaviorReply *reply = &outcome->reply;
+        ErrorCode code = ERROR_NONE;
+
+        if (reply->verdict != BEHAVIOR_DONE || reply->output.failed)
+                code = reply->code == ERROR_NONE ? ERROR_INTERNAL : reply->code;
+        if (delivery->mail.wants_answer && delivery->letter)
+                core_answer_letter(
+                        runtime, delivery->mail.agent, delivery->letter, code, buffer_slice(&reply->output), now);
+        core_free_delivery(runtime, delivery);
+        (void)outcome_free(outcome);
+}
+
+static void apply_delivery_effects(
+        Runtime *runtime, Agent *agent, uint64_t message_id, Letter *letter, const EffectList *effects, Instant now) {
+        Envelope none;
+
+        if (effects->n == 0 && !effects->failed)
+                return;
+        envelope_init(&none);
+        core_apply_effects(runtime, agent, message_id, letter ? &letter->envelope : &none, SLICE_NONE, effects, now);
+}
+
+static void on_delivery_outcome(Runtime *runtime, Delivery *delivery, Outcome *outcome, Instant now) {
+        Agent *agent = delivery->mail.agent;
+        const uint64_t message_id = delivery->id;
+        BehaviorReply *reply = &outcome->reply;
+        Letter *letter = delivery->letter;
+        const bool is_open = reply->verdict == BEHAVIOR_DEFER || reply->verdict == BEHAVIOR_PENDING;
+
+        if (outcome->skipped) {
+                core_drop_delivery(
+                        runtime, delivery, outcome->is_late ? ERROR_DEADLINE_EXCEEDED : ERROR_AGENT_STOPPED, now);
+                (void)outcome_free(outcome);
+                return;
+        }
+
+        if (letter)
+                letter->n_refs++; /* one of its effects may end the message */
+        if (reply->verdict == BEHAVIOR_DEFER)
+                defer_delivery(runtime, delivery, defer_usec_of(reply), now);
+        else if (reply->verdict == BEHAVIOR_PENDING)
+                leave_delivery_pending(runtime, delivery, now);
+        apply_delivery_effects(runtime, agent, message_id, letter, &reply->effects, now);
+        if (letter)
+                letter_unref(&runtime->letters, letter);
+
+        if (is_open) {
+                (void)outcome_free(outcome);
+        } else {
+                effects_clear(&reply->effects);
+                finish_delivery(runtime, delivery, outcome, now);
+        }
+}
+
+/* `outcome` may be gone when this returns. */
+static void on_mail_outcome(Runtime *runtime, Outcome *outcome, Instant now) {
+        Mail *mail = outcome->mail;
+        Run *run = outcome->run;
+
+        if (!run)
+                end_call(runtime, mail->agent, mail);
+
+        switch (mail->kind) {
+        case MAIL_TRIGGER:
+                on_execution_outcome(runtime, execution_of_mail(mail), run, now);
+                break;
+        case MAIL_TOPIC:
+        case MAIL_ANSWER:
+        case MAIL_TIMER:
+                on_delivery_outcome(runtime, delivery_of_mail(mail), outcome, now);
+                break;
+        default:
+                if (run)
+                        mail->agent->behavior_state = run->behavior_state;
+                core_on_control(runtime, control_of_mail(mail), now);
+                break;
+        }
 }
 
 void runtime_on_outcome(Runtime *runtime, Outcome *outcome, Instant now) {
-        Agent *agent = outcome->run->agent;
-        const bool run_ended = outcome->run_ended;
-        Execution *execution = pop_out(agent, outcome->mail);
+        Agent *agent = outcome->run ? outcome->run->agent : outcome->mail->agent;
+        const bool run_ended = outcome->run && outcome->run_ended, is_call = !outcome->run;
 
         runtime->now = now;
         core_apply(runtime, session_notice(&runtime->session, now), now);
 
-        if (execution->phase == PHASE_ABANDONED) {
-                if (!outcome->skipped)
-                        runtime->counters.late++;
-                runtime->n_abandoned--;
-                executions_remove(&runtime->executions, execution);
-        } else {
-                assert(execution->phase == PHASE_OUT && !outcome->skipped);
-                execution->phase = PHASE_SETTLING;
-                settle(runtime, execution, now);
-        }
-
-        if (run_ended)
+        if (outcome->mail)
+                on_mail_outcome(runtime, outcome, now);
+        if (run_ended) {
                 end_run(runtime, agent, now);
+        } else if (is_call) {
+                core_after_handling(runtime, agent, now);
+                core_make_ready(runtime, agent);
+                core_note_unsettled(runtime, agent);
+        }
         core_arm_reports(runtime, now);
 }
 
-void core_on_watch(Runtime *runtime, Agent *agent, Instant now) {
-        const unsigned n_begun = atomic_load(&agent->run.n_begun);
+bool core_end_pending(Runtime *runtime, Agent *agent, uint64_t message_id, BehaviorReply *reply, Instant now) {
+        OpenMessage *open = core_find_open(runtime, message_id);
+        Mail *mail = open ? open->mail : NULL;
 
-        if (!agent->is_out)
-                return;
+        if (!open || !open->is_pending || mail->agent != agent)
+                return false;
 
-        for (Execution *execution = agent->out_first; execution; execution = execution->next_out) {
-                if (execution->out_index >= n_begun || execution->is_started || execution->phase != PHASE_OUT)
+        if (mail->kind == MAIL_TRIGGER) {
+                Execution *execution = execution_of_mail(mail);
+
+                core_close_message(runtime, message_id);
+                agent->n_open--;
+                buffer_done(&execution->outcome.reply.output);
+                execution->outcome.reply = *reply;
+                *reply = (BehaviorReply){};
+                execution->outcome.finished_usec = now.usec;
+                execution->phase = PHASE_OUT;
+                settle_execution(runtime, execution, now);
+        } else {
+                Outcome *outcome = mail_outcome(mail);
+
+                take_from_aside(runtime, delivery_of_mail(mail));
+                if (outcome) {
+                        outcome->reply = *reply;
+                        *reply = (BehaviorReply){};
+                        finish_delivery(runtime, delivery_of_mail(mail), outcome, now);
+                } else {
+                        core_drop_delivery(runtime, delivery_of_mail(mail), ERROR_INTERNAL, now);
+                }
+        }
+        core_after_handling(runtime, agent, now);
+        core_make_ready(runtime, agent);
+        core_note_unsettled(runtime, agent);
+        return true;
+}
+
+/* the watch */
+
+static void note_begun_executions(Runtime *runtime, Run *run, uint64_t n_begun, Instant now) {
+        for (Execution *execution = run->out_first; execution; execution = execution->next_out) {
+                if (execution->out_index >= n_begun)
+                        break;
+                if (execution->is_started || execution->phase != PHASE_OUT)
                         continue;
                 core_note_started(runtime, execution, now.usec, now);
-                for (Asker *asker = &execution->asker; asker; asker = asker->next)
-                        reporter_note(&runtime->reporters, asker);
+                note_news(runtime, execution);
+        }
+}
+
+void core_on_watch(Runtime *runtime, Run *run, Instant now) {
+        const uint64_t n_begun = atomic_load(&run->n_begun);
+
+        note_begun_executions(runtime, run, n_begun, now);
+        if (n_begun != run->watched_begun) {
+                run->watched_begun = n_begun;
+                run->begun_usec = now.usec;
+                run->was_reported = false;
+        } else if (n_begun > 0 && !run->was_reported && now.usec - run->begun_usec >= BLOCKED_USEC) {
+                run->was_reported = true;
+                diag_agent_blocks(agent_id_slice(run->agent), now.usec - run->begun_usec);
         }
 
-        if (n_begun != agent->watched_begun) {
-                agent->watched_begun = n_begun;
-                agent->begun_usec = now.usec;
-                agent->was_reported = false;
-        } else if (n_begun > 0 && !agent->was_reported && now.usec - agent->begun_usec >= BLOCKED_USEC) {
-                agent->was_reported = true;
-                diag_agent_blocks(agent_id_slice(agent), now.usec - agent->begun_usec);
-        }
-
-        watch(runtime, agent, MIN_OF(agent->watch_usec * 2, WATCH_LAST_USEC));
+        watch(runtime, run, MIN_OF(run->watch_usec * 2, WATCH_LAST_USEC));
         core_arm_reports(runtime, now);
 }
 
-static void wake(Runtime *runtime, Execution *execution, Instant now) {
-        Agent *agent = execution->agent;
+/* time */
 
-        (void)now;
+static void wake(Runtime *runtime, Execution *execution) {
+        Agent *agent = execution->mail.agent;
 
         execution->wake_usec = USEC_NEVER;
         execution->phase = PHASE_QUEUED;
-        execution->mail.is_timer = true;
-        agent->n_deferred--;
-        runtime->n_queued++;
-        mailbox_push_urgent(&agent->mailbox, &execution->mail);
+        execution->mail.is_resumed = true;
+        execution->mail.lane = LANE_URGENT;
+        if (core_push_mail(runtime, agent, &execution->mail) < 0) {
+                execution->phase = PHASE_DEFERRED;
+                execution->wake_usec = runtime->now.usec + USEC_PER_SEC; /* memory may be there by then */
+        } else {
+                agent->n_deferred--;
+                runtime->n_queued++;
+        }
         core_arm_execution(runtime, execution);
-        core_make_ready(runtime, agent);
 }
 
 void core_on_execution_time(Runtime *runtime, Execution *execution, Instant now) {
@@ -259,5 +885,118 @@ void core_on_execution_time(Runtime *runtime, Execution *execution, Instant now)
         }
 
         if (execution->phase == PHASE_DEFERRED && execution->wake_usec <= now.usec)
-                wake(runtime, execution, now);
+                wake(runtime, execution);
+}
+
+void core_on_resume(Runtime *runtime, Deadline *deadline, Instant now) {
+        Deferred *deferred = CONTAINER_OF(deadline, Deferred, due);
+        Delivery *delivery = deferred->delivery;
+        Agent *agent = delivery->mail.agent;
+
+        delivery->mail.is_resumed = true;
+        delivery->mail.lane = LANE_URGENT;
+        if (core_push_mail(runtime, agent, &delivery->mail) < 0)
+                deadline_arm(&runtime->deadlines, deadline, now.usec + USEC_PER_SEC); /* memory may be there by then */
+        else
+                take_from_aside(runtime, delivery);
+}
+
+/* discarding */
+
+static void discard_executions(Runtime *runtime, const Agent *agent, ErrorCode code, Instant now) {
+        Execution *execution, *next;
+
+        for (execution = runtime->executions.first; execution; execution = next) {
+                next = execution->next;
+                if (execution->mail.agent != agent)
+                        continue;
+                if (execution->phase == PHASE_QUEUED || execution->phase == PHASE_DEFERRED ||
+                        execution->phase == PHASE_PENDING)
+                        core_fail(runtime, execution, code, NULL, now);
+        }
+}
+
+static void discard_aside(Runtime *runtime, const Agent *agent, ErrorCode code, Instant now) {
+        Delivery *delivery, *next;
+
+        for (delivery = runtime->aside; delivery; delivery = next) {
+                next = delivery->next_aside;
+                if (delivery->mail.agent == agent)
+                        core_drop_delivery(runtime, delivery, code, now);
+        }
+}
+
+void core_discard_mail(Runtime *runtime, Agent *agent, ErrorCode code, Instant now) {
+        Mail *mail;
+
+        if (agent->run)
+                run_wish(agent->run, RUN_DISCARD);
+        discard_executions(runtime, agent, code, now);
+        discard_aside(runtime, agent, code, now);
+        if (agent->mailbox)
+                while ((mail = mailbox_pop(agent->mailbox, LANES_ALL & ~LANES_CONTROL)))
+                        core_drop_delivery(runtime, delivery_of_mail(mail), code, now);
+        core_note_unsettled(runtime, agent);
+}
+
+/* at the end of all */
+
+bool core_holds_mail(const Runtime *runtime) {
+        return runtime->letters.n_deliveries > 0;
+}
+
+static void free_chain(Runtime *runtime, Mail *mail) {
+        Mail *next;
+
+        for (; mail; mail = next) {
+                next = mail->next;
+                if (mail->kind >= MAIL_INIT)
+                        core_control_free(control_of_mail(mail));
+                else if (mail->kind != MAIL_TRIGGER) /* executions go with their table */
+                        core_free_delivery(runtime, delivery_of_mail(mail));
+        }
+}
+
+/* No worker is there any more. */
+static void free_run_mail(Runtime *runtime, Agent *agent) {
+        Run *run = agent->run;
+
+        if (!run)
+                return;
+        deadline_disarm(&runtime->deadlines, &run->watch);
+        if (!run->is_closed)
+                run_abandon(run);
+        free_chain(runtime, TAKE_PTR(run->mail));
+        free_chain(runtime, run_take_returned(run));
+}
+
+void core_free_mail(Runtime *runtime) {
+        OpenMessage *open, *tmp;
+        Mail *mail;
+
+        for (Agent *agent = core_agent_after(runtime, SLICE_NONE); agent; agent = core_next_agent(agent)) {
+                free_run_mail(runtime, agent);
+                while (agent->mailbox && (mail = mailbox_pop(agent->mailbox, LANES_ALL))) {
+                        mail->next = NULL;
+                        free_chain(runtime, mail);
+                }
+        }
+        while (runtime->aside)
+                core_free_delivery(runtime, runtime->aside);
+        HASH_ITER(hh, runtime->open_messages, open, tmp) {
+                if (open->mail->kind != MAIL_TRIGGER)
+                        delivery_free(
+                                &runtime->letters, delivery_of_mail(open->mail)); /* it was with a child process */
+                HASH_DEL(runtime->open_messages, open);
+                free(open);
+        }
+
+        while (runtime->idle_runs) {
+                Run *run = runtime->idle_runs;
+
+                runtime->idle_runs = run->next;
+                (void)run_free(run);
+        }
+        while (runtime->n_idle_mailboxes > 0)
+                (void)mailbox_free(runtime->idle_mailboxes[--runtime->n_idle_mailboxes]);
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
+#include <string.h>
+
 #include "proto/message.h"
 #include "proto/registration.h"
 #include "runtimed/pool.h"
@@ -20,6 +22,11 @@ static const ConfigKey keys[] = {
                 "name=value,name=value: what triggers with labels are matched against", .at_start = true),
         KEY("runtime", "agents_dir", CONFIG_STRING, agents_dir, "",
                 "Directory of agent definitions (*.json), read at the start and on reload; empty: none",
+                .at_start = true),
+        KEY("runtime", "plugins_dir", CONFIG_STRING, plugins_dir, "",
+                "Directory of plugins (NAME.so) that definitions may name; empty: none", .at_start = true),
+        KEY("runtime", "state_store", CONFIG_STRING, state_store, "none",
+                "Where agents' states are kept: sqlite:PATH, or none: they last as long as the process",
                 .at_start = true),
         KEY("runtime", "workers", CONFIG_U64, workers, "0", "Threads that run behaviours; 0: one per processor",
                 .max = POOL_WORKERS_MAX, .at_start = true),
@@ -53,13 +60,28 @@ static const ConfigKey keys[] = {
                 "An output that is larger becomes the error LIMIT_EXCEEDED; the server's max_payload is a limit as "
                 "well",
                 .min = 1024, .max = 64 * 1024 * 1024),
+        KEY("limits", "max_subscriptions", CONFIG_U64, max_subscriptions, "1000000",
+                "Subscriptions of all agents together, reply topics apart", .min = 0, .max = 100000000),
+        KEY("limits", "max_subscriptions_per_agent", CONFIG_U64, max_subscriptions_per_agent, "1024",
+                "Subscriptions of one agent, its reply topic apart", .min = 0, .max = 1000000),
+        KEY("limits", "max_asks", CONFIG_U64, max_asks, "65536",
+                "Questions, calls of capabilities and triggers of all agents that wait for an answer", .min = 1,
+                .max = 10000000),
+        KEY("limits", "max_asks_per_agent", CONFIG_U64, max_asks_per_agent, "1024", "The same, of one agent", .min = 1,
+                .max = 1000000),
+        KEY("limits", "max_timers_per_agent", CONFIG_U64, max_timers_per_agent, "1024", "Timers of one agent", .min = 1,
+                .max = 1000000),
 
         KEY("events", "executions", CONFIG_CHOICE, events, "all",
                 "Execution events to publish: all, verbose, outcomes (completed and failed), none",
                 .choices = events_names),
 
         KEY("topics", "allow_forbidden", CONFIG_BOOL, allow_forbidden, "no",
-                "Let results be directed to reserved subjects ($..., and below nats.subject_prefix)"),
+                "Let results, and what agents publish and subscribe to, touch reserved subjects ($..., and below "
+                "nats.subject_prefix)"),
+        KEY("topics", "realtime_max_age_ms", CONFIG_U64, realtime_max_age_ms, "1000",
+                "A message of a realtime subscription that waited longer is late: dropped and counted", .min = 1,
+                .max = DEADLINE_MS_MAX),
 };
 
 const ConfigTable runtime_config = { .keys = keys, .n_keys = ELEMENTSOF(keys) };
@@ -78,6 +100,13 @@ void runtime_settings_apply(const RuntimeSettings *settings, RuntimeOptions *ret
         ret->report_delay_usec = (uint64_t)(settings->report_delay_ms * 1000);
         ret->events = settings->events;
         ret->allow_forbidden_topics = settings->allow_forbidden;
+        ret->max_subscriptions = settings->max_subscriptions;
+        ret->max_subscriptions_per_agent = settings->max_subscriptions_per_agent;
+        ret->max_asks = settings->max_asks;
+        ret->max_asks_per_agent = settings->max_asks_per_agent;
+        ret->max_timers_per_agent = settings->max_timers_per_agent;
+        ret->realtime_max_age_usec = settings->realtime_max_age_ms * USEC_PER_MSEC;
+        ret->has_store = strcmp(settings->state_store, "none") != 0;
 }
 
 void runtime_id_from_host(const char *host, Id *ret) {

@@ -12,7 +12,7 @@
 typedef struct RuntimeSettings {
         DaemonSettings daemon;
 
-        char *id, *labels, *agents_dir;
+        char *id, *labels, *agents_dir, *plugins_dir, *state_store;
         uint64_t heartbeat_interval_ms;
         uint64_t max_in_flight, max_in_flight_bytes, max_agents;
         uint64_t workers;
@@ -21,6 +21,9 @@ typedef struct RuntimeSettings {
         uint64_t memory_executions, memory_bytes;
         uint64_t max_message_bytes, max_result_bytes;
         unsigned events;
+        uint64_t max_subscriptions, max_subscriptions_per_agent;
+        uint64_t max_asks, max_asks_per_agent, max_timers_per_agent;
+        uint64_t realtime_max_age_ms;
         bool allow_forbidden, run_inline;
 } RuntimeSettings;
 

@@ -130,7 +130,8 @@ void node_settle(Sim *sim, Node *node) {
         for (size_t i = 0; i < outbox_size(&node->outbox); i++) {
                 const OutMessage message = outbox_get(&node->outbox, i);
 
-                net_publish(sim, node, &message);
+                if (message.kind == OUT_PUBLISH) /* nobody publishes to topics here */
+                        net_publish(sim, node, &message);
         }
         outbox_clear(&node->outbox);
         if (node->kind == NODE_RUNTIME)

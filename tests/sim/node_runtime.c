@@ -86,6 +86,12 @@ static void runtime_start(Sim *sim, Node *node, Instant now) {
                 .memory_bytes = 16 << 20,
                 .report_delay_usec = s->report_delay_usec,
                 .events = s->events,
+                .max_subscriptions = 100000,
+                .max_subscriptions_per_agent = 100,
+                .max_asks = 1000,
+                .max_asks_per_agent = 100,
+                .max_timers_per_agent = 100,
+                .realtime_max_age_usec = USEC_PER_SEC,
         };
         const NatsLinkSubscription *subscriptions;
         size_t n;

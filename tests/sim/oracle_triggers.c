@@ -478,12 +478,16 @@ static void check_stall(Oracle *oracle, const Node *node, const Exec *exec) {
 
 void oracle_on_work(Sim *sim, Node *node, const Mail *mail) {
         Oracle *oracle = sim->oracle;
-        Exec *exec = record_find(oracle, mail->message.exec_id);
+        BehaviorMessage message;
+        Exec *exec;
         bool others = false;
 
-        sim_trace(sim, node, "begins %.*s attempt %" PRIu64 "%s", SLICE_ARG(mail->message.exec_id),
-                mail->message.attempt, mail->is_timer ? " (timer)" : "");
-        if (!exec || mail->is_timer)
+        mail_read(mail, &message);
+        exec = record_find(oracle, message.exec_id);
+
+        sim_trace(sim, node, "begins %.*s attempt %" PRIu64 "%s", SLICE_ARG(message.exec_id), message.attempt,
+                mail->is_resumed ? " (timer)" : "");
+        if (!exec || mail->is_resumed)
                 return;
         for (size_t i = 0; i < exec->n_handlings; i++) {
                 const Handling *before = &exec->handlings[i];
@@ -492,9 +496,9 @@ void oracle_on_work(Sim *sim, Node *node, const Mail *mail) {
                 /* under a new epoch, what the old one ran was withheld: `retry` allows it to be run again */
                 if (before->runtime == node->index && before->incarnation == node->incarnation &&
                         (before->epoch == node->runtime.epoch ||
-                                (before->attempt == mail->message.attempt && exec->n_reaches <= 1)))
+                                (before->attempt == message.attempt && exec->n_reaches <= 1)))
                         sim_break(sim, "memory", "%s ran %s twice, as attempt %" PRIu64 " and %" PRIu64, node->name,
-                                exec->id.text, before->attempt, mail->message.attempt);
+                                exec->id.text, before->attempt, message.attempt);
         }
         check_stall(oracle, node, exec);
         /* One dispatcher process, one life: no fault excuses it. */
@@ -508,7 +512,7 @@ void oracle_on_work(Sim *sim, Node *node, const Mail *mail) {
                 exec->handlings[exec->n_handlings++] = (Handling){
                         .runtime = node->index,
                         .incarnation = node->incarnation,
-                        .attempt = mail->message.attempt,
+                        .attempt = message.attempt,
                         .epoch = node->runtime.epoch,
                 };
 }

@@ -52,17 +52,27 @@ static uint64_t step_argument(const Node *node, unsigned index) {
         return (uint64_t)node->incarnation * WORKERS_MAX + index;
 }
 
-/* Calls the behaviour; the outcome is the caller's. */
+/* Calls the behaviour; the outcome, if there is one, is the caller's. */
 static Outcome *step(Sim *sim, Node *node, Run *run) {
-        const Mail *mail = run->mail;
+        Mail *mail = run->mail;
         Outcome *outcome = run_step(run, node_instant(sim, node).usec);
 
-        if (outcome->skipped)
+        if (!outcome || outcome->skipped || mail->kind != MAIL_TRIGGER)
                 return outcome;
         oracle_on_work(sim, node, mail);
-        if (mail->reply.verdict == BEHAVIOR_DEFER)
+        if (outcome->reply.verdict == BEHAVIOR_DEFER)
                 sim_count(sim, COUNT_DEFERRED);
         return outcome;
+}
+
+/* After a step: is the run over? Then the outcome is its last. */
+static bool end_of_run(Run *run, bool gives_up, Outcome **outcome) {
+        if (gives_up && !run->is_closed)
+                run_abandon(run);
+        if (!run->is_closed && !run_close(run))
+                return false;
+        *outcome = run_end(run, *outcome);
+        return true;
 }
 
 static void begin_step(Sim *sim, Node *node, unsigned index) {
@@ -87,15 +97,15 @@ static void on_step_done(Sim *sim, Event *event) {
                 return;
         }
         now = node_instant(sim, node);
-        outcome->finished_usec = now.usec;
-        if (rng_chance(&sim->rng_nodes, 50))
-                outcome->run_ended = true; /* it had the run for too long */
-        ended = outcome->run_ended;
+        ended = end_of_run(worker->run, /* gives_up= */ rng_chance(&sim->rng_nodes, 50), &outcome);
         worker->outcome = NULL;
         if (ended)
                 worker->run = NULL;
 
-        runtime_on_outcome(node->runtime.core, outcome, now);
+        if (outcome) {
+                outcome->finished_usec = now.usec;
+                runtime_on_outcome(node->runtime.core, outcome, now);
+        }
         node->class->on_turn_end(sim, node, now);
         if (!ended)
                 begin_step(sim, node, index);
@@ -109,8 +119,9 @@ static void run_here(Sim *sim, Node *node, Run *run) {
         do {
                 Outcome *outcome = step(sim, node, run);
 
-                ended = outcome->run_ended;
-                runtime_on_outcome(node->runtime.core, outcome, node_instant(sim, node));
+                ended = end_of_run(run, /* gives_up= */ false, &outcome);
+                if (outcome)
+                        runtime_on_outcome(node->runtime.core, outcome, node_instant(sim, node));
         } while (!ended);
 }
 
@@ -154,16 +165,14 @@ void workers_abandon(Sim *sim, Node *node, Instant now) {
         for (unsigned i = 0; i < WORKERS_MAX; i++) {
                 Worker *worker = &node->runtime.workers[i];
 
-                if (worker->outcome) {
-                        worker->outcome->run_ended = true;
+                if (worker->run) {
+                        (void)end_of_run(worker->run, /* gives_up= */ true, &worker->outcome);
                         runtime_on_outcome(node->runtime.core, worker->outcome, now);
                 }
                 *worker = (Worker){ 0 };
         }
         while ((run = pop_waiting(node))) {
-                Outcome *outcome = run_step(run, now.usec);
-
-                outcome->run_ended = true;
-                runtime_on_outcome(node->runtime.core, outcome, now);
+                run_abandon(run);
+                runtime_on_outcome(node->runtime.core, run_end(run, NULL), now);
         }
 }

@@ -52,7 +52,7 @@ static void a_reload_brings_the_agents_in_line_with_the_files(void **state) {
         put_file(&place, "b.json", "{\"agent_id\":\"fb\",\"agent_type\":\"echo\"}");
         put_file(&place, "broken.json", "{\"agent_id\":");
         put_file(&place, "notes.txt", "not a definition");
-        assert_int_equal(agents_dir_new(place.path, &dir), 0);
+        assert_int_equal(agents_dir_new(place.path, behaviors_builtin, &dir), 0);
 
         assert_int_equal(agents_dir_load(dir, w.runtime, w.now, &counts), 0);
         assert_int_equal(counts.n_created, 2);
@@ -103,7 +103,7 @@ static void two_files_may_exchange_their_agents(void **state) {
         make_place(&place);
         put_file(&place, "a.json", "{\"agent_id\":\"fa\",\"agent_type\":\"echo\"}");
         put_file(&place, "b.json", "{\"agent_id\":\"fb\",\"agent_type\":\"echo\"}");
-        assert_int_equal(agents_dir_new(place.path, &dir), 0);
+        assert_int_equal(agents_dir_new(place.path, behaviors_builtin, &dir), 0);
         assert_int_equal(agents_dir_load(dir, w.runtime, w.now, &counts), 0);
 
         put_file(&place, "a.json", "{\"agent_id\":\"fb\",\"agent_type\":\"echo\"}");
@@ -134,7 +134,7 @@ static void a_pipe_among_the_definitions_is_refused_and_waited_for_by_nobody(voi
         make_place(&place);
         full_name(&place, "pipe.json", path, sizeof(path));
         assert_int_equal(mkfifo(path, 0600), 0);
-        assert_int_equal(agents_dir_new(place.path, &dir), 0);
+        assert_int_equal(agents_dir_new(place.path, behaviors_builtin, &dir), 0);
         assert_int_equal(agents_dir_load(dir, w.runtime, w.now, &counts), 0);
         assert_int_equal(counts.n_refused, 1);
 
@@ -154,7 +154,7 @@ static void the_check_refuses_what_a_start_would_refuse(void **state) {
         put_file(&place, "a.json", "{\"agent_id\":\"fa\",\"agent_type\":\"echo\"}");
         put_file(&place, "b.json", "{\"agent_id\":\"fa\",\"agent_type\":\"echo\"}"); /* exists */
         put_file(&place, "c.json", "{\"agent_id\":\"fc\",\"agent_type\":\"counter\",\"parameters\":{\"start\":\"x\"}}");
-        assert_int_equal(agents_dir_check(place.path, &n_good, &n_bad), 0);
+        assert_int_equal(agents_dir_check(place.path, behaviors_builtin, &n_good, &n_bad), 0);
         assert_int_equal(n_good, 1);
         assert_int_equal(n_bad, 2);
 

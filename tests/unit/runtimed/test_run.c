@@ -17,7 +17,7 @@
 #include "runtimed/run.h"
 
 /* What a message asks its behaviour for, in its id. */
-typedef enum Ask {
+typedef enum TestAsk {
         ASK_NOTHING,
         ASK_OUTPUT,
         ASK_EFFECT,
@@ -25,7 +25,7 @@ typedef enum Ask {
         ASK_DEFER,
         ASK_LARGE_OUTPUT,
         _ASK_MAX,
-} Ask;
+} TestAsk;
 
 /* The state of one agent's behaviour: touched by one thread at a time, or ThreadSanitizer says so. */
 typedef struct Record {
@@ -166,7 +166,7 @@ static void what_ends_without_a_word_comes_back_as_a_chain(void **state) {
 static void what_has_something_to_say_has_an_outcome_of_its_own(void **state) {
         static const struct {
                 const char *why;
-                Ask ask;
+                TestAsk ask;
                 bool wants_answer, has_outcome;
         } cases[] = {
                 { "done", ASK_NOTHING, false, false },

@@ -32,7 +32,16 @@ typedef struct Sent {
         char *subject, *reply, *headers, *body;
 } Sent;
 
+#define SUBSCRIBED_MAX 4096
+
+typedef struct Subscribed {
+        uint64_t tag;
+        char *subject, *queue;
+} Subscribed;
+
 typedef struct World {
+        Subscribed subscribed[SUBSCRIBED_MAX];
+        size_t n_subscribed;
         RuntimeOptions options;
         Runtime *runtime;
         Outbox outbox;
@@ -63,10 +72,31 @@ static inline void forget_sent(World *world) {
         world->n_sent = 0;
 }
 
+/* What NATS would have been told. */
+static inline void note_subscription(World *world, const OutMessage *message) {
+        size_t i = 0;
+
+        while (i < world->n_subscribed && world->subscribed[i].tag != message->tag)
+                i++;
+        if (message->kind == OUT_SUBSCRIBE) {
+                assert_true(i == world->n_subscribed && i < SUBSCRIBED_MAX);
+                world->subscribed[world->n_subscribed++] =
+                        (Subscribed){ message->tag, copy_of(message->subject), copy_of(message->reply) };
+        } else if (i < world->n_subscribed) {
+                free(world->subscribed[i].subject);
+                free(world->subscribed[i].queue);
+                world->subscribed[i] = world->subscribed[--world->n_subscribed];
+        }
+}
+
 static inline void collect(World *world) {
         for (size_t i = 0; i < outbox_size(&world->outbox); i++) {
                 OutMessage message = outbox_get(&world->outbox, i);
 
+                if (message.kind != OUT_PUBLISH) {
+                        note_subscription(world, &message);
+                        continue;
+                }
                 world->sent = reallocarray(world->sent, world->n_sent + 1, sizeof(*world->sent));
                 assert_non_null(world->sent);
                 world->sent[world->n_sent++] = (Sent){ copy_of(message.subject), copy_of(message.reply),
@@ -99,10 +129,13 @@ static inline void work(World *world, size_t leave) {
         do {
                 outcome = run_step(run, world->now.usec);
                 n--;
-                if (n <= leave)
-                        outcome->run_ended = true;
-                ended = outcome->run_ended;
-                runtime_on_outcome(world->runtime, outcome, world->now);
+                if (n > 0 && n <= leave)
+                        run_abandon(run);
+                ended = run->is_closed || run_close(run);
+                if (ended)
+                        outcome = run_end(run, outcome);
+                if (outcome)
+                        runtime_on_outcome(world->runtime, outcome, world->now);
                 check_world(world);
         } while (!ended);
 }
@@ -117,8 +150,8 @@ static inline void turn(World *world) {
                 if (world->plays_worker)
                         while (world->n_runs > 0)
                                 work(world, 0);
-        } while (world->plays_worker && world->runtime->ready_first);
-        runtime_on_turn_end(world->runtime, world->now);
+                runtime_on_turn_end(world->runtime, world->now);
+        } while (world->plays_worker && (world->runtime->ready.first || world->runtime->unsettled));
         check_world(world);
         collect(world);
 }
@@ -184,6 +217,12 @@ static inline RuntimeOptions default_options(void) {
                 .memory_executions = 256,
                 .memory_bytes = 65536,
                 .report_delay_usec = 1000,
+                .max_subscriptions = 10000,
+                .max_subscriptions_per_agent = 100,
+                .max_asks = 1000,
+                .max_asks_per_agent = 100,
+                .max_timers_per_agent = 100,
+                .realtime_max_age_usec = USEC_PER_SEC,
         };
 }
 
@@ -242,6 +281,10 @@ static inline void end_world(World *world) {
         while (world->n_runs > 0)
                 work(world, 0);
         (void)runtime_free(world->runtime);
+        for (size_t i = 0; i < world->n_subscribed; i++) {
+                free(world->subscribed[i].subject);
+                free(world->subscribed[i].queue);
+        }
         forget_sent(world);
         outbox_done(&world->outbox);
 }

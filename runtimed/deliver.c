@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * What becomes of an application message that arrives: one letter, and a copy of it in the mailbox of each agent that
+ * is to get it. Agents that share a topic share the letter.
+ *
+ * A copy that can't be kept, or that no behaviour will see, is counted by the reason; when somebody waits for an answer
+ * (a NATS request, or a Compozy-Reply-To) he gets an error instead of silence.
+ */
+
+#include "proto/emit.h"
+#include "runtimed/core.h"
+#include "runtimed/diag.h"
+
+static Lane lane_of(Qos qos) {
+        switch (qos) {
+        case QOS_REALTIME:
+                return LANE_REALTIME;
+        case QOS_BACKGROUND:
+                return LANE_BACKGROUND;
+        default:
+                return LANE_BATCHED;
+        }
+}
+
+/* An answer may go wherever a result may. */
+static bool may_answer_to(const Runtime *runtime, Slice subject) {
+        return subject_is_valid(subject) &&
+               (runtime->options.allow_forbidden_topics || subject_is_open_to_results(runtime->prefix, subject));
+}
+
+static void publish_answer(Runtime *runtime, const Agent *agent, const Letter *letter, const ErrorReply *error,
+        Slice output, Instant now) {
+        Outbox *outbox = runtime->outbox;
+        WireError ignored;
+        Buffer *out = outbox_begin(outbox);
+
+        buffer_append_slice(out, letter->envelope.reply_to);
+        outbox_headers(outbox);
+        if (error)
+                error_reply_emit_headers(out, error);
+        runtime->names.size = 0;
+        buffer_append_slice(&runtime->names, SLICE("agent."));
+        buffer_append_slice(&runtime->names, agent_id_slice(agent));
+        (void)envelope_write(
+                out, &letter->envelope, buffer_slice(&runtime->names), SLICE_NONE, now.real_usec, &ignored);
+        outbox_body(outbox);
+        if (error)
+                answer_encode_error(out, error);
+        else
+                buffer_append_slice(out, output);
+        outbox_end(outbox);
+}
+
+void core_answer_letter(
+        Runtime *runtime, const Agent *agent, const Letter *letter, ErrorCode code, Slice output, Instant now) {
+        ErrorReply error = { .code = code, .message = output };
+        const Envelope *envelope = &letter->envelope;
+
+        if (!runtime->is_up || !envelope->reply_to.data)
+                return;
+        if (!envelope->is_request && (code != ERROR_NONE || output.size == 0))
+                return; /* nobody waits for it: a thread's reply subject takes outputs, not failures */
+        if (!may_answer_to(runtime, envelope->reply_to)) {
+                runtime->counters.undelivered[ERROR_TOPIC_FORBIDDEN]++;
+                return;
+        }
+        if (code == ERROR_NONE && output.size > MIN_OF(core_payload_max(runtime), runtime->options.max_result_bytes)) {
+                error = (ErrorReply){ .code = ERROR_LIMIT_EXCEEDED, .message = SLICE("the output is too large") };
+                code = ERROR_LIMIT_EXCEEDED;
+        }
+        publish_answer(runtime, agent, letter, code == ERROR_NONE ? NULL : &error, output, now);
+}
+
+void core_drop_delivery(Runtime *runtime, Delivery *delivery, ErrorCode code, Instant now) {
+        Agent *agent = delivery->mail.agent;
+
+        runtime->counters.undelivered[code]++;
+        if (delivery->letter && delivery->mail.kind == MAIL_TOPIC && delivery->mail.wants_answer)
+                core_answer_letter(runtime, agent, delivery->letter, code, slice_of(error_code_meaning(code)), now);
+        core_free_delivery(runtime, delivery);
+}
+
+static ErrorCode why_not(const Agent *agent) {
+        if (core_takes_mail(agent))
+                return ERROR_NONE;
+        return agent->state == AGENT_FAILED ? ERROR_AGENT_FAILED : ERROR_AGENT_STOPPED;
+}
+
+/* Into the mailbox, or what the overflow policy says instead: in every case somebody's answer is MAILBOX_FULL. */
+static void deliver(Runtime *runtime, Delivery *delivery, Instant now) {
+        Agent *agent = delivery->mail.agent;
+        ErrorCode code = why_not(agent);
+        int r;
+
+        if (code != ERROR_NONE) {
+                core_drop_delivery(runtime, delivery, code, now);
+                return;
+        }
+
+        if (agent->definition->overflow == OVERFLOW_DROP_OLDEST)
+                core_drop_oldest(runtime, agent, delivery->mail.n_bytes, now);
+        r = core_push_mail(runtime, agent, &delivery->mail);
+        if (r == 0) {
+                runtime->counters.delivered++;
+                return;
+        }
+
+        agent->n_shed++;
+        runtime->counters.shed++;
+        core_drop_delivery(runtime, delivery, r < 0 ? ERROR_INTERNAL : ERROR_MAILBOX_FULL, now);
+}
+
+static void deliver_to(Runtime *runtime, Agent *agent, Letter *letter, Qos qos, Instant now) {
+        Delivery *delivery = delivery_new(&runtime->letters, agent, MAIL_TOPIC, letter);
+
+        if (!delivery) {
+                runtime->counters.undelivered[ERROR_INTERNAL]++;
+                return;
+        }
+
+        delivery->id = ++runtime->n_messages;
+        delivery->mail.lane = (uint8_t)lane_of(qos);
+        delivery->mail.wants_answer = letter->envelope.reply_to.data;
+        if (qos == QOS_REALTIME)
+                delivery->mail.late_usec = now.usec + runtime->options.realtime_max_age_usec;
+        deliver(runtime, delivery, now);
+}
+
+static Letter *read_letter(Runtime *runtime, const InMessage *message, Instant now) {
+        WireError error = {};
+        Envelope envelope;
+        Letter *letter;
+        int r;
+
+        if (message->body.size > runtime->options.max_message_bytes)
+                r = wire_error(&error, "a message of %zu bytes is over limits.max_message_bytes of %llu",
+                        message->body.size, (unsigned long long)runtime->options.max_message_bytes);
+        else
+                r = envelope_read(message->headers, message->reply, &runtime->names, &envelope, &error);
+        if (r == ENVELOPE_E_EXPIRED) {
+                runtime->counters.expired++;
+                return NULL;
+        }
+        if (r != 0) {
+                runtime->counters.invalid++;
+                diag_message_invalid(message->subject, error.text, &runtime->invalid_limit, now.usec);
+                return NULL;
+        }
+
+        letter = letter_new(&runtime->letters, message->subject, message->body, &envelope);
+        if (!letter)
+                runtime->counters.undelivered[ERROR_INTERNAL]++;
+        return letter;
+}
+
+void core_on_letter(Runtime *runtime, const InMessage *message, Instant now) {
+        Subscription *receiver = topics_first_receiver(runtime->topics, message->tag);
+        Letter *letter;
+
+        if (!receiver)
+                return; /* nobody any more */
+
+        letter = read_letter(runtime, message, now);
+        if (!letter)
+                return;
+        for (; receiver; receiver = topics_next_receiver(receiver))
+                deliver_to(runtime, CONTAINER_OF(subscription_subscriber(receiver), Agent, subscriber), letter,
+                        subscription_qos(receiver), now);
+        letter_unref(&runtime->letters, letter);
+}

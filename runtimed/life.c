@@ -1,0 +1,627 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * An agent's life, one step at a time. The state says what an operator sees; the step says what is awaited: a hook that
+ * is with a worker or a child process, an answer of the store, the end of a pause. core_settle() looks at an agent that
+ * awaits nothing and takes the next step, until there is none to take:
+ *
+ *   starting   load the state, init                         -> running, or failed
+ *   running    a successor's turn: stop as below, then init of the new definition with the old one's state
+ *   stopping   nothing held any more: checkpoint, stop hook -> stopped
+ *   stopped    is it to go? forget its state, then it is removed
+ *
+ * Hooks of behaviours that are quick are called at once, the others travel as control mail before all other mail. A
+ * hook's outcome ends in core_on_control().
+ *
+ * An agent whose behaviour is lost (a child process that crashed) is started again after a pause that doubles with each
+ * restart in the window; past the definition's limit it fails, so that an operator sees it instead of a loop.
+ *
+ * Agents are looked at when the turn ends, from a list, and removed only there: nobody holds one then.
+ */
+
+#include <stdio.h>
+
+#include "runtimed/core.h"
+#include "runtimed/diag.h"
+
+#define BACKOFF_MAX_USEC (60 * USEC_PER_SEC)
+#define STEPS_MAX 16 /* more than any agent takes at a stretch */
+
+/* waiters */
+
+int core_wait(Runtime *runtime, Agent *agent, WaitFor what, Slice reply) {
+        Waiter **end = &agent->waiters;
+        Waiter *waiter;
+
+        (void)runtime;
+
+        if (reply.size == 0)
+                return 0;
+
+        waiter = calloc(1, sizeof(*waiter) + reply.size);
+        if (!waiter)
+                return -ENOMEM;
+
+        memcpy(waiter->storage, reply.data, reply.size);
+        waiter->reply = (Slice){ waiter->storage, reply.size };
+        waiter->what = what;
+        waiter->sequence = core_durable_sequence(agent);
+        while (*end)
+                end = &(*end)->next;
+        *end = waiter;
+        return 0;
+}
+
+void core_answer_waiters(Runtime *runtime, Agent *agent, WaitFor what, uint64_t sequence, ErrorCode code, Slice why) {
+        Waiter **place = &agent->waiters;
+
+        while (*place) {
+                Waiter *waiter = *place;
+
+                if (waiter->what != what || waiter->sequence > sequence) {
+                        place = &waiter->next;
+                        continue;
+                }
+                *place = waiter->next;
+                core_answer_request(runtime, agent, waiter->reply, code, why);
+                free(waiter);
+        }
+}
+
+static void answer_all(Runtime *runtime, Agent *agent, ErrorCode code, Slice why) {
+        for (unsigned what = 0; what < _WAIT_FOR_MAX; what++)
+                core_answer_waiters(runtime, agent, (WaitFor)what, UINT64_MAX, code, why);
+}
+
+/* looking at agents when the turn ends */
+
+void core_note_unsettled(Runtime *runtime, Agent *agent) {
+        if (agent->is_unsettled)
+                return;
+
+        agent->is_unsettled = true;
+        agent->next_unsettled = runtime->unsettled;
+        runtime->unsettled = agent;
+}
+
+/* hooks */
+
+Control *core_control_new(Agent *agent, MailKind kind) {
+        Control *control = calloc(1, sizeof(*control));
+
+        if (!control)
+                return NULL;
+
+        control->mail.agent = agent;
+        control->mail.kind = (uint8_t)kind;
+        control->mail.lane = LANE_CONTROL;
+        control->mail.late_usec = USEC_NEVER;
+        control->mail.wants_answer = true;
+        control->mail.outcome = &control->outcome;
+        control->outcome.mail = &control->mail;
+        control->outcome.is_embedded = true;
+        return control;
+}
+
+void core_control_free(Control *control) {
+        buffer_done(&control->state);
+        buffer_done(&control->outcome.reply.output);
+        effects_clear(&control->outcome.reply.effects);
+        free(control);
+}
+
+/* Here and now, the way a worker does it. */
+static int call_here(Agent *agent, Control *control) {
+        Run *run = run_new();
+
+        if (!run)
+                return -ENOMEM;
+        if (!run_open(run, &control->mail)) {
+                (void)run_free(run);
+                return -ENOMEM;
+        }
+
+        run->agent = agent;
+        run->behavior = agent->definition->behavior;
+        run->behavior_state = agent->behavior_state;
+        (void)run_step(run, 0);
+        agent->behavior_state = run->behavior_state;
+        control->outcome.run = NULL;
+        (void)run_free(run);
+        return 0;
+}
+
+void core_call(Runtime *runtime, Agent *agent, Control *control, Instant now) {
+        const Behavior *behavior = agent->definition->behavior;
+        int r;
+
+        if (behavior->quick && !behavior->is_remote && !agent->run) {
+                r = call_here(agent, control);
+                if (r < 0)
+                        control->outcome.result = r;
+                core_on_control(runtime, control, now);
+                return;
+        }
+
+        r = core_push_mail(runtime, agent, &control->mail);
+        if (r < 0) {
+                control->outcome.result = r;
+                core_on_control(runtime, control, now);
+                return;
+        }
+        core_recall(agent);
+}
+
+/* Takes a step that is a hook; when memory is out it is tried again with the next turn. */
+static void call_hook(Runtime *runtime, Agent *agent, MailKind kind, AgentStep step, Instant now) {
+        Control *control = core_control_new(agent, kind);
+
+        if (!control) {
+                core_note_unsettled(runtime, agent);
+                return;
+        }
+        agent->step = (uint8_t)step;
+        core_call(runtime, agent, control, now);
+}
+
+/* starting */
+
+void core_send_init(Runtime *runtime, Agent *agent, Buffer *state, Instant now) {
+        Control *control = core_control_new(agent, MAIL_INIT);
+
+        if (!control) {
+                if (state)
+                        buffer_done(state);
+                core_on_init_failed(runtime, agent, ERROR_INTERNAL, SLICE("memory is out"), now);
+                return;
+        }
+
+        control->start = definition_start(agent->definition);
+        if (state) {
+                control->state = *state;
+                *state = (Buffer){};
+                control->start.state = buffer_slice(&control->state);
+        }
+        control->start.effects = &control->outcome.reply.effects;
+        agent->step = STEP_INIT;
+        core_call(runtime, agent, control, now);
+}
+
+static void begin_start(Runtime *runtime, Agent *agent, Instant now) {
+        agent->step = STEP_NONE;
+        if (agent->handover) {
+                Buffer state = *agent->handover;
+
+                free(TAKE_PTR(agent->handover));
+                core_send_init(runtime, agent, &state, now);
+        } else if (runtime->options.has_store && behavior_keeps_state(agent->definition->behavior)) {
+                core_load_state(runtime, agent, now);
+        } else {
+                core_send_init(runtime, agent, NULL, now);
+        }
+}
+
+void core_start_agent(Runtime *runtime, Agent *agent, Instant now) {
+        if (agent_apply(agent, AGENT_EV_START) != 0)
+                return;
+
+        runtime->n_alive++;
+        agent->is_discarding = false;
+        if (agent->supervision)
+                agent->supervision->n = 0; /* an operator's start begins anew */
+        core_note_changed(runtime, agent);
+        begin_start(runtime, agent, now);
+}
+
+/* Whatever it was to handle is told so; it is alive no more. */
+static void give_up(Runtime *runtime, Agent *agent, ErrorCode code, Slice why, Instant now) {
+        (void)agent_apply(agent, AGENT_EV_FAIL);
+        runtime->n_alive--;
+        runtime->failure_code = code;
+        (void)wire_error(&runtime->failure, "%.*s", SLICE_ARG(why));
+        diag_agent_failed(agent_id_slice(agent), code, why);
+
+        core_end_conversations(runtime, agent);
+        core_suspend_topics(runtime, agent);
+        core_discard_mail(runtime, agent, ERROR_AGENT_FAILED, now);
+        answer_all(runtime, agent, code, slice_of(runtime->failure.text));
+        if (!agent->was_ready && agent->is_provisional)
+                agent->is_leaving = agent->keeps_record = true;
+        core_note_changed(runtime, agent);
+        core_note_unsettled(runtime, agent);
+}
+
+static bool note_restart(Agent *agent, Instant now) {
+        const uint64_t window_usec = agent->definition->restart.window_ms * USEC_PER_MSEC;
+        const size_t max = (size_t)agent->definition->restart.max;
+        Supervision *supervision = agent->supervision;
+        size_t n_old = 0;
+
+        if (!supervision || supervision->n_max < max) {
+                supervision = calloc(1, sizeof(*supervision) + max * sizeof(supervision->times[0]));
+                if (!supervision)
+                        return false;
+                deadline_init(&supervision->due, DEADLINE_RESTART);
+                supervision->agent = agent;
+                supervision->n_max = max;
+                free(agent->supervision); /* not armed: nothing waits while a restart is being noted */
+                agent->supervision = supervision;
+        }
+
+        while (n_old < supervision->n && supervision->times[n_old] + window_usec < now.usec)
+                n_old++;
+        supervision->n -= n_old;
+        memmove(supervision->times, supervision->times + n_old, supervision->n * sizeof(supervision->times[0]));
+        if (supervision->n >= max)
+                return false;
+
+        supervision->times[supervision->n++] = now.usec;
+        return true;
+}
+
+static uint64_t backoff_usec(const Agent *agent) {
+        const uint64_t first = agent->definition->restart.backoff_ms * USEC_PER_MSEC;
+
+        return MIN_OF(first << MIN_OF(agent->supervision->n - 1, (size_t)20), (uint64_t)BACKOFF_MAX_USEC);
+}
+
+/* In state starting: its behaviour is gone. */
+static void restart_later(Runtime *runtime, Agent *agent, Slice why, Instant now) {
+        uint64_t usec;
+
+        if (!note_restart(agent, now)) {
+                char text[256];
+
+                (void)snprintf(text, sizeof(text), "%llu restarts within %llu ms were not enough; the last time: %.*s",
+                        (unsigned long long)agent->definition->restart.max,
+                        (unsigned long long)agent->definition->restart.window_ms, (int)MIN_OF(why.size, (size_t)120),
+                        why.data);
+                give_up(runtime, agent, ERROR_AGENT_FAILED, slice_of(text), now);
+                return;
+        }
+
+        usec = backoff_usec(agent);
+        runtime->counters.restarts++;
+        diag_agent_restarts(agent_id_slice(agent), why, usec, agent->supervision->n);
+        agent->step = STEP_BACKOFF;
+        deadline_arm(&runtime->deadlines, &agent->supervision->due, now.usec + usec);
+}
+
+void core_on_restart_time(Runtime *runtime, Supervision *supervision, Instant now) {
+        Agent *agent = supervision->agent;
+
+        agent->step = STEP_NONE;
+        if (agent->state == AGENT_STARTING)
+                begin_start(runtime, agent, now);
+        else
+                core_note_unsettled(runtime, agent);
+}
+
+/* The old definition's turn again, with the state that it had. */
+static void fall_back(Runtime *runtime, Agent *agent, Slice why, Instant now) {
+        Definition *failed = agent->definition;
+
+        diag_agent_replaced(agent_id_slice(agent), why.data);
+        agent->definition = TAKE_PTR(agent->predecessor);
+        core_change_configured(runtime, agent, failed);
+        (void)definition_free(failed);
+        agent->is_falling_back = true;
+        if (agent->spare_state) {
+                agent->handover = TAKE_PTR(agent->spare_state);
+        }
+        begin_start(runtime, agent, now);
+}
+
+void core_on_init_failed(Runtime *runtime, Agent *agent, ErrorCode code, Slice why, Instant now) {
+        agent->step = STEP_NONE;
+        if (agent->state == AGENT_STOPPING)
+                core_note_unsettled(runtime, agent);
+        else if (agent->predecessor)
+                fall_back(runtime, agent, why, now);
+        else if (agent->was_ready && agent->supervision && agent->supervision->n > 0)
+                restart_later(runtime, agent, why, now);
+        else
+                give_up(runtime, agent, code, why, now);
+}
+
+/* With its topics before the answer to whoever wanted it: from then on nothing is missed. */
+static int open_topics(Runtime *runtime, Agent *agent) {
+        if (!agent->was_ready)
+                return core_subscribe_configured(runtime, agent);
+
+        core_resume_topics(runtime, agent);
+        return 0;
+}
+
+static void forget_predecessor(Agent *agent) {
+        agent->predecessor = definition_free(agent->predecessor);
+        if (agent->spare_state) {
+                buffer_done(agent->spare_state);
+                free(TAKE_PTR(agent->spare_state));
+        }
+}
+
+static void become_ready(Runtime *runtime, Agent *agent, Instant now) {
+        const bool is_replaced = agent->predecessor;
+
+        (void)agent_apply(agent, AGENT_EV_READY);
+        if (open_topics(runtime, agent) < 0) {
+                core_fail_agent(runtime, agent, ERROR_INTERNAL, SLICE("memory is out for its subscriptions"), now);
+                return;
+        }
+        agent->was_ready = true;
+        if (is_replaced)
+                diag_agent_replaced(agent_id_slice(agent), NULL);
+        agent->is_falling_back = false;
+        forget_predecessor(agent);
+        if (agent->is_to_pause)
+                (void)agent_apply(agent, AGENT_EV_PAUSE);
+        agent->is_to_pause = false;
+
+        core_note_changed(runtime, agent);
+        core_answer_waiters(runtime, agent, WAIT_READY, UINT64_MAX, ERROR_NONE, SLICE_NONE);
+        core_make_ready(runtime, agent);
+        core_note_unsettled(runtime, agent);
+}
+
+static void on_init(Runtime *runtime, Agent *agent, const Control *control, Instant now) {
+        const int r = control->outcome.result;
+        Slice why = buffer_slice(&control->outcome.reply.output);
+        Envelope envelope;
+
+        agent->step = STEP_NONE;
+        if (r == 0) {
+                if (agent->definition->behavior->is_remote)
+                        agent->behavior_state = control->outcome.behavior_state;
+                agent->has_behavior = true;
+                if (agent->state != AGENT_STARTING) {
+                        core_note_unsettled(runtime, agent);
+                        return;
+                }
+                become_ready(runtime, agent, now);
+                envelope_init(&envelope);
+                core_apply_effects(runtime, agent, /* message_id= */ 0, &envelope, SLICE_NONE,
+                        &control->outcome.reply.effects, now);
+                return;
+        }
+
+        if (r == BEHAVIOR_E_STATE && control->start.state.data)
+                core_refuse_state(runtime, agent, why, now);
+        else
+                core_on_init_failed(runtime, agent, ERROR_INIT_FAILED, r < 0 ? slice_of(strerror(-r)) : why, now);
+}
+
+/* losing the behaviour */
+
+void runtime_on_crash(Runtime *runtime, Agent *agent, const char *why, Instant now) {
+        runtime->now = now;
+        runtime->counters.crashes++;
+        agent->has_behavior = false;
+        agent->behavior_state = NULL;
+        core_lose_state(runtime, agent, ERROR_AGENT_CRASHED, now);
+        core_end_conversations(runtime, agent);
+
+        if (agent->state == AGENT_RUNNING || agent->state == AGENT_PAUSED) {
+                agent->is_to_pause = agent->state == AGENT_PAUSED;
+                (void)agent_apply(agent, AGENT_EV_RESTART);
+                core_note_changed(runtime, agent);
+                restart_later(runtime, agent, slice_of(why), now);
+        } else {
+                diag_agent_crashed(agent_id_slice(agent), why);
+                core_note_unsettled(runtime, agent);
+        }
+}
+
+void core_fail_agent(Runtime *runtime, Agent *agent, ErrorCode code, Slice why, Instant now) {
+        if (agent_next_state(agent->state, AGENT_EV_FAIL) == AGENT_INVALID)
+                return;
+        core_lose_state(runtime, agent, code, now);
+        give_up(runtime, agent, code, why, now);
+}
+
+/* replacing */
+
+static bool is_free_to_replace(const Agent *agent) {
+        return agent->successor && !agent->run && agent->n_calls == 0 && agent->n_open == 0 && agent->n_deferred == 0 &&
+               (!agent->mailbox || mailbox_is_empty(agent->mailbox, LANES_BEGUN));
+}
+
+static void begin_replace(Runtime *runtime, Agent *agent, Instant now) {
+        agent->is_to_pause = agent->state == AGENT_PAUSED;
+        (void)agent_apply(agent, AGENT_EV_RESTART);
+        agent->is_replacing = true;
+        if (behavior_keeps_state(agent->definition->behavior) &&
+                agent->definition->behavior == agent->successor->behavior)
+                call_hook(runtime, agent, MAIL_CHECKPOINT, STEP_CHECKPOINT, now);
+        else
+                call_hook(runtime, agent, MAIL_STOP, STEP_STOP, now);
+}
+
+/* What the successor starts with; the predecessor's copy is for when that fails. */
+static void hand_state_over(Agent *agent, Buffer *state) {
+        Buffer *copy, *moved;
+
+        if (state->size == 0)
+                return;
+
+        copy = calloc(1, sizeof(*copy));
+        moved = calloc(1, sizeof(*moved));
+        if (!copy || !moved) {
+                free(copy);
+                free(moved);
+                return;
+        }
+        buffer_append_slice(copy, buffer_slice(state));
+        *moved = *state;
+        *state = (Buffer){};
+        agent->handover = moved;
+        agent->spare_state = copy;
+}
+
+static void take_successor(Runtime *runtime, Agent *agent, Instant now) {
+        agent->is_replacing = false;
+        agent->predecessor = agent->definition;
+        agent->definition = TAKE_PTR(agent->successor);
+        agent->grant = (uint16_t)MIN_OF(agent->definition->quantum, (uint64_t)UINT16_MAX);
+        core_change_configured(runtime, agent, agent->predecessor);
+        if (agent->handover || agent->predecessor->behavior == agent->definition->behavior)
+                begin_start(runtime, agent, now);
+        else
+                core_send_init(runtime, agent, NULL, now); /* another behaviour's state is none of its business */
+}
+
+static void settle_starting(Runtime *runtime, Agent *agent, Instant now) {
+        if (!agent->is_replacing)
+                return;
+        if (agent->has_behavior)
+                call_hook(runtime, agent, MAIL_STOP, STEP_STOP, now);
+        else if (agent->successor)
+                take_successor(runtime, agent, now);
+}
+
+/* stopping */
+
+int core_stop_agent(Runtime *runtime, Agent *agent, bool discards, Instant now) {
+        int r = agent_apply(agent, AGENT_EV_STOP);
+
+        if (r == 0 && agent->step == STEP_BACKOFF) {
+                deadline_disarm(&runtime->deadlines, &agent->supervision->due);
+                agent->step = STEP_NONE;
+        }
+        if (r == 0 && !agent->has_behavior && agent->step == STEP_NONE)
+                discards = true; /* nobody is there to handle it any more */
+        if (discards && agent->state == AGENT_STOPPING) {
+                agent->is_discarding = true;
+                core_discard_mail(runtime, agent, ERROR_AGENT_STOPPED, now);
+        }
+        if (r == 0)
+                core_note_changed(runtime, agent);
+        core_make_ready(runtime, agent);
+        core_note_unsettled(runtime, agent);
+        return r;
+}
+
+static void become_stopped(Runtime *runtime, Agent *agent) {
+        (void)agent_apply(agent, AGENT_EV_IDLE);
+        runtime->n_alive--;
+        agent->is_discarding = agent->is_replacing = agent->is_to_pause = false;
+        agent->successor = definition_free(agent->successor);
+        forget_predecessor(agent);
+        core_end_conversations(runtime, agent);
+        core_suspend_topics(runtime, agent);
+        core_note_changed(runtime, agent);
+        core_answer_waiters(runtime, agent, WAIT_STOPPED, UINT64_MAX, ERROR_NONE, SLICE_NONE);
+        core_answer_waiters(runtime, agent, WAIT_READY, UINT64_MAX, ERROR_AGENT_STOPPED,
+                SLICE("the agent was stopped before it was running"));
+        core_note_unsettled(runtime, agent);
+}
+
+static void settle_stopping(Runtime *runtime, Agent *agent, Instant now) {
+        /* Its behaviour was lost, or never came: what it holds can't be handled. */
+        if (!agent->has_behavior && !agent->run && agent->n_calls == 0 && !agent_is_idle(agent))
+                core_discard_mail(runtime, agent, ERROR_AGENT_STOPPED, now);
+        if (!agent_is_idle(agent) || core_is_storing(agent))
+                return;
+        if (agent->has_behavior && core_has_undurable(agent)) {
+                call_hook(runtime, agent, MAIL_CHECKPOINT, STEP_CHECKPOINT, now);
+                return;
+        }
+        if (agent->has_behavior) {
+                call_hook(runtime, agent, MAIL_STOP, STEP_STOP, now);
+                return;
+        }
+        become_stopped(runtime, agent);
+}
+
+static void settle_down(Runtime *runtime, Agent *agent, Instant now) {
+        if (agent->run || agent->n_calls > 0 || core_is_storing(agent))
+                return;
+        if (agent->has_behavior) {
+                call_hook(runtime, agent, MAIL_STOP, STEP_STOP, now);
+                return;
+        }
+        if (!agent->is_leaving)
+                return;
+        if (!agent->keeps_record && runtime->options.has_store && behavior_keeps_state(agent->definition->behavior)) {
+                agent->keeps_record = true; /* asked for once */
+                core_forget_state(runtime, agent, now);
+                return;
+        }
+        core_remove_agent(runtime, agent);
+}
+
+static void settle(Runtime *runtime, Agent *agent, Instant now) {
+        if (agent->step != STEP_NONE)
+                return;
+
+        switch ((AgentState)agent->state) {
+        case AGENT_STARTING:
+                settle_starting(runtime, agent, now);
+                break;
+        case AGENT_RUNNING:
+        case AGENT_PAUSED:
+                if (agent->state == AGENT_PAUSED && !agent->run && agent->n_calls == 0)
+                        core_answer_waiters(runtime, agent, WAIT_PAUSED, UINT64_MAX, ERROR_NONE, SLICE_NONE);
+                if (is_free_to_replace(agent))
+                        begin_replace(runtime, agent, now);
+                break;
+        case AGENT_STOPPING:
+                settle_stopping(runtime, agent, now);
+                break;
+        case AGENT_STOPPED:
+        case AGENT_FAILED:
+                settle_down(runtime, agent, now);
+                break;
+        default:
+                break;
+        }
+}
+
+/* A step taken may be followed by another at once; what memory is out for waits until the next turn. */
+void core_settle_agents(Runtime *runtime, Instant now) {
+        for (unsigned pass = 0; pass < STEPS_MAX && runtime->unsettled; pass++) {
+                Agent *agent = TAKE_PTR(runtime->unsettled), *next;
+
+                for (; agent; agent = next) {
+                        next = agent->next_unsettled;
+                        agent->is_unsettled = false;
+                        settle(runtime, agent, now);
+                }
+        }
+}
+
+/* A hook that could not be called for want of memory is no hook that has run. */
+static void on_stop(Runtime *runtime, Agent *agent, const Control *control) {
+        agent->step = STEP_NONE;
+        if (control->outcome.result == -ENOMEM && agent->behavior_state && !agent->definition->behavior->is_remote) {
+                core_note_unsettled(runtime, agent);
+                return;
+        }
+        agent->has_behavior = false;
+        agent->behavior_state = NULL;
+        core_note_unsettled(runtime, agent);
+}
+
+void core_on_control(Runtime *runtime, Control *control, Instant now) {
+        Agent *agent = control->mail.agent;
+
+        switch ((MailKind)control->mail.kind) {
+        case MAIL_INIT:
+                on_init(runtime, agent, control, now);
+                break;
+        case MAIL_STOP:
+                on_stop(runtime, agent, control);
+                break;
+        default:
+                if (agent->is_replacing) {
+                        agent->step = STEP_NONE;
+                        if (control->outcome.result == 0)
+                                hand_state_over(agent, &control->outcome.reply.output);
+                        core_note_unsettled(runtime, agent);
+                } else {
+                        core_on_checkpoint(runtime, control, now);
+                }
+                break;
+        }
+        core_control_free(control);
+}
