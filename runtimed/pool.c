@@ -13,6 +13,8 @@
  *
  * Workers without work lie on a stack, each with a condition variable of its own: so who is woken is off the stack at
  * once and isn't woken twice, and the one that worked last, whose caches are warm, is woken first.
+ * None spins before it sleeps: tried on two processors with 5 and 25 us, that cost the loop 10 to 40 % more per message
+ * and gained nothing, since a run that is topped up keeps its worker awake by itself.
  *
  * The time. An outcome is stamped with a precise clock, read once per message that has one. A message that ends without
  * a word only glances at the coarse clock, which is a load: it changes every few milliseconds (a tick of the kernel),

@@ -105,7 +105,8 @@ typedef enum RunWish {
 } RunWish;
 
 /* In cache lines by who writes them: handing over costs little but the moves of these between processors. */
-struct Run {       /* NOLINT(clang-analyzer-optin.performance.Padding): by lines, not by size */
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): by lines, not by size */
+struct Run {
         Run *next; /* for the queue that holds it */
         Agent *agent;
         const Behavior *behavior;
