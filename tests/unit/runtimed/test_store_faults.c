@@ -41,6 +41,9 @@ static struct {
         Fault fault;
         uint64_t fail_first, fail_last; /* operations, counted from 1 */
 
+        uint64_t removed_at; /* the operation before which the file is moved away; 0: never */
+        char aside[112];
+
         uint64_t cut_at; /* the operation before which the power goes; 0: never */
         Rng rng;
         Buffer cut[2];
@@ -112,6 +115,8 @@ static Fault next_operation(void) {
         disk.n_operations++;
         if (disk.n_operations == disk.cut_at)
                 power_cut();
+        if (disk.n_operations == disk.removed_at)
+                (void)rename(disk.database, disk.aside);
         return disk.n_operations >= disk.fail_first && disk.n_operations <= disk.fail_last ? disk.fault : FAULT_NONE;
 }
 
@@ -309,9 +314,10 @@ static void begin_story(Place *place, uint64_t seed) {
         for (size_t agent = 0; agent < N_AGENTS; agent++)
                 atomic_store(&acknowledged[agent], 0);
         rng_seed(&disk.rng, seed);
-        disk.n_operations = disk.fail_first = disk.fail_last = disk.cut_at = 0;
+        disk.n_operations = disk.fail_first = disk.fail_last = disk.cut_at = disk.removed_at = 0;
         disk.fault = FAULT_NONE;
         (void)snprintf(disk.database, sizeof(disk.database), "%s", place->file);
+        (void)snprintf(disk.aside, sizeof(disk.aside), "%s.aside", place->file);
         place_open(place);
 }
 
@@ -412,6 +418,38 @@ static void what_was_acknowledged_after_a_failed_sync_survives_a_power_cut(void 
         }
 }
 
+static void nothing_is_acknowledged_into_a_file_that_was_just_removed(void **state) {
+        char name[32];
+        Place place;
+
+        (void)state;
+
+        for (uint64_t operation = 1;; operation++) {
+                StoreOutcome outcome;
+
+                begin_story(&place, 0);
+                name_of(0, name);
+                assert_int_equal(save(place.store, name, 1, "one"), STORE_DONE);
+                disk.removed_at = disk.n_operations + operation;
+                outcome = save(place.store, name, 2, "two");
+                if (disk.n_operations < disk.removed_at) {
+                        disk.removed_at = 0;
+                        assert_int_equal(outcome, STORE_DONE);
+                        break;
+                }
+                assert_int_equal(outcome, STORE_UNWRITABLE);
+                assert_save_fails(place.store, name, 3, "removed");
+
+                assert_int_equal(rename(disk.aside, disk.database), 0);
+                assert_int_equal(save(place.store, name, 4, "four"), STORE_DONE);
+                place_close(&place);
+                place_open(&place);
+                assert_loads(place.store, name, 4, "four");
+                place_done(&place);
+        }
+        place_done(&place);
+}
+
 static int remove_shim(void **state) {
         (void)state;
 
@@ -428,6 +466,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_was_acknowledged_survives_a_power_cut),
                 cmocka_unit_test(an_operation_that_fails_costs_nothing_acknowledged),
+                cmocka_unit_test(nothing_is_acknowledged_into_a_file_that_was_just_removed),
                 cmocka_unit_test(what_was_acknowledged_after_a_failed_sync_survives_a_power_cut),
         };
 
