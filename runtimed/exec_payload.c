@@ -50,6 +50,11 @@ ExecEncoding exec_encoding_of(Slice bytes) {
         return is_utf8(bytes) ? EXEC_TEXT : EXEC_BASE64;
 }
 
+static void replace_each(char *p, char *end, char from) {
+        while ((p = memchr(p, from, (size_t)(end - p))))
+                *p++ = ' ';
+}
+
 void exec_emit_json(Buffer *buffer, const char *key, Slice json) {
         size_t before;
 
@@ -59,10 +64,10 @@ void exec_emit_json(Buffer *buffer, const char *key, Slice json) {
         if (buffer->failed)
                 return;
 
-        /* a line end in a text would not be valid, so these are all white space between tokens */
-        for (char *p = buffer->data + before, *end = buffer->data + buffer->size;
-                (p = memchr(p, '\n', (size_t)(end - p))); p++)
-                *p = ' ';
+        /* In a text they would not be valid, so these are all white space between tokens. Many readers end a line at a
+         * carriage return as well. */
+        replace_each(buffer->data + before, buffer->data + buffer->size, '\n');
+        replace_each(buffer->data + before, buffer->data + buffer->size, '\r');
 }
 
 static void append_base64(Buffer *buffer, Slice bytes) {

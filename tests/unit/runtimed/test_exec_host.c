@@ -3,6 +3,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include <cmocka.h>
@@ -525,6 +527,37 @@ static void two_hundred_children_start_at_once(void **state) {
         harness_free(h);
 }
 
+static void *keep_busy(void *userdata) {
+        atomic_bool *is_over = userdata;
+        size_t n = 1;
+
+        while (!atomic_load(is_over)) {
+                free(malloc(n));
+                n = n * 5 % 10007;
+        }
+        return NULL;
+}
+
+static void children_start_while_other_threads_hold_locks(void **state) {
+        Harness *h = harness_new();
+        atomic_bool is_over = false;
+        pthread_t threads[2];
+        Mail *inits[50];
+
+        (void)state;
+
+        for (size_t i = 0; i < ELEMENTSOF(threads); i++)
+                assert_int_equal(pthread_create(&threads[i], NULL, keep_busy, &is_over), 0);
+        for (size_t i = 0; i < ELEMENTSOF(inits); i++)
+                inits[i] = harness_init(h, i, harness_settings("plain", ",\"start_timeout_ms\":60000"), NULL);
+        for (size_t i = 0; i < ELEMENTSOF(inits); i++)
+                assert_int_equal(harness_wait(h, inits[i])->result, 0);
+        atomic_store(&is_over, true);
+        for (size_t i = 0; i < ELEMENTSOF(threads); i++)
+                assert_int_equal(pthread_join(threads[i], NULL), 0);
+        harness_free(h);
+}
+
 int main(int argc, char **argv) {
         static char self[4096];
         const struct CMUnitTest tests[] = {
@@ -550,6 +583,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(stopping_what_never_ran_is_done_at_once),
                 cmocka_unit_test(whoever_ignores_the_stop_is_terminated_and_then_killed),
                 cmocka_unit_test(two_hundred_children_start_at_once),
+                cmocka_unit_test(children_start_while_other_threads_hold_locks),
         };
 
         if (argc == 3 && strcmp(argv[1], "--child") == 0)
