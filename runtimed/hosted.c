@@ -144,7 +144,7 @@ static int make_agent(Runtime *runtime, Slice text, Agent **ret, ErrorCode *ret_
 
 int core_create_agent(
         Runtime *runtime, Slice text, Slice reply, Instant now, ErrorCode *ret_code, WireError *ret_error) {
-        Agent *agent;
+        Agent *agent = NULL;
         int r;
 
         r = make_agent(runtime, text, &agent, ret_code, ret_error);
