@@ -68,14 +68,6 @@ static StoreRequest *request_new(StoreOperation operation) {
         return request;
 }
 
-static void request_free(StoreRequest *request) {
-        if (!request)
-                return;
-        buffer_done(&request->state);
-        buffer_done(&request->previous);
-        free(request);
-}
-
 StoreRequest *runtime_take_store_requests(Runtime *runtime) {
         StoreRequest *first = runtime->store_first;
 
@@ -459,6 +451,7 @@ static void on_loaded(Runtime *runtime, Durable *durable, StoreRequest *request,
         Agent *agent = durable->agent;
 
         agent->step = STEP_NONE;
+        durable->generation = MAX_OF(durable->generation, request->generation); /* whatever came of it: saves go above */
         if (agent->state != AGENT_STARTING) { /* it is being stopped */
                 core_note_unsettled(runtime, agent);
                 return;
@@ -467,7 +460,6 @@ static void on_loaded(Runtime *runtime, Durable *durable, StoreRequest *request,
         switch (request->outcome) {
         case STORE_DONE:
                 runtime->counters.restores++;
-                durable->generation = MAX_OF(durable->generation, request->generation);
                 core_send_init(runtime, agent, &request->state, now);
                 break;
         case STORE_EMPTY:
@@ -523,7 +515,7 @@ void runtime_on_stored(Runtime *runtime, StoreRequest *request, Instant now) {
                 on_forgotten(runtime, durable->agent, request);
                 break;
         }
-        request_free(request);
+        store_request_free(request);
         core_arm_reports(runtime, now);
 }
 
@@ -550,6 +542,6 @@ void core_free_requests(Runtime *runtime) {
 
         while ((request = runtime->store_first)) {
                 runtime->store_first = request->next;
-                request_free(request);
+                store_request_free(request);
         }
 }
