@@ -176,7 +176,6 @@ Delivery *delivery_new(Letters *letters, Agent *agent, MailKind kind, Letter *le
         };
         atomic_init(&delivery->mail.called_off, false);
         letters->n_deliveries++;
-        letters->n_bytes += sizeof(*delivery);
         return delivery;
 }
 
@@ -184,7 +183,6 @@ void delivery_free(Letters *letters, Delivery *delivery) {
         if (delivery->letter)
                 letter_unref(letters, delivery->letter);
         letters->n_deliveries--;
-        letters->n_bytes -= sizeof(*delivery);
 
         if (letters->n_free_deliveries >= DELIVERIES_KEPT_MAX) {
                 free(delivery);

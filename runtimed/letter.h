@@ -48,7 +48,8 @@ typedef struct Letters {
         Letter *free_letters[LETTER_CLASSES];
         Mail *free_deliveries;
         size_t n_free_letters[LETTER_CLASSES], n_free_deliveries;
-        size_t n_letters, n_deliveries, n_bytes; /* in use */
+        size_t n_letters, n_deliveries; /* in use */
+        size_t n_bytes;                 /* of the letters in use */
 } Letters;
 
 /* Frees the pools; all letters and deliveries are back in them. */

@@ -254,6 +254,16 @@ static int start_worker(Pool *pool, size_t index) {
         return 0;
 }
 
+/* Held for some tens of nanoseconds: whoever finds it taken does better to spin than to go to sleep. */
+static void init_lock(pthread_mutex_t *lock) {
+        pthread_mutexattr_t attributes;
+
+        (void)pthread_mutexattr_init(&attributes);
+        (void)pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
+        (void)pthread_mutex_init(lock, &attributes);
+        (void)pthread_mutexattr_destroy(&attributes);
+}
+
 static Pool *pool_alloc(size_t n_workers) {
         const size_t size = sizeof(Pool) + n_workers * sizeof(Worker), line = _Alignof(Pool);
         Pool *pool = aligned_alloc(line, (size + line - 1) / line * line);
@@ -264,7 +274,7 @@ static Pool *pool_alloc(size_t n_workers) {
         memset(pool, 0, size);
         pool->fd = -1;
         pool->n_workers = n_workers;
-        (void)pthread_mutex_init(&pool->lock, NULL);
+        init_lock(&pool->lock);
         for (size_t i = 0; i < n_workers; i++) {
                 pool->workers[i].pool = pool;
                 (void)pthread_cond_init(&pool->workers[i].woken, NULL);
@@ -363,19 +373,23 @@ size_t pool_n_workers(const Pool *pool) {
 
 void pool_submit(Pool *pool, Run *runs) {
         Worker *woken[POOL_WORKERS_MAX];
-        size_t n_woken = 0;
+        size_t n_runs, n_woken = 0;
+        RunQueue queue = {};
         Run *next;
 
         if (!runs)
                 return;
 
-        (void)pthread_mutex_lock(&pool->lock);
         for (; runs; runs = next) {
                 next = runs->next;
-                run_queue_push(&pool->queue, runs);
-                if (pool->idle)
-                        woken[n_woken++] = pop_idle(pool);
+                run_queue_push(&queue, runs);
         }
+        n_runs = queue.n_runs;
+
+        (void)pthread_mutex_lock(&pool->lock);
+        run_queue_join(&pool->queue, &queue);
+        while (n_woken < n_runs && pool->idle)
+                woken[n_woken++] = pop_idle(pool);
         atomic_store_explicit(&pool->n_waiting, pool->queue.n_runs, memory_order_relaxed);
         (void)pthread_mutex_unlock(&pool->lock);
 

@@ -30,6 +30,20 @@ void run_queue_push(RunQueue *queue, Run *run) {
         queue->n_runs++;
 }
 
+void run_queue_join(RunQueue *queue, RunQueue *more) {
+        for (int c = 0; c < _AGENT_CLASS_MAX; c++) {
+                if (!more->classes[c].first)
+                        continue;
+                if (queue->classes[c].last)
+                        queue->classes[c].last->next = more->classes[c].first;
+                else
+                        queue->classes[c].first = more->classes[c].first;
+                queue->classes[c].last = more->classes[c].last;
+        }
+        queue->n_runs += more->n_runs;
+        *more = (RunQueue){};
+}
+
 static int choose(const RunQueue *queue) {
         for (int c = _AGENT_CLASS_MAX - 1; c > 0; c--)
                 if (queue->classes[c].first && queue->classes[c].passed_over >= run_queue_patience[c])

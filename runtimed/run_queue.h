@@ -26,6 +26,9 @@ extern const unsigned run_queue_patience[_AGENT_CLASS_MAX];
 
 void run_queue_push(RunQueue *queue, Run *run);
 
+/* All of `more`, behind what is there; `more` is empty then. */
+void run_queue_join(RunQueue *queue, RunQueue *more);
+
 /* NULL when empty. */
 Run *run_queue_pop(RunQueue *queue);
 

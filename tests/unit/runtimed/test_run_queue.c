@@ -42,6 +42,26 @@ static void a_higher_class_goes_first(void **state) {
         assert_ptr_equal(run_queue_pop(&queue), &low);
 }
 
+static void what_is_joined_goes_behind_what_is_there_in_its_class(void **state) {
+        static Run runs[6];
+        static const size_t order[] = { 1, 3, 0, 2, 4, 5 };
+        RunQueue queue = {}, more = {};
+
+        (void)state;
+
+        for (size_t i = 0; i < 6; i++) {
+                runs[i].agent_class = i == 1 || i == 3 ? AGENT_CLASS_REALTIME : AGENT_CLASS_BATCHED;
+                run_queue_push(i < 2 ? &queue : &more, &runs[i]);
+        }
+        run_queue_join(&queue, &more);
+        assert_int_equal(queue.n_runs, 6);
+        assert_null(run_queue_pop(&more));
+        run_queue_join(&queue, &more);
+        for (size_t i = 0; i < ELEMENTSOF(order); i++)
+                assert_ptr_equal(run_queue_pop(&queue), &runs[order[i]]);
+        assert_null(run_queue_pop(&queue));
+}
+
 /* Each class always has work: every turn, what was served comes back in. Time is counted in turns. */
 static void no_class_starves_and_none_waits_beyond_its_patience(void **state) {
         RunQueue queue = {};
@@ -181,6 +201,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(within_a_class_the_first_in_is_the_first_out),
                 cmocka_unit_test(a_higher_class_goes_first),
+                cmocka_unit_test(what_is_joined_goes_behind_what_is_there_in_its_class),
                 cmocka_unit_test(no_class_starves_and_none_waits_beyond_its_patience),
                 cmocka_unit_test(a_background_run_gets_its_turn_however_many_realtime_runs_there_are),
                 cmocka_unit_test(runs_of_one_class_get_equal_shares_of_the_time),
