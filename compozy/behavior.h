@@ -3,24 +3,17 @@
 #define COMPOZY_BEHAVIOR_H
 
 /*
- * Behaviours of agents as shared objects: the interface between compozy-runtimed and its plugins, version 1.0.
- * docs/plugins.md explains it with an example; this header has every detail.
+ * Behaviours of agents as shared objects: the interface between compozy-runtimed and its plugins, version 1.0. A plugin
+ * exports one symbol, `compozy_behavior_table`, and links with nothing of ours. docs/plugins.md explains it.
  *
- * A plugin is NAME.so in the runtime's plugins directory. It exports one symbol, `compozy_behavior_table`, and links
- * with nothing of ours: what it may ask of the runtime comes as a table of functions with each call.
+ * Threads. The hooks of one agent never run at the same time, and each sees what the one before has written; those of
+ * different agents do run at the same time. A hook may not block for long: other agents wait for the thread. The
+ * functions of the host work only with the `call` that a hook was given, on its thread, until it returns.
  *
- * Threads. The hooks run on the runtime's worker threads. Those of one agent never run at the same time, and each
- * sees what the one before has written; those of different agents do run at the same time, so what they share (global
- * variables) needs a lock. A hook may not block for long: other agents wait for the thread, and the runtime reports
- * one that blocks. The functions of the host work only with the `call` that a hook was given, on the thread that it
- * was given to, until the hook returns; at any other time they refuse with COMPOZY_E_NOT_NOW.
+ * Memory. What a hook is given is the host's, and is gone when the hook returns. What a function of the host is given
+ * stays the caller's: it is copied before the function returns. Nothing is ever freed on the other side.
  *
- * Memory. What a hook is given is the host's, and is gone when the hook returns: copy what is to be kept. What a
- * function of the host is given stays the caller's: it is copied before the function returns. Nothing is ever freed
- * on the other side.
- *
- * Faults. A plugin is part of the runtime's process: one that crashes takes the runtime along. Behaviours that are not
- * trusted that far should be child processes ("exec"). No C++ exception may leave a hook.
+ * Faults. A plugin that crashes takes the runtime along. No C++ exception may leave a hook.
  *
  * Versions. Within a major version everything that is here stays, in its place; what a minor version adds comes at the
  * end of the structs. The host refuses a plugin of another major version, or one that needs a newer minor version.
@@ -82,8 +75,6 @@ enum {
 typedef struct compozy_call compozy_call;
 typedef struct compozy_host compozy_host;
 
-/* what the plugin is given */
-
 /* What a message is. A plugin must take kinds that it does not know calmly: return without a word. */
 enum {
         COMPOZY_TRIGGER = 1, /* a task: the output is its result; input: one JSON value, "null" if there was none */
@@ -101,7 +92,7 @@ typedef struct compozy_message {
         uint64_t attempt;
         compozy_bytes agent_id;
         compozy_bytes exec_id; /* TRIGGER */
-        compozy_bytes topic;   /* TOPIC: the subject it was published on; absent with all others */
+        compozy_bytes topic;   /* TOPIC, and RESUME of one: the subject it was published on */
         compozy_bytes input;
         const char *error; /* ANSWER: a code like "TIMEOUT", see docs/protocol.md; NULL: it is an answer */
 
@@ -126,26 +117,14 @@ typedef struct compozy_header {
         compozy_bytes name, value;
 } compozy_header;
 
-/* How urgent a topic's messages are. */
-enum {
-        COMPOZY_QOS_DEFAULT = 0,
-        COMPOZY_QOS_REALTIME = 1, /* delivered first, dropped when late */
-        COMPOZY_QOS_BATCHED = 2,  /* the default */
-        COMPOZY_QOS_BACKGROUND = 3
-};
+/* How urgent a topic's messages are: realtime ones come first, and are dropped when late; the default is batched. */
+enum { COMPOZY_QOS_DEFAULT, COMPOZY_QOS_REALTIME, COMPOZY_QOS_BATCHED, COMPOZY_QOS_BACKGROUND };
 
 /* How grave a line of the log is: the levels of syslog. */
-enum {
-        COMPOZY_LOG_ERROR = 3,
-        COMPOZY_LOG_WARNING = 4,
-        COMPOZY_LOG_NOTICE = 5,
-        COMPOZY_LOG_INFO = 6,
-        COMPOZY_LOG_DEBUG = 7
-};
+enum { COMPOZY_LOG_ERROR = 3, COMPOZY_LOG_WARNING, COMPOZY_LOG_NOTICE, COMPOZY_LOG_INFO, COMPOZY_LOG_DEBUG };
 
 struct compozy_call {
-        const compozy_host *host;
-        /* what follows is the host's */
+        const compozy_host *host; /* what follows is the host's */
 };
 
 /*
@@ -212,9 +191,7 @@ struct compozy_host {
 
 typedef struct compozy_behavior {
         /* COMPOZY_BEHAVIOR_HEAD; the same in all versions there will ever be */
-        uint32_t magic;
-        uint32_t size;
-        uint32_t abi_major, abi_minor;
+        uint32_t magic, size, abi_major, abi_minor;
 
         const char *name; /* the file's, without ".so": 1-64 of A-Z a-z 0-9 _ - */
         const char *help; /* one line, or NULL */
@@ -243,8 +220,6 @@ typedef struct compozy_behavior {
  *             checkpoint };
  */
 COMPOZY_EXPORT extern const compozy_behavior compozy_behavior_table;
-
-/* for short */
 
 static inline compozy_bytes compozy_bytes_of(const void *data, size_t size) {
         compozy_bytes bytes;
