@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The inside of a Runtime, continued (core.h): what arrives, what goes out, and what is said of it.
+ */
+
+#include "runtimed/core.h"
+
+/* handle_trigger.c */
+
+void core_on_trigger(Runtime *runtime, const InMessage *message, Instant now);
+
+/* subscribe.c */
+
+/* Would the definition's topics be allowed? Before anything is made. */
+int core_check_topics(Runtime *runtime, const Definition *definition, ErrorCode *ret_code, WireError *ret_error);
+int core_subscribe_configured(Runtime *runtime, Agent *agent); /* and its reply topic: 0, -ENOMEM */
+void core_change_configured(Runtime *runtime, Agent *agent, const Definition *old);
+void core_unsubscribe_all(Runtime *runtime, Agent *agent);
+void core_suspend_topics(Runtime *runtime, Agent *agent); /* it gets nothing, and keeps its list */
+void core_resume_topics(Runtime *runtime, Agent *agent);
+void core_leave_topics(Runtime *runtime); /* the runtime stops: nothing new, and what the server has sent still comes */
+int core_subscribe(
+        Runtime *runtime, Agent *agent, const TopicWanted *wanted, ErrorCode *ret_code, WireError *ret_error);
+int core_unsubscribe(Runtime *runtime, Agent *agent, Slice topic, ErrorCode *ret_code, WireError *ret_error);
+
+/* deliver.c */
+
+void core_on_letter(Runtime *runtime, const InMessage *message, Instant now); /* it came for a topic */
+/* Answers whoever asked with it, if somebody did: with the output, or with `code` and the sentence. */
+void core_answer_letter(
+        Runtime *runtime, const Agent *agent, const Letter *letter, ErrorCode code, Slice output, Instant now);
+/* A copy that no behaviour will see: counted, answered if somebody asked, freed. */
+void core_drop_delivery(Runtime *runtime, Delivery *delivery, ErrorCode code, Instant now);
+
+/* effects.c */
+
+/* What the agent wants, while it handles a message with that envelope; the list stays the caller's. */
+void core_apply_effects(Runtime *runtime, Agent *agent, uint64_t message_id, const Envelope *envelope, Slice exec_id,
+        const EffectList *effects, Instant now);
+void core_on_ask_answer(Runtime *runtime, const InMessage *message, Slice token, Instant now); /* below the inbox */
+void core_on_ask_time(Runtime *runtime, Deadline *deadline, Instant now);
+void core_on_timer(Runtime *runtime, Deadline *deadline, Instant now);
+void core_end_conversations(Runtime *runtime, Agent *agent); /* asks and timers of an agent that stops */
+
+/* answer.c: each ends the execution as far as the rest of the world is concerned */
+
+void core_note_started(Runtime *runtime, Execution *execution, uint64_t started_usec, Instant now);
+bool core_must_hold(const Runtime *runtime, const Execution *execution); /* may no answer go out now? */
+void core_finish(Runtime *runtime, Execution *execution, Instant now);   /* with what its behaviour replied */
+void core_fail(Runtime *runtime, Execution *execution, ErrorCode code, const char *why, Instant now);
+void core_expire_unsaid(
+        Runtime *runtime, Execution *execution, Instant now); /* withheld: the deadline passed, nothing could be said */
+void core_withhold(Runtime *runtime, Execution *execution, const char *why);
+void core_hand_back(Runtime *runtime, Execution *execution, Instant now);
+void core_drop(Runtime *runtime, Execution *execution); /* never taken after all: no word to anybody */
+void core_release_held(Runtime *runtime, Instant now);
+void core_release_execution(Runtime *runtime, Execution *execution, Instant now); /* if nothing else holds it */
+/* A failure for a trigger that was not taken, straight to `reply_to`. */
+void core_answer_refusal(
+        Runtime *runtime, const Trigger *trigger, Slice reply_to, ErrorCode code, const char *why, Instant now);
+void core_publish_copy(Runtime *runtime, Slice subject, Slice headers, Slice body);
+
+/* herald.c */
+
+void core_publish_registration(Runtime *runtime, Instant now);
+void core_publish_parts(Runtime *runtime, Instant now); /* the next of a registration that is too large for one turn */
+void core_drop_parts(Runtime *runtime);
+void core_publish_heartbeat(Runtime *runtime, Instant now);
+void core_publish_changes(Runtime *runtime, Instant now);
+void core_publish_deregistration(Runtime *runtime, Instant now);
+void core_on_registration_answer(Runtime *runtime, const InMessage *message, Instant now);
+void core_on_announce(Runtime *runtime, const InMessage *message, Instant now);
+void core_on_deregistered(Runtime *runtime, const InMessage *message, Instant now);
+
+/* control.c */
+
+/* Answers a request about that agent: ERROR_NONE with what it is now. */
+void core_answer_request(Runtime *runtime, const Agent *agent, Slice reply, ErrorCode code, Slice why);
+
+void core_on_request(Runtime *runtime, const InMessage *message, Slice verb, Instant now);
