@@ -309,36 +309,27 @@ static void on_failure(Runtime *runtime, Durable *durable, Slice why, Instant no
         }
 }
 
-void core_on_checkpoint(Runtime *runtime, Control *control, Instant now) {
-        Agent *agent = control->mail.agent;
-        Durable *durable = agent->durable;
-        Buffer *state = &control->outcome.reply.output;
-        const int r = control->outcome.result;
-        StoreRequest *request;
+/* What the last checkpoint covers is as durable as it will be. */
+static void become_durable(Runtime *runtime, Durable *durable, Instant now) {
+        Agent *agent = durable->agent;
 
-        if (!durable) { /* no store: nothing to keep it in */
-                agent->step = STEP_NONE;
-                core_note_unsettled(runtime, agent);
-                return;
-        }
+        durable->n_failures = 0;
+        durable->durable = durable->covered;
+        release_held(runtime, durable, now);
+        core_answer_waiters(runtime, agent, WAIT_CHECKPOINT, durable->durable, ERROR_NONE, SLICE_NONE);
 
-        if (agent->step == STEP_CHECKPOINT) /* life.c has called the hook */
-                durable->covered = durable->sequence;
-        durable->is_out = false;
-        if (!agent->has_behavior || control->outcome.reply.code == ERROR_AGENT_CRASHED) { /* a matter for restarts */
-                core_note_unsettled(runtime, agent);
-                return;
-        }
-        if (r != 0 || state->failed || state->size > STORE_STATE_BYTES_MAX) {
-                on_failure(runtime, durable,
-                        r < 0 || state->failed ? SLICE("memory is out")
-                        : r > 0                ? buffer_slice(state)
-                                               : SLICE("the state is larger than a store takes"),
-                        now);
-                return;
-        }
+        if (agent->step == STEP_CHECKPOINT)
+                end_last_checkpoint(runtime, agent, ERROR_NONE, now);
+        else if (durable->is_wanted || (core_must_wait_for_state(agent) && core_has_undurable(agent)))
+                take_checkpoint(runtime, durable, now);
+        else if (core_has_undurable(agent))
+                core_note_handled(runtime, agent, 0, now);
+        core_note_unsettled(runtime, agent);
+}
 
-        request = request_new(STORE_SAVE);
+static void save(Runtime *runtime, Durable *durable, Buffer *state, Instant now) {
+        StoreRequest *request = request_new(STORE_SAVE);
+
         if (!request) {
                 on_failure(runtime, durable, SLICE("memory is out"), now);
                 return;
@@ -350,31 +341,47 @@ void core_on_checkpoint(Runtime *runtime, Control *control, Instant now) {
         submit(runtime, durable, request);
 }
 
-static void on_saved(Runtime *runtime, Durable *durable, const StoreRequest *request, Instant now) {
-        Agent *agent = durable->agent;
+void core_on_checkpoint(Runtime *runtime, Control *control, Instant now) {
+        Agent *agent = control->mail.agent;
+        Durable *durable = agent->durable;
+        Buffer *state = &control->outcome.reply.output;
+        const int r = control->outcome.result;
 
+        if (!durable) { /* no store: nothing to keep it in */
+                agent->step = STEP_NONE;
+                core_note_unsettled(runtime, agent);
+                return;
+        }
+
+        if (agent->step == STEP_CHECKPOINT) /* life.c has called the hook */
+                durable->covered = durable->sequence;
+        durable->is_out = false;
+        if (!agent->has_behavior || control->outcome.reply.code == ERROR_AGENT_CRASHED)
+                core_note_unsettled(runtime, agent); /* a matter for restarts */
+        else if (r < 0 || state->failed)
+                on_failure(runtime, durable, SLICE("memory is out"), now);
+        else if (r > 0)
+                on_failure(runtime, durable, buffer_slice(state), now);
+        else if (state->size > STORE_STATE_BYTES_MAX)
+                on_failure(runtime, durable, SLICE("the state is larger than a store takes"), now);
+        else if (state->size == 0)
+                become_durable(runtime, durable, now); /* it has none to keep */
+        else
+                save(runtime, durable, state, now);
+}
+
+static void on_saved(Runtime *runtime, Durable *durable, const StoreRequest *request, Instant now) {
         if (request->outcome != STORE_DONE) {
                 on_failure(runtime, durable, slice_of(request->error.text), now);
                 return;
         }
 
         if (durable->n_failures > 0)
-                diag_checkpoint_recovered(agent_id_slice(agent), durable->n_failures);
-        durable->n_failures = 0;
-        durable->durable = durable->covered;
+                diag_checkpoint_recovered(agent_id_slice(durable->agent), durable->n_failures);
         runtime->counters.checkpoints++;
         if (durable->begun_usec > 0)
                 histogram_add(&runtime->checkpoint_seconds, now.usec - MIN_OF(durable->begun_usec, now.usec));
-        release_held(runtime, durable, now);
-        core_answer_waiters(runtime, agent, WAIT_CHECKPOINT, durable->durable, ERROR_NONE, SLICE_NONE);
-
-        if (agent->step == STEP_CHECKPOINT)
-                end_last_checkpoint(runtime, agent, ERROR_NONE, now);
-        else if (durable->is_wanted || (core_must_wait_for_state(agent) && core_has_undurable(agent)))
-                take_checkpoint(runtime, durable, now);
-        else if (core_has_undurable(agent))
-                core_note_handled(runtime, agent, 0, now);
-        core_note_unsettled(runtime, agent);
+        become_durable(runtime, durable, now);
 }
 
 void core_lose_state(Runtime *runtime, Agent *agent, ErrorCode code, Instant now) {
@@ -451,8 +458,9 @@ static void on_loaded(Runtime *runtime, Durable *durable, StoreRequest *request,
         Agent *agent = durable->agent;
 
         agent->step = STEP_NONE;
-        durable->generation = MAX_OF(durable->generation, request->generation); /* whatever came of it: saves go above */
-        if (agent->state != AGENT_STARTING) { /* it is being stopped */
+        durable->generation =
+                MAX_OF(durable->generation, request->generation); /* whatever came of it: saves go above */
+        if (agent->state != AGENT_STARTING) {                     /* it is being stopped */
                 core_note_unsettled(runtime, agent);
                 return;
         }
