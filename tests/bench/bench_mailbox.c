@@ -13,22 +13,28 @@
  * (runtimed/schedule.c). Nothing is lost: at a full mailbox the sender waits, and every message that was sent must have
  * been handled at the end.
  *
+ * Then the same through the whole core, messages on agents' reply topics as they come from the link. At last, what an
+ * agent without mail costs in memory, of 100,000.
+ *
  * One line of JSON. "rate": millions of messages per second, the best of the rounds, since whatever else the machine
  * does only takes away. "loop_nsec" and "worker_nsec": processor time per message, the least of the rounds; 1000 over
  * the greater one is the rate with two processors to itself.
  */
 
 #include <getopt.h>
-#include <inttypes.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <time.h>
 
 #include "common/instant.h"
+#include "common/log.h"
+#include "common/outbox.h"
 #include "runtimed/agent.h"
 #include "runtimed/letter.h"
 #include "runtimed/mailbox.h"
 #include "runtimed/pool.h"
+#include "runtimed/runtime.h"
 
 #define PAYLOAD_BYTES 64
 #define TURN_MESSAGES 512 /* what a loop reads from its socket before it looks at anything else */
@@ -294,7 +300,7 @@ static void note_begun(Agent *agent) {
 }
 
 /* Returns false when it is full. */
-static bool send(Engine *engine, Agent *agent) {
+static bool send_one(Engine *engine, Agent *agent) {
         static const char payload[PAYLOAD_BYTES] = { 1 };
         static const Envelope envelope = { .ttl = ENVELOPE_TTL_DEFAULT };
         Delivery *delivery;
@@ -473,7 +479,7 @@ static void turn(Engine *engine, uint64_t *n_sent, size_t n_messages) {
 
         for (size_t i = 0; i < n_messages && !is_full; i++) {
                 is_full = engine->letters.n_deliveries >= WINDOW ||
-                          !send(engine, &engine->agents[*n_sent % engine->n_agents]);
+                          !send_one(engine, &engine->agents[*n_sent % engine->n_agents]);
                 *n_sent += !is_full;
         }
         hand_out(engine);
@@ -532,6 +538,202 @@ static Figures bench_engine(size_t n_agents, size_t n_workers, size_t out_max, u
                 (double)(process_nsec - loop_nsec) / (double)n_sent };
 }
 
+/* the core */
+
+static atomic_uint_fast64_t n_core_handled; /* the senders' window wants to know while it runs */
+
+static int core_count_init(const BehaviorStart *start, void **ret_state, char *ret_why, size_t why_size) {
+        (void)start;
+        (void)ret_why;
+        (void)why_size;
+
+        *ret_state = NULL;
+        return 0;
+}
+
+static void core_count_stop(void *state) {
+        (void)state;
+}
+
+static void core_count_handle(void *state, const BehaviorMessage *message, BehaviorReply *reply) {
+        (void)state;
+
+        (void)atomic_fetch_add_explicit(&n_core_handled, (unsigned char)message->input.data[0], memory_order_relaxed);
+        reply->verdict = BEHAVIOR_DONE;
+}
+
+static const Behavior behavior_core_count = {
+        .type = "count",
+        .trusted = true,
+        .init = core_count_init,
+        .stop = core_count_stop,
+        .handle = core_count_handle,
+};
+
+typedef struct Core {
+        Runtime *runtime;
+        Outbox outbox;
+        Pool *pool;
+        uint64_t *tags; /* of the agents' reply topics */
+        size_t n_agents;
+        Instant now;
+        uint64_t n_sent, window;
+} Core;
+
+static void core_note_tags(Core *core) {
+        for (size_t i = 0; i < outbox_size(&core->outbox); i++) {
+                const OutMessage message = outbox_get(&core->outbox, i);
+                const Slice head = SLICE("agent.a");
+
+                if (message.kind == OUT_SUBSCRIBE && slice_starts_with(message.subject, head))
+                        core->tags[strtoul(slice_after(message.subject, head.size).data, NULL, 10)] = message.tag;
+        }
+        outbox_clear(&core->outbox);
+}
+
+/* What the edge does at the end of a turn. */
+static void core_turn_end(Core *core) {
+        Run *first = NULL, **end = &first, *run;
+        Outcome *outcome, *next;
+
+        if (pool_has_outcomes(core->pool))
+                for (outcome = pool_take(core->pool); outcome; outcome = next) {
+                        next = outcome->next;
+                        runtime_on_outcome(core->runtime, outcome, core->now);
+                }
+        if (runtime_next_deadline(core->runtime) <= core->now.usec)
+                runtime_on_time(core->runtime, core->now);
+        runtime_on_turn_end(core->runtime, core->now);
+        while ((run = runtime_take_run(core->runtime))) {
+                run->next = NULL;
+                *end = run;
+                end = &run->next;
+        }
+        pool_submit(core->pool, first);
+        core_note_tags(core);
+}
+
+static void core_create_agents(Core *core) {
+        ErrorCode code;
+        WireError error;
+        char text[128];
+
+        for (size_t i = 0; i < core->n_agents; i++) {
+                (void)snprintf(text, sizeof(text), "{\"agent_id\":\"a%zu\",\"agent_type\":\"count\"}", i);
+                if (runtime_create_agent(core->runtime, slice_of(text), core->now, &code, &error) != 0) {
+                        (void)fprintf(stderr, "No agent %zu\n", i);
+                        exit(1);
+                }
+                if (i % TURN_MESSAGES == 0)
+                        core_turn_end(core);
+        }
+        while (core_turn_end(core),
+                runtime_next_deadline(core->runtime) <= core->now.usec || !core->tags[core->n_agents - 1])
+                core->now = instant_now();
+}
+
+static void core_new(Core *core, size_t n_agents, size_t n_workers) {
+        static const Behavior *const behaviors[] = { &behavior_core_count, NULL };
+        const RuntimeOptions options = {
+                .id = "bench",
+                .subject_prefix = "compozy",
+                .inbox_prefix = "_INBOX.bench",
+                .hostname = "bench",
+                .ip_address = "127.0.0.1",
+                .version = "0",
+                .labels = "",
+                .epoch = 1,
+                .random_seed = 1,
+                .heartbeat_interval_ms = 1000,
+                .max_in_flight = 1000,
+                .max_agents = AGENTS_MAX,
+                .max_message_bytes = 1048576,
+                .max_result_bytes = 1048576,
+                .memory_executions = 1000,
+                .memory_bytes = 1000000,
+                .report_delay_usec = 2000,
+                .events = 3,
+                .max_subscriptions = AGENTS_MAX,
+                .max_subscriptions_per_agent = 100,
+                .max_asks = 1000,
+                .max_asks_per_agent = 100,
+                .max_timers_per_agent = 100,
+                .realtime_max_age_usec = USEC_PER_SEC,
+                .behaviors = behaviors,
+        };
+
+        *core = (Core){ .n_agents = n_agents, .now = instant_now(), .tags = need(calloc(n_agents, sizeof(uint64_t))) };
+        core->window = MIN_OF((uint64_t)WINDOW, n_agents * limits.capacity);
+        outbox_init(&core->outbox);
+        if (runtime_new(&options, &core->outbox, core->now, &core->runtime) != 0 ||
+                pool_new(n_workers, &core->pool) != 0)
+                exit(1);
+        runtime_on_link_up(core->runtime, 1048576, core->now);
+        core_create_agents(core);
+        atomic_store(&n_core_handled, 0);
+}
+
+static void core_done(Core *core) {
+        (void)pool_stop(core->pool, 10 * USEC_PER_SEC);
+        core_turn_end(core);
+        (void)runtime_free(core->runtime);
+        (void)pool_free(core->pool);
+        outbox_done(&core->outbox);
+        free(core->tags);
+}
+
+static void core_turn(Core *core, size_t n_messages) {
+        static const char payload[PAYLOAD_BYTES] = { 1 };
+        char subject[64];
+
+        core->now = instant_now();
+        for (size_t i = 0; i < n_messages; i++) {
+                const size_t agent = core->n_sent % core->n_agents;
+                InMessage message = { .body = { payload, PAYLOAD_BYTES }, .tag = core->tags[agent] };
+
+                if (core->n_sent - atomic_load_explicit(&n_core_handled, memory_order_relaxed) >= core->window)
+                        break;
+                message.subject =
+                        (Slice){ subject, (size_t)snprintf(subject, sizeof(subject), "agent.a%zu.replies", agent) };
+                runtime_on_message(core->runtime, &message, core->now);
+                core->n_sent++;
+        }
+        core_turn_end(core);
+}
+
+static Figures bench_core(size_t n_agents, size_t n_workers, uint64_t seconds_nsec) {
+        uint64_t begin, loop_begin, process_begin, nsec, loop_nsec, process_nsec;
+        Core core;
+
+        core_new(&core, n_agents, n_workers);
+        begin = clock_nsec(CLOCK_MONOTONIC);
+        loop_begin = clock_nsec(CLOCK_THREAD_CPUTIME_ID);
+        process_begin = clock_nsec(CLOCK_PROCESS_CPUTIME_ID);
+        while (clock_nsec(CLOCK_MONOTONIC) - begin < seconds_nsec)
+                core_turn(&core, TURN_MESSAGES);
+        while (atomic_load_explicit(&n_core_handled, memory_order_relaxed) < core.n_sent)
+                core_turn(&core, 0);
+        nsec = clock_nsec(CLOCK_MONOTONIC) - begin;
+        loop_nsec = clock_nsec(CLOCK_THREAD_CPUTIME_ID) - loop_begin;
+        process_nsec = clock_nsec(CLOCK_PROCESS_CPUTIME_ID) - process_begin;
+        assert(atomic_load(&n_core_handled) == core.n_sent);
+        core_done(&core);
+        return (Figures){ (double)core.n_sent * 1e3 / (double)nsec, (double)loop_nsec / (double)core.n_sent,
+                (double)(process_nsec - loop_nsec) / (double)core.n_sent };
+}
+
+/* Bytes that one more idle agent costs. */
+static double idle_agent_bytes(size_t n_workers) {
+        const size_t before = mallinfo2().uordblks;
+        double bytes;
+        Core core;
+
+        core_new(&core, AGENTS_MAX, n_workers);
+        bytes = (double)(mallinfo2().uordblks - before) / AGENTS_MAX;
+        core_done(&core);
+        return bytes;
+}
+
 /* all of it */
 
 typedef struct Options {
@@ -550,17 +752,32 @@ static double best_queue(const Options *options, bool is_batched, size_t n_targe
         return best;
 }
 
-static Figures best_engine(const Options *options, size_t n_agents) {
+static Figures best_of(const Options *options, bool is_core, size_t n_agents) {
         Figures best = { 0, 1e9, 1e9 };
 
         for (size_t i = 0; i < options->n_rounds; i++) {
-                const Figures f = bench_engine(n_agents, options->n_workers, options->out_max, options->seconds_nsec);
+                const Figures f =
+                        is_core ? bench_core(n_agents, options->n_workers, options->seconds_nsec)
+                                : bench_engine(n_agents, options->n_workers, options->out_max, options->seconds_nsec);
 
                 best.rate = MAX_OF(best.rate, f.rate);
                 best.loop_nsec = MIN_OF(best.loop_nsec, f.loop_nsec);
                 best.worker_nsec = MIN_OF(best.worker_nsec, f.worker_nsec);
         }
         return best;
+}
+
+static void print_level(const Options *options, bool is_core) {
+        static const size_t n_agents[] = { 1, 1000, AGENTS_MAX };
+
+        (void)printf(", \"%s\": {", is_core ? "core" : "engine");
+        for (size_t i = 0; i < ELEMENTSOF(n_agents); i++) {
+                const Figures best = best_of(options, is_core, n_agents[i]);
+
+                (void)printf("%s\"agents_%zu\": {\"rate\": %.2f, \"loop_nsec\": %.1f, \"worker_nsec\": %.1f}",
+                        i > 0 ? ", " : "", n_agents[i], best.rate, best.loop_nsec, best.worker_nsec);
+        }
+        (void)printf("}");
 }
 
 static bool parse_options(int argc, char **argv, Options *ret) {
@@ -589,7 +806,6 @@ static bool parse_options(int argc, char **argv, Options *ret) {
 }
 
 int main(int argc, char **argv) {
-        static const size_t n_agents[] = { 1, 1000, AGENTS_MAX };
         Options options;
 
         if (!parse_options(argc, argv, &options)) {
@@ -597,16 +813,13 @@ int main(int argc, char **argv) {
                 return 2;
         }
 
+        log_open("bench", LOG_TARGET_STDERR, LOG_CRIT);
         (void)printf("{\"bare\": {\"naive_1\": %.2f, \"naive_1000\": %.2f, ", best_queue(&options, false, 1),
                 best_queue(&options, false, 1000));
-        (void)printf("\"batched_1\": %.2f, \"batched_1000\": %.2f}, \"engine\": {", best_queue(&options, true, 1),
+        (void)printf("\"batched_1\": %.2f, \"batched_1000\": %.2f}", best_queue(&options, true, 1),
                 best_queue(&options, true, 1000));
-        for (size_t i = 0; i < ELEMENTSOF(n_agents); i++) {
-                const Figures best = best_engine(&options, n_agents[i]);
-
-                (void)printf("%s\"agents_%zu\": {\"rate\": %.2f, \"loop_nsec\": %.1f, \"worker_nsec\": %.1f}",
-                        i > 0 ? ", " : "", n_agents[i], best.rate, best.loop_nsec, best.worker_nsec);
-        }
-        (void)printf("}}\n");
+        print_level(&options, /* is_core= */ false);
+        print_level(&options, /* is_core= */ true);
+        (void)printf(", \"idle_agent_bytes\": %.0f}\n", idle_agent_bytes(options.n_workers));
         return 0;
 }
