@@ -17,7 +17,8 @@
  *   answer.c          how an execution ends: result, events, report, memory
  *   herald.c          what is said to dispatchers: registration, heartbeat, update, deregistration
  *   control.c         the control API
- *   observe.c         metrics, and the check of what must always hold
+ *   metrics.c         numbers for operators
+ *   check.c           what must always hold, for tests
  *
  * Loop thread only.
  */

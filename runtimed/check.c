@@ -1,101 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The core, seen from outside: metrics for operators, invariants for tests. Neither changes anything.
+ * What must always hold inside a Runtime. For the simulator and the tests: visits everything, changes nothing.
  */
 
-#include <stdio.h>
-
 #include "runtimed/core.h"
-
-/* metrics */
-
-static void write_gauges(const Runtime *runtime, Buffer *buffer) {
-        const RuntimeLoad load = core_load(runtime);
-
-        metrics_gauge_value(buffer, "compozy_runtime_registered", "1 when a dispatcher took the current registration",
-                runtime_is_registered(runtime));
-        metrics_gauge_value(
-                buffer, "compozy_runtime_epoch", "Epoch under which the runtime is registered", runtime->session.epoch);
-        metrics_gauge_value(
-                buffer, "compozy_runtime_revision", "Revision of the set of agents", runtime->session.revision);
-        metrics_gauge_value(buffer, "compozy_runtime_draining", "1 when no new work is taken", runtime->is_draining);
-        metrics_gauge_value(buffer, "compozy_runtime_agents", "Agents hosted", load.agents);
-        metrics_gauge_value(
-                buffer, "compozy_runtime_in_flight", "Executions accepted and not finished", load.in_flight);
-        metrics_gauge_value(buffer, "compozy_runtime_in_flight_bytes", "Memory they hold", runtime->executions.n_bytes);
-        metrics_gauge_value(buffer, "compozy_runtime_queued", "Messages in mailboxes", load.queued);
-        metrics_gauge_value(
-                buffer, "compozy_runtime_free_slots", "Executions that can still be accepted", load.free_slots);
-        metrics_gauge_value(
-                buffer, "compozy_runtime_held", "Answers that wait for NATS or a dispatcher's word", runtime->n_held);
-        metrics_gauge_value(buffer, "compozy_runtime_memory_executions", "Finished executions remembered",
-                memory_size(runtime->memory));
-        metrics_gauge_value(
-                buffer, "compozy_runtime_memory_bytes", "Bytes of their answers", memory_bytes(runtime->memory));
-        metrics_gauge_value(buffer, "compozy_runtime_reporters", "Dispatchers that reports go to",
-                reporters_size(&runtime->reporters));
-}
-
-static void write_counters(const Runtime *runtime, Buffer *buffer) {
-        const RuntimeCounters *c = &runtime->counters;
-
-        metrics_counter_value(buffer, "compozy_runtime_withheld_total",
-                "Answers not given: their epoch was over, or nothing could go out", c->withheld);
-        metrics_counter_value(
-                buffer, "compozy_runtime_late_total", "Outcomes of executions that were answered already", c->late);
-        metrics_counter_value(
-                buffer, "compozy_runtime_memory_hits_total", "Repeats answered from memory", c->memory_hits);
-        metrics_counter_value(
-                buffer, "compozy_runtime_reports_total", "Reports sent to dispatchers", runtime->reporters.n_reports);
-        metrics_counter_value(buffer, "compozy_runtime_report_entries_total", "Executions in those reports",
-                runtime->reporters.n_entries);
-        metrics_counter_value(buffer, "compozy_runtime_heartbeats_total", "Heartbeats sent", c->heartbeats);
-        metrics_counter_value(buffer, "compozy_runtime_registrations_total", "Registrations sent", c->registrations);
-        metrics_counter_value(buffer, "compozy_runtime_updates_total", "Updates of the set of agents sent", c->updates);
-        metrics_counter_value(buffer, "compozy_runtime_epochs_total",
-                "Times that this runtime was declared dead or taken out", c->epochs);
-        metrics_counter_value(
-                buffer, "compozy_runtime_invalid_total", "Messages that were refused as invalid", c->invalid);
-        metrics_counter_value(
-                buffer, "compozy_runtime_mailbox_sheds_total", "Messages that a full mailbox did not keep", c->shed);
-        metrics_counter_value(buffer, "compozy_runtime_handed_back_total",
-                "Executions handed back unstarted when stopping", c->handed_back);
-        metrics_counter_value(
-                buffer, "compozy_runtime_cut_short_total", "Executions ended by the stop's deadline", c->cut_short);
-        metrics_counter_value(buffer, "compozy_runtime_outbox_lost_total", "Messages that memory had no room for",
-                runtime->outbox->n_lost);
-}
-
-static void write_labelled(const Runtime *runtime, Buffer *buffer) {
-        char label[96];
-
-        metrics_counter(buffer, "compozy_runtime_executions_total", "Executions answered");
-        for (unsigned i = STATUS_NONE + 1; i < _RESULT_STATUS_MAX; i++) {
-                (void)snprintf(label, sizeof(label), "status=\"%s\"", result_status_names[i]);
-                metrics_sample(buffer, "compozy_runtime_executions_total", label, runtime->counters.executions[i]);
-        }
-
-        metrics_counter(buffer, "compozy_runtime_refused_total", "Triggers not taken");
-        for (unsigned i = ERROR_NONE + 1; i < _ERROR_CODE_MAX; i++) {
-                if (runtime->counters.refused[i] == 0)
-                        continue;
-                (void)snprintf(label, sizeof(label), "code=\"%s\"", error_code_name((ErrorCode)i));
-                metrics_sample(buffer, "compozy_runtime_refused_total", label, runtime->counters.refused[i]);
-        }
-}
-
-void runtime_metrics(const Runtime *runtime, Buffer *buffer) {
-        write_gauges(runtime, buffer);
-        write_counters(runtime, buffer);
-        write_labelled(runtime, buffer);
-        metrics_histogram(buffer, "compozy_runtime_execution_seconds", "From acceptance to the answer",
-                &runtime->execution_seconds);
-        metrics_histogram(
-                buffer, "compozy_runtime_queue_seconds", "From acceptance to the behaviour", &runtime->queue_seconds);
-}
-
-/* invariants */
 
 static const char *check_execution(const Execution *execution) {
         const bool is_abandoned = execution->phase == PHASE_ABANDONED;
