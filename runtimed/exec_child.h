@@ -115,6 +115,7 @@ struct ExecHost {
         ExecHostCallbacks callbacks;
         Behavior behavior;
         int warden_fd; /* -1: it is gone */
+        pid_t warden_pid;
         struct event *on_warden, *on_timer, *on_soon;
         ExecHostStats stats;
 

@@ -376,15 +376,15 @@ static void on_soon_event(evutil_socket_t fd, short what, void *userdata) {
         exec_host_leave(userdata);
 }
 
-/* The warden says nothing: this is its end. Children that run are still killed with us, by the kernel, but not what
- * they have started. */
+/* The warden has nothing more to say: this is its end. Children that run are still killed with us, by the kernel, but
+ * not what they have started. */
 static void on_warden_event(evutil_socket_t fd, short what, void *userdata) {
         ExecHost *host = userdata;
 
         (void)what;
 
         (void)event_del(host->on_warden);
-        (void)close(fd);
+        exec_warden_end(fd, host->warden_pid);
         host->warden_fd = -1;
         diag_exec_warden_lost();
 }
@@ -442,6 +442,8 @@ int exec_host_new(struct event_base *base, int warden_fd, const ExecHostCallback
                 return -ENOMEM;
         }
 
+        if (base)
+                host->warden_pid = exec_warden_pid(warden_fd);
         *ret = TAKE_PTR(host);
         return 0;
 }
@@ -500,7 +502,7 @@ ExecHost *exec_host_free(ExecHost *host) {
         if (host->on_soon)
                 event_free(host->on_soon);
         if (host->warden_fd >= 0)
-                (void)close(host->warden_fd);
+                exec_warden_end(host->warden_fd, host->warden_pid);
         number_index_done(&host->asks);
         arena_clear(&host->arena);
         free(host);

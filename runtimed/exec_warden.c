@@ -21,6 +21,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "runtimed/exec_host.h"
@@ -40,6 +41,18 @@ int exec_warden_add(int warden_fd, pid_t group) {
 
 int exec_warden_remove(int warden_fd, pid_t group) {
         return report(warden_fd, -(int32_t)group);
+}
+
+pid_t exec_warden_pid(int warden_fd) {
+        int32_t pid;
+
+        return recv(warden_fd, &pid, sizeof(pid), 0) == sizeof(pid) ? pid : 0;
+}
+
+void exec_warden_end(int warden_fd, pid_t pid) {
+        (void)close(warden_fd);
+        if (pid > 0)
+                (void)waitpid(pid, NULL, 0);
 }
 
 /* in the warden */
@@ -92,6 +105,7 @@ static void warden_main(int fd) {
 
         fd = fcntl(fd, F_DUPFD, 4); /* above what is arranged now */
         let_go_of_everything(fd);
+        (void)report(3, (int32_t)getpid()); /* for exec_warden_pid() */
 
         while ((n = recv(3, &record, sizeof(record), 0)) != 0) {
                 if (n < 0 && errno != EINTR)
