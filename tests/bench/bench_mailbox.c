@@ -509,9 +509,7 @@ typedef struct Figures {
 static Figures bench_engine(size_t n_agents, size_t n_workers, size_t out_max, uint64_t seconds_nsec) {
         Engine engine = { .agents = need(calloc(n_agents, sizeof(Agent))), .n_agents = n_agents, .out_max = out_max };
         Count *counts = need(calloc(n_agents, sizeof(*counts)));
-        const uint64_t begin = clock_nsec(CLOCK_MONOTONIC), loop_begin = clock_nsec(CLOCK_THREAD_CPUTIME_ID),
-                       process_begin = clock_nsec(CLOCK_PROCESS_CPUTIME_ID);
-        uint64_t n_sent = 0, n_handled = 0, nsec, loop_nsec, process_nsec;
+        uint64_t begin, loop_begin, process_begin, n_sent = 0, n_handled = 0, nsec, loop_nsec, process_nsec;
 
         if (pool_new(n_workers, &engine.pool) != 0)
                 exit(1);
@@ -521,6 +519,9 @@ static Figures bench_engine(size_t n_agents, size_t n_workers, size_t out_max, u
                 engine.agents[i].grant = QUANTUM;
         }
 
+        begin = clock_nsec(CLOCK_MONOTONIC);
+        loop_begin = clock_nsec(CLOCK_THREAD_CPUTIME_ID);
+        process_begin = clock_nsec(CLOCK_PROCESS_CPUTIME_ID);
         while (clock_nsec(CLOCK_MONOTONIC) - begin < seconds_nsec)
                 turn(&engine, &n_sent, TURN_MESSAGES);
         while (engine.n_out > 0 || engine.ready_first)
