@@ -122,7 +122,7 @@ struct ExecHost {
         ExecChild *children; /* by agent */
         struct ExecChildList queue, dirty;
         ExecChild *dead; /* to be told of and freed */
-        size_t n_at_gate;
+        size_t n_at_gate, gate_size;
         DeadlineQueue deadlines;
         uint64_t armed_usec; /* when the timer runs; USEC_NEVER: it does not */
         NumberIndex asks;

@@ -22,7 +22,8 @@
 #include "runtimed/exec_warden.h"
 
 #define SPAWNS_PER_TURN 2
-#define GATE_MAX 16 /* children busy starting */
+#define GATE_PER_PROCESSOR 2 /* children busy starting: more of them only make each other, and our loop, wait */
+#define GATE_MIN 4
 #define STARVED_RETRY_USEC (10 * USEC_PER_MSEC)
 #define GATE_USEC USEC_PER_SEC /* after that it is not the processor that it waits for */
 
@@ -68,7 +69,7 @@ static void hand_over_dead(ExecHost *host) {
 }
 
 static void spawn_some(ExecHost *host) {
-        for (int n = 0; n < SPAWNS_PER_TURN && host->n_at_gate < GATE_MAX && !TAILQ_EMPTY(&host->queue); n++) {
+        for (int n = 0; n < SPAWNS_PER_TURN && host->n_at_gate < host->gate_size && !TAILQ_EMPTY(&host->queue); n++) {
                 ExecChild *child = TAILQ_FIRST(&host->queue);
 
                 TAILQ_REMOVE(&host->queue, child, in_queue);
@@ -106,7 +107,7 @@ static void arm_timer(ExecHost *host) {
 
 static bool has_more(const ExecHost *host) {
         return host->outcomes || host->dead || !TAILQ_EMPTY(&host->dirty) ||
-               (!TAILQ_EMPTY(&host->queue) && host->n_at_gate < GATE_MAX);
+               (!TAILQ_EMPTY(&host->queue) && host->n_at_gate < host->gate_size);
 }
 
 void exec_host_enter(ExecHost *host) {
@@ -421,6 +422,7 @@ int exec_host_new(struct event_base *base, int warden_fd, const ExecHostCallback
         host->warden_fd = warden_fd;
         host->callbacks = *callbacks;
         host->armed_usec = USEC_NEVER;
+        host->gate_size = (size_t)MAX_OF(GATE_PER_PROCESSOR * sysconf(_SC_NPROCESSORS_ONLN), (long)GATE_MIN);
         host->behavior = (Behavior){
                 .type = "exec",
                 .help = "a child process that speaks JSON-RPC on its stdin and stdout",
