@@ -86,6 +86,13 @@ static void on_deregistered(Dispatcher *d, const SubjectMatch *match, const InMe
         membership_on_deregistered(d, match->first, message, now);
 }
 
+/* In the order in which they are handled when several came with one read. */
+enum {
+        SUBSCRIPTION_DEFINITIONS,
+        SUBSCRIPTION_VERBS,
+        SUBSCRIPTION_TRIGGERS,
+};
+
 typedef struct Handler {
         void (*fn)(Dispatcher *d, const SubjectMatch *match, const InMessage *message, Instant now);
         bool limited; /* refused here when larger than limits.max_message_bytes; triggers do it themselves, with an
@@ -132,7 +139,7 @@ static void refuse_subject(Dispatcher *d, const InMessage *message, Instant now)
 
         d->n.invalid++;
         diag_message_invalid(message->subject, text, now.usec);
-        if (subject_matches(slice_of(d->subscriptions[0].subject), message->subject))
+        if (subject_matches(slice_of(d->subscriptions[SUBSCRIPTION_TRIGGERS].subject), message->subject))
                 dispatch_refuse_subject(d, message, text, now);
         else if (!message->no_responders)
                 verbs_answer_error(d, message->reply, ERROR_INVALID_MESSAGE, text);
@@ -296,14 +303,18 @@ static int make_report_subject(Dispatcher *d) {
         return d->report_subject ? 0 : -ENOMEM;
 }
 
-/* Reports have a subject of their own, not one below the inbox: they are the hot ones among the answers. */
+/*
+ * Reports have a subject of their own, not one below the inbox: they are the hot ones among the answers. What one read
+ * brings is handled in this order: whoever was told by a runtime that an agent is there, and triggers it, finds that we
+ * know.
+ */
 static int make_subscriptions(Dispatcher *d) {
         static const struct {
                 const char *rest, *queue;
         } wanted[] = {
-                { ".commands.agent.*.trigger.*", QUEUE_GROUP },
-                { ".commands.agent_dispatcher.*", QUEUE_GROUP },
-                { ".events.agent.definition.*.*", NULL },
+                [SUBSCRIPTION_DEFINITIONS] = { ".events.agent.definition.*.*", NULL },
+                [SUBSCRIPTION_VERBS] = { ".commands.agent_dispatcher.*", QUEUE_GROUP },
+                [SUBSCRIPTION_TRIGGERS] = { ".commands.agent.*.trigger.*", QUEUE_GROUP },
         };
         size_t n = ELEMENTSOF(wanted);
         int r = make_report_subject(d);
