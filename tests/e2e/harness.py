@@ -47,6 +47,7 @@ SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|Undefine
                        r"|Assertion .* failed|stack smashing detected|double free|malloc\(\)|free\(\):")
 
 AGENTS = {"greeter": "echo", "sleeper": "delay", "tally": "counter"}
+OBEDIENT = os.path.join(ROOT, "tests", "e2e", "agent.py")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _worlds = []
@@ -86,6 +87,23 @@ def holds_for(what, condition, seconds):
 
 def _die_with_parent():
     _libc.prctl(1, signal.SIGKILL, 0, 0, 0)
+
+
+def exec_agent(parameters=None, settings=None, **definition):
+    """The definition of an agent that is a process of agent.py: it does as its input says."""
+    given = {"agent_type": "exec", "exec": dict({"command": [sys.executable, OBEDIENT]}, **(settings or {}))}
+    if parameters:
+        given["parameters"] = parameters
+    return dict(given, **definition)
+
+
+def is_alive(pid):
+    """Is there a process of that number that is not just waiting to be reaped?"""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 class Process:
@@ -183,12 +201,14 @@ class Process:
 
 
 class NatsServer(Process):
-    def __init__(self, world, jetstream=False, name="nats", arguments=()):
+    """`monitored`: with its HTTP port, for subscriptions()."""
+
+    def __init__(self, world, jetstream=False, name="nats", arguments=(), monitored=False):
         self.directory = os.path.join(world.directory, name)
         os.makedirs(self.directory)
         self.port = None
         self.store = ["-js", "-sd", os.path.join(self.directory, "store")] if jetstream else []
-        self.extra = list(arguments)
+        self.extra = list(arguments) + (["-m", "-1"] if monitored else [])
         super().__init__(world, name, [])
 
     def start(self):
@@ -199,16 +219,27 @@ class NatsServer(Process):
         wait_until("nats-server accepts", self._accepts, 15)
         return self
 
-    def _read_port(self):
+    def _read_port(self, kind="nats"):
         if not self.is_running():
             raise AssertionError(f"nats-server ended with {self.process.returncode}")
         for path in glob.glob(os.path.join(self.directory, f"*_{self.pid}.ports")):
             try:
                 with open(path, encoding="ascii") as file:
-                    return int(json.load(file)["nats"][0].rpartition(":")[2])
+                    return int(json.load(file)[kind][0].rpartition(":")[2])
             except (ValueError, KeyError, IndexError):
                 return None
         return None
+
+    def monitor(self, path):
+        """What its monitoring port answers, as JSON."""
+        port = self._read_port("monitoring")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=scaled(5)) as answer:
+            return json.load(answer)
+
+    def subscriptions(self, word):
+        """[(subject, queue group or None)] of all clients' subscriptions with that word in their subjects, sorted."""
+        found = self.monitor("/subsz?subs=1&limit=1000000").get("subscriptions_list") or []
+        return sorted((one["subject"], one.get("qgroup")) for one in found if word in one["subject"])
 
     def _accepts(self):
         try:
@@ -301,8 +332,8 @@ class World:
         self.keep_directory = False
         _worlds.append(self)
 
-    def server(self, jetstream=False, arguments=()):
-        server = NatsServer(self, jetstream, "nats", arguments)
+    def server(self, jetstream=False, arguments=(), monitored=False):
+        server = NatsServer(self, jetstream, "nats", arguments, monitored)
         self.processes.append(server)
         self.nats = server
         return server.start()
@@ -466,6 +497,35 @@ class Case(unittest.TestCase):
             self.assertEqual(answer["error"]["code"], code, answer)
         self.assertTrue(answer["error"].get("message"), answer)
         return answer["error"]
+
+    def ask_runtime(self, verb, body=None, runtime="r1", client=None, timeout=10.0):
+        """The answer of a runtime's control verb, as a dict."""
+        subject = f"{PREFIX}.runtime.{runtime}.control.{verb}"
+        return (client or self.client).request(subject, body if body is not None else {}, scaled(timeout)).json()
+
+    def control(self, verb, body=None, runtime="r1", client=None, timeout=10.0):
+        """The result of a control verb; `body` may be just the agent's id."""
+        body = {"agent_id": body} if isinstance(body, str) else body
+        answer = self.ask_runtime(verb, body, runtime, client, timeout)
+        self.assertIs(answer.get("ok"), True, f"{verb} {body}: {answer}")
+        return answer["result"]
+
+    def control_error(self, verb, body=None, code=None, runtime="r1", client=None):
+        body = {"agent_id": body} if isinstance(body, str) else body
+        answer = self.ask_runtime(verb, body, runtime, client)
+        self.assertIs(answer.get("ok"), False, f"{verb} {body}: {answer}")
+        if code:
+            self.assertEqual(answer["error"]["code"], code, answer)
+        self.assertTrue(answer["error"].get("message"), answer)
+        return answer["error"]
+
+    def agent_state(self, agent, runtime="r1"):
+        """Its state, or None: there is no such agent."""
+        answer = self.ask_runtime("get_agent", {"agent_id": agent}, runtime)
+        return answer["result"]["state"] if answer["ok"] else None
+
+    def wait_agent(self, agent, state="running", runtime="r1", timeout=10.0):
+        wait_until(f"agent {agent} is {state}", lambda: self.agent_state(agent, runtime) == state, timeout)
 
     def runtimes(self, client=None):
         """{runtime_id: record} as one dispatcher sees it; "gone" ones left out."""

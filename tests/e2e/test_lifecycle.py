@@ -151,11 +151,6 @@ class Leaving(Case):
             self.assert_success(self.trigger_input("greeter", 1), 1)
         self.assertTrue(r1.is_running())
 
-    def control(self, verb, body=None, runtime="r1"):
-        answer = self.client.request(f"{PREFIX}.runtime.{runtime}.control.{verb}", body or {}, scaled(5)).json()
-        self.assertTrue(answer["ok"], answer)
-        return answer["result"]
-
     def test_control_drain_of_a_runtime_drains_it(self):
         self.start("r1", "r2")
         answer = self.client.request(f"{PREFIX}.runtime.r1.control.drain", {}, scaled(5)).json()
