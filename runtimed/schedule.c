@@ -24,7 +24,7 @@
 #define BLOCKED_USEC (1 * USEC_PER_SEC)
 #define GRANT_MAX 1024
 #define GRANT_USEC (5 * USEC_PER_MSEC)
-#define IDLE_RUNS_MAX 64
+#define IDLE_RUNS_MAX 1024
 
 /* ready lists */
 
@@ -152,7 +152,10 @@ void core_recall(Agent *agent) {
 
 static void watch(Runtime *runtime, Run *run, uint64_t in_usec) {
         run->watch_usec = in_usec;
-        deadline_arm(&runtime->deadlines, &run->watch, runtime->now.usec + in_usec);
+        if (in_usec == WATCH_FIRST_USEC)
+                deadline_arm_in_line(&runtime->deadlines, &run->watch, runtime->now.usec + in_usec);
+        else
+                deadline_arm(&runtime->deadlines, &run->watch, runtime->now.usec + in_usec);
 }
 
 static Run *take_blank_run(Runtime *runtime) {
@@ -204,7 +207,16 @@ static void note_out(Runtime *runtime, Run *run, Mail *mail) {
 /* The next of its mail as a chain, noted as out. NULL: there is none. */
 static Mail *take_chain(Runtime *runtime, Agent *agent, Run *run, uint32_t n_max) {
         const unsigned lanes = agent_open_lanes(agent);
-        Mail *first = NULL, *last = NULL, *mail;
+        Mail *first, *last = NULL, *mail;
+        uint64_t n_bytes;
+        uint32_t n_all;
+
+        first = mailbox_pop_lane(agent->mailbox, lanes, n_max, &n_all, &n_bytes);
+        if (first) {
+                run->n_given += n_all;
+                run->n_bytes_given += n_bytes;
+                return first;
+        }
 
         for (uint32_t n = 0; n < n_max && (mail = mailbox_pop(agent->mailbox, lanes)); n++) {
                 note_out(runtime, run, mail);
@@ -262,6 +274,25 @@ static void take_back(Runtime *runtime, Agent *agent, Mail *chain) {
         mailbox_return(agent->mailbox, first);
 }
 
+static void take_returned(Runtime *runtime, Agent *agent, Run *run, Instant now) {
+        Mail *mail = run_take_returned(run), *next;
+        uint64_t n = 0;
+
+        for (; mail; mail = next) {
+                next = mail->next;
+                if (mail->skipped)
+                        runtime->counters.undelivered[mail->is_late ? ERROR_DEADLINE_EXCEEDED : ERROR_AGENT_STOPPED]++;
+                else
+                        n++;
+                core_free_delivery(runtime, delivery_of_mail(mail));
+        }
+
+        agent->n_handled += n;
+        runtime->counters.handled += n;
+        if (n > 0)
+                core_note_handled(runtime, agent, n, now);
+}
+
 static void top_up(Runtime *runtime, Agent *agent) {
         Run *run = agent->run;
         Execution *last_out = run->out_last;
@@ -276,6 +307,7 @@ static void top_up(Runtime *runtime, Agent *agent) {
                 return;
         if (run_top_up(run, chain)) {
                 note_begun(agent);
+                take_returned(runtime, agent, run, runtime->now); /* it may stay out for ever */
                 return;
         }
 
@@ -327,14 +359,13 @@ static Run *hand_out(Runtime *runtime, Agent *agent) {
         return run;
 }
 
+/* Not beyond those that are in line now: who is put back for want of memory has its turn later. */
 Run *runtime_take_run(Runtime *runtime) {
-        size_t n = 0;
-        Agent *agent;
+        const Agent *last = runtime->ready.last; /* what gets ready meanwhile has its chance next turn */
+        Agent *agent = NULL;
         Run *run;
 
-        for (Agent *a = runtime->ready.first; a; a = a->next_ready)
-                n++;
-        while (n-- > 0 && (agent = pop_ready(&runtime->ready))) {
+        while (agent != last && (agent = pop_ready(&runtime->ready))) {
                 if (agent->run) {
                         top_up(runtime, agent);
                         continue;
@@ -344,25 +375,6 @@ Run *runtime_take_run(Runtime *runtime) {
                         return run;
         }
         return NULL;
-}
-
-static void take_returned(Runtime *runtime, Agent *agent, Run *run, Instant now) {
-        Mail *mail = run_take_returned(run), *next;
-        uint64_t n = 0;
-
-        for (; mail; mail = next) {
-                next = mail->next;
-                if (mail->skipped)
-                        runtime->counters.undelivered[mail->is_late ? ERROR_DEADLINE_EXCEEDED : ERROR_AGENT_STOPPED]++;
-                else
-                        n++;
-                core_free_delivery(runtime, delivery_of_mail(mail));
-        }
-
-        agent->n_handled += n;
-        runtime->counters.handled += n;
-        if (n > 0)
-                core_note_handled(runtime, agent, n, now);
 }
 
 /* Towards what GRANT_USEC are enough for; at most doubled, since one batch says little. */
