@@ -168,7 +168,7 @@ struct Runtime {
         size_t n_stored_out;                    /* requests that are with the store */
 
         Run *idle_runs;
-        Mailbox *idle_mailboxes[16];
+        Mailbox *idle_mailboxes[1024];
         size_t n_idle_runs, n_idle_mailboxes;
 
         Executions executions;
