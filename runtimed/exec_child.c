@@ -279,21 +279,6 @@ static void undo_spawn(ExecChild *child) {
         exec_process_close(&child->process);
 }
 
-static int spawn(ExecChild *child, WireError *ret_error) {
-        ExecHost *host = child->host;
-        int r;
-
-        if (host->warden_fd < 0)
-                return wire_error(ret_error, "the warden that would kill it along with the runtime is gone");
-        r = exec_spawn(&child->settings, id_slice(&child->agent_id), host->warden_fd, &child->process, ret_error);
-        if (r != 0)
-                return r;
-        r = listen_to(child);
-        if (r < 0)
-                undo_spawn(child);
-        return r;
-}
-
 /* It never was: its INIT fails, and whoever wanted it stopped is told that it is. */
 static void fail_start(ExecChild *child, int r, const char *why) {
         ExecCall *call = TAILQ_FIRST(&child->calls);
@@ -305,22 +290,49 @@ static void fail_start(ExecChild *child, int r, const char *why) {
 
 void exec_child_spawn(ExecChild *child) {
         ExecHost *host = child->host;
-        ExecCall *call = TAILQ_FIRST(&child->calls); /* INIT: there is no other yet */
-        WireError error = {};
         int r;
 
-        r = spawn(child, &error);
+        if (host->warden_fd < 0) {
+                fail_start(child, BEHAVIOR_E_REFUSED, "the warden that would kill it along with the runtime is gone");
+                return;
+        }
+
+        child->job = (ExecJob){
+                .settings = &child->settings, .agent_id = id_slice(&child->agent_id), .warden_fd = host->warden_fd
+        };
+        r = exec_spawner_submit(host->spawner, &child->job);
+        if (r < 0)
+                fail_start(child, BEHAVIOR_E_REFUSED, "there can be no thread to start it");
+        else
+                child->state = EXEC_SPAWNING;
+}
+
+void exec_child_spawned(ExecChild *child) {
+        ExecHost *host = child->host;
+        ExecCall *call = TAILQ_FIRST(&child->calls); /* INIT: there is no other yet */
+        int r = child->job.result;
+
+        child->process = child->job.process;
+        if (r == 0) {
+                r = listen_to(child);
+                if (r < 0)
+                        undo_spawn(child);
+        }
         if (r != 0) {
-                fail_start(child, r, error.text);
+                fail_start(child, r, child->job.error.text);
                 return;
         }
 
         host->stats.n_started++;
         host->stats.n_children++;
         child->state = EXEC_STARTING;
+        diag_exec_started(id_slice(&child->agent_id), (uint64_t)child->process.pid, child->settings.command[0]);
+        if (child->stop) {
+                exec_child_kill(child, "was stopped before it was initialized");
+                return;
+        }
         call->outcome->started_usec = host->now;
         deadline_arm(&host->deadlines, &child->deadline, host->now + child->settings.start_timeout_ms * USEC_PER_MSEC);
-        diag_exec_started(id_slice(&child->agent_id), (uint64_t)child->process.pid, child->settings.command[0]);
         exec_put_initialize(&child->out, call->id, &control_of_mail(call->mail)->start);
         exec_talk_written(child, 0);
 }

@@ -17,7 +17,7 @@
 #include "proto/id.h"
 #include "runtimed/exec_host.h"
 #include "runtimed/exec_line.h"
-#include "runtimed/exec_spawn.h"
+#include "runtimed/exec_spawner.h"
 
 #define EXEC_STDERR_LINE_MAX 1024
 #define EXEC_CHUNK_BYTES (64 * 1024) /* what a pipe holds */
@@ -28,6 +28,7 @@ typedef struct ExecChild ExecChild;
 
 typedef enum ExecState {
         EXEC_QUEUED,   /* waits for its turn to be spawned */
+        EXEC_SPAWNING, /* its process is being made */
         EXEC_STARTING, /* has been asked to initialize */
         EXEC_RUNNING,
         EXEC_STOPPING, /* has been asked to shut down */
@@ -85,6 +86,7 @@ struct ExecChild {
         Outcome *stop_outcome;
         WireError why; /* we killed it, or how it ended */
 
+        ExecJob job; /* EXEC_SPAWNING: with the spawner */
         ExecProcess process;
         struct event *on_exit, *on_output, *on_stderr, *on_writable;
 
@@ -116,7 +118,8 @@ struct ExecHost {
         Behavior behavior;
         int warden_fd; /* -1: it is gone */
         pid_t warden_pid;
-        struct event *on_warden, *on_timer, *on_soon;
+        ExecSpawner *spawner;
+        struct event *on_warden, *on_spawned, *on_timer, *on_soon;
         ExecHostStats stats;
 
         ExecChild *children; /* by agent */
@@ -153,6 +156,7 @@ int exec_child_new(ExecHost *host, Mail *mail, ExecChild **ret, WireError *ret_e
 ExecChild *exec_child_free(ExecChild *child); /* its process is gone or never was */
 
 void exec_child_spawn(ExecChild *child);
+void exec_child_spawned(ExecChild *child);
 void exec_child_initialized(ExecChild *child, ExecCall *call, const ExecLine *line);
 void exec_child_stop(ExecChild *child, Mail *mail, Outcome *outcome);
 void exec_child_closed(ExecChild *child, const char *what); /* it has closed a pipe */

@@ -6,10 +6,10 @@
  * it that the turn is over, and writes to the children what it said meanwhile. So a call never re-enters the core, and
  * however many messages a turn has for a child, they are one write.
  *
- * Starting is the one thing that takes long: half a millisecond of the loop for each process, and most programs need
- * the processor for tens of milliseconds before they answer. So a few are started per turn, with everything else in
- * between, and a limited number at a time may be busy starting: a thousand interpreters at once would all miss their
- * start_timeout_ms. Whoever takes longer than a moment is waiting for something else, and no longer counts.
+ * Starting is the one thing that takes long. The processes are made by another thread (exec_spawner.h), and only so
+ * many at a time may be busy starting, as most programs need the processor for tens of milliseconds before they answer:
+ * a thousand interpreters at once would all miss their start_timeout_ms, and take the processor from us. Whoever takes
+ * longer than a moment is waiting for something else, and no longer counts.
  */
 
 #include <signal.h>
@@ -21,7 +21,6 @@
 #include "runtimed/exec_payload.h"
 #include "runtimed/exec_warden.h"
 
-#define SPAWNS_PER_TURN 2
 #define GATE_PER_PROCESSOR 2 /* children busy starting: more of them only make each other, and our loop, wait */
 #define GATE_MIN 4
 #define STARVED_RETRY_USEC (10 * USEC_PER_MSEC)
@@ -69,7 +68,7 @@ static void hand_over_dead(ExecHost *host) {
 }
 
 static void spawn_some(ExecHost *host) {
-        for (int n = 0; n < SPAWNS_PER_TURN && host->n_at_gate < host->gate_size && !TAILQ_EMPTY(&host->queue); n++) {
+        while (host->n_at_gate < host->gate_size && !TAILQ_EMPTY(&host->queue)) {
                 ExecChild *child = TAILQ_FIRST(&host->queue);
 
                 TAILQ_REMOVE(&host->queue, child, in_queue);
@@ -377,6 +376,21 @@ static void on_soon_event(evutil_socket_t fd, short what, void *userdata) {
         exec_host_leave(userdata);
 }
 
+static void on_spawned_event(evutil_socket_t fd, short what, void *userdata) {
+        ExecHost *host = userdata;
+        ExecJob *job, *next;
+
+        (void)fd;
+        (void)what;
+
+        exec_host_enter(host);
+        for (job = exec_spawner_take(host->spawner); job; job = next) {
+                next = job->next;
+                exec_child_spawned(CONTAINER_OF(job, ExecChild, job));
+        }
+        exec_host_leave(host);
+}
+
 /* The warden has nothing more to say: this is its end. Children that run are still killed with us, by the kernel, but
  * not what they have started. */
 static void on_warden_event(evutil_socket_t fd, short what, void *userdata) {
@@ -406,13 +420,17 @@ static int make_events(ExecHost *host) {
         host->on_timer = event_new(host->base, -1, 0, on_timer_event, host);
         host->on_soon = event_new(host->base, -1, 0, on_soon_event, host);
         host->on_warden = event_new(host->base, host->warden_fd, EV_READ, on_warden_event, host);
-        if (!host->on_timer || !host->on_soon || !host->on_warden || event_add(host->on_warden, NULL) < 0)
+        host->on_spawned =
+                event_new(host->base, exec_spawner_fd(host->spawner), EV_READ | EV_PERSIST, on_spawned_event, host);
+        if (!host->on_timer || !host->on_soon || !host->on_warden || !host->on_spawned ||
+                event_add(host->on_warden, NULL) < 0 || event_add(host->on_spawned, NULL) < 0)
                 return -ENOMEM;
         return 0;
 }
 
 int exec_host_new(struct event_base *base, int warden_fd, const ExecHostCallbacks *callbacks, ExecHost **ret) {
         _cleanup_(exec_host_freep) ExecHost *host = calloc(1, sizeof(*host));
+        int r;
 
         assert(callbacks->on_outcome && callbacks->on_effects && callbacks->on_crash && callbacks->on_turn_end);
 
@@ -439,9 +457,14 @@ int exec_host_new(struct event_base *base, int warden_fd, const ExecHostCallback
         deadline_init(&host->starved_retry, EXEC_DEADLINE_STARVED);
         number_index_init(&host->asks);
 
-        if (base && make_events(host) < 0) {
-                host->warden_fd = -1; /* still the caller's */
-                return -ENOMEM;
+        if (base) {
+                r = exec_spawner_new(&host->spawner);
+                if (r == 0)
+                        r = make_events(host);
+                if (r < 0) {
+                        host->warden_fd = -1; /* still the caller's */
+                        return r;
+                }
         }
 
         if (base)
@@ -467,9 +490,13 @@ static void free_outcomes(ExecChild *child) {
 static void kill_all(ExecHost *host) {
         ExecChild *child, *tmp;
 
-        HASH_ITER(hh, host->children, child, tmp)
-        if (child->process.pid > 0)
-                (void)kill(-child->process.pid, SIGKILL);
+        host->spawner = exec_spawner_free(host->spawner);
+        HASH_ITER(hh, host->children, child, tmp) {
+                if (child->state == EXEC_SPAWNING)
+                        child->process = child->job.process; /* what came of it is of no matter any more */
+                if (child->process.pid > 0)
+                        (void)kill(-child->process.pid, SIGKILL);
+        }
         HASH_ITER(hh, host->children, child, tmp) {
                 HASH_DEL(host->children, child);
                 if (child->process.pid > 0) {
@@ -499,6 +526,8 @@ ExecHost *exec_host_free(ExecHost *host) {
         }
         if (host->on_warden)
                 event_free(host->on_warden);
+        if (host->on_spawned)
+                event_free(host->on_spawned);
         if (host->on_timer)
                 event_free(host->on_timer);
         if (host->on_soon)

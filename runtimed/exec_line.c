@@ -222,24 +222,24 @@ static const ScanField log_fields[] = {
 
 typedef struct Method {
         const char *name;
-        EffectKind kind;
         const ScanField *fields;
+        EffectKind kind;
         bool is_answered;
         bool needs_json; /* no payload is null, not empty */
 } Method;
 
 static const Method methods[] = {
-        { "publish", EFFECT_PUBLISH, publish_fields, .is_answered = true },
-        { "ask", EFFECT_ASK, ask_fields, .is_answered = true },
-        { "invoke", EFFECT_INVOKE, invoke_fields, .is_answered = true, .needs_json = true },
-        { "trigger", EFFECT_TRIGGER, trigger_fields, .is_answered = true, .needs_json = true },
-        { "subscribe", EFFECT_SUBSCRIBE, subscribe_fields, .is_answered = true },
-        { "unsubscribe", EFFECT_UNSUBSCRIBE, unsubscribe_fields, .is_answered = true },
-        { "set_timer", EFFECT_TIMER, timer_fields, .is_answered = false },
-        { "cancel_timer", EFFECT_CANCEL_TIMER, cancel_timer_fields, .is_answered = false },
-        { "checkpoint", EFFECT_CHECKPOINT, bare_fields, .is_answered = true },
-        { "stop", EFFECT_STOP, bare_fields, .is_answered = false },
-        { "log", EFFECT_LOG, log_fields, .is_answered = false },
+        { "publish", publish_fields, EFFECT_PUBLISH, .is_answered = true },
+        { "ask", ask_fields, EFFECT_ASK, .is_answered = true },
+        { "invoke", invoke_fields, EFFECT_INVOKE, .is_answered = true, .needs_json = true },
+        { "trigger", trigger_fields, EFFECT_TRIGGER, .is_answered = true, .needs_json = true },
+        { "subscribe", subscribe_fields, EFFECT_SUBSCRIBE, .is_answered = true },
+        { "unsubscribe", unsubscribe_fields, EFFECT_UNSUBSCRIBE, .is_answered = true },
+        { "set_timer", timer_fields, EFFECT_TIMER, .is_answered = false },
+        { "cancel_timer", cancel_timer_fields, EFFECT_CANCEL_TIMER, .is_answered = false },
+        { "checkpoint", bare_fields, EFFECT_CHECKPOINT, .is_answered = true },
+        { "stop", bare_fields, EFFECT_STOP, .is_answered = false },
+        { "log", log_fields, EFFECT_LOG, .is_answered = false },
 };
 
 static const Method *method_find(Slice name) {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The child is made like vfork(2) makes one: it borrows our memory and we stand still until it has become its program.
- * A fork(2) would copy page tables, which takes milliseconds in a large process, and every other thread's locks;
- * posix_spawn(3) can set neither limits nor prctl(2). Borrowed memory also means that the child tells what went wrong
- * by writing it down, and no pipe is needed for that.
+ * The child is made like vfork(2) makes one: it borrows our memory, and this thread stands still until it has become
+ * its program. A fork(2) would copy page tables, which takes milliseconds in a large process, and every other thread's
+ * locks; posix_spawn(3) can set neither limits nor prctl(2). Borrowed memory also means that the child tells what went
+ * wrong by writing it down, and no pipe is needed for that.
  *
  * Until execve(2) it may therefore only make system calls. All signals are blocked on the way, so that none of our
  * handlers runs in it; and they are reset by bare system calls, because a sanitizer's sigaction() keeps books, which
@@ -41,6 +41,12 @@
         200 /* of 1000: a child goes before its runtime, a runaway process of a fifth of the memory too */
 
 static const char *const inherited[] = { "PATH", "HOME", "LANG", "TZ" };
+
+/*
+ * clone(2) by libc's other name: ThreadSanitizer stands before the usual one, takes the child for a copy, and keeps the
+ * books for it as for one from fork(2), in memory that is still ours; it then misses every lock that this thread takes.
+ */
+int __clone(int (*function)(void *), void *stack, int flags, void *userdata, ...);
 
 typedef struct Start {
         const ExecSettings *settings;
@@ -222,6 +228,8 @@ static int find_program(const char *name, char *const *env, Arena *arena, const 
         const char *path = find_variable(env, "PATH");
         char *candidate;
 
+        assert(path); /* make_env() sees to that */
+
         if (strchr(name, '/')) {
                 *ret = name;
                 return 0;
@@ -294,7 +302,7 @@ static int make_pipes(ExecProcess *process, Start *start) {
 
         for (int i = 0; i < 3; i++) {
                 const int our_end = i == 0 ? 1 : 0;
-                int fds[2], r;
+                int fds[2] = { -1, -1 }, r;
 
                 r = make_pipe(fds);
                 if (r < 0)
@@ -318,7 +326,7 @@ static int clone_child(Start *start, ExecProcess *process) {
 
         (void)sigfillset(&all);
         (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-        pid = clone(child_main, stack + STACK_BYTES, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, start,
+        pid = __clone(child_main, stack + STACK_BYTES, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, start,
                 &process->pidfd);
         error = errno;
         (void)pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -4,8 +4,8 @@
 /*
  * Spawns the process of an exec behaviour: its descriptors, its limits, its process group, and nothing of ours.
  *
- * Loop thread only, which must be the thread that lives as long as the process: when it ends, the kernel kills what it
- * has spawned. Blocks until the new process runs its program, which is well under a millisecond. Reaps nothing.
+ * Any thread that lives as long as the process: when it ends, the kernel kills what it has spawned. Blocks until the
+ * new process runs its program. Reaps nothing but what failed.
  */
 
 #include <sys/types.h>

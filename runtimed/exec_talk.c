@@ -290,7 +290,7 @@ static void grant_wish(ExecChild *child, const ExecLine *line, const ExecWish *w
 static void on_wish(ExecChild *child, const ExecLine *line) {
         EffectList effects = {};
         WireError error = {};
-        ExecWish wish;
+        ExecWish wish = {};
 
         switch (exec_wish_read(line, &effects, &wish, &error)) {
         case 0:
@@ -384,7 +384,7 @@ static bool is_blank(Slice line) {
 static void on_line(ExecChild *child, Slice line) {
         ExecHost *host = child->host;
         WireError error = {};
-        ExecLine read;
+        ExecLine read = {};
         int r;
 
         if (is_blank(line))
