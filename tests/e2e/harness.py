@@ -237,9 +237,9 @@ class NatsServer(Process):
             return json.load(answer)
 
     def subscriptions(self, word):
-        """[(subject, queue group or None)] of all clients' subscriptions with that word in their subjects, sorted."""
+        """[(subject, queue group or "")] of all clients' subscriptions with that word in their subjects, sorted."""
         found = self.monitor("/subsz?subs=1&limit=1000000").get("subscriptions_list") or []
-        return sorted((one["subject"], one.get("qgroup")) for one in found if word in one["subject"])
+        return sorted((one["subject"], one.get("qgroup") or "") for one in found if word in one["subject"])
 
     def _accepts(self):
         try:
@@ -518,6 +518,13 @@ class Case(unittest.TestCase):
             self.assertEqual(answer["error"]["code"], code, answer)
         self.assertTrue(answer["error"].get("message"), answer)
         return answer["error"]
+
+    def create(self, agent, kind="echo", topics=(), runtime="r1", **definition):
+        """create_agent; `kind`: an agent_type, or what a definition begins with."""
+        given = dict({"agent_type": kind} if isinstance(kind, str) else kind, agent_id=agent, **definition)
+        if topics:
+            given["subscribed_topics"] = list(topics)
+        return self.control("create_agent", given, runtime)
 
     def agent_state(self, agent, runtime="r1"):
         """Its state, or None: there is no such agent."""

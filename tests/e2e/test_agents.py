@@ -20,10 +20,6 @@ class Agents(Case):
         self.client = self.world.client()
         self.wait_runtimes("r1")
 
-    def create(self, agent, kind="echo", **definition):
-        given = dict({"agent_type": kind} if isinstance(kind, str) else kind, agent_id=agent, **definition)
-        return self.control("create_agent", given)
-
     def hosted(self):
         """{agent_id: record} as a dispatcher lists them."""
         found, after = {}, None
@@ -85,7 +81,7 @@ class Creating(Agents):
         self.assert_failure(self.trigger_input("unwilling", 1), "AGENT_UNKNOWN")
         self.create("unwilling", subscribed_topics=["unwilling.topic"])
         self.assertEqual(self.world.nats.subscriptions("unwilling"),
-                         [("agent.unwilling.replies", "agent.unwilling"), ("unwilling.topic", None)])
+                         [("agent.unwilling.replies", "agent.unwilling"), ("unwilling.topic", "")])
         self.assert_success(self.trigger_input("unwilling", 1), 1)
 
     def test_a_program_that_is_not_there_is_an_init_that_failed_and_names_it(self):
