@@ -12,6 +12,7 @@
 #include <netdb.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/edge.h"
@@ -719,6 +720,17 @@ static void app_done(App *app) {
         config_clear(&runtime_config, &app->settings);
 }
 
+/* Each child process takes four descriptors, and nothing here goes by their numbers. What the hard limit allows is the
+ * operator's say; children get what their definition says. */
+static void raise_descriptor_limit(void) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return;
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int run(const DaemonArguments *arguments) {
         App app = { .arguments = arguments, .armed_usec = USEC_NEVER, .settle_usec = USEC_NEVER, .warden_fd = -1 };
         ConfigError error = {};
@@ -743,6 +755,7 @@ static int run(const DaemonArguments *arguments) {
                         strerror(-app.warden_fd));
                 return EXIT_FAILURE;
         }
+        raise_descriptor_limit();
         log_open("compozy-runtimed", (LogTarget)app.settings.daemon.log_target, (int)app.settings.daemon.log_level);
         r = start(&app, &error);
         if (r != 0)
