@@ -9,7 +9,7 @@ SEEDS   ?= 10000
 JOBS    ?= $(shell nproc 2>/dev/null || echo 1)
 
 PACKAGES := gcc libc6-dev make pkg-config libnats-dev libevent-dev libssl-dev libjansson-dev libsystemd-dev libcmocka-dev \
-            libbsd-dev uthash-dev libsqlite3-dev nats-server python3 python3-jsonschema shellcheck
+            libbsd-dev uthash-dev libsqlite3-dev nats-server jq python3 python3-jsonschema shellcheck
 LIBS     := libnats libevent libcrypto libsystemd sqlite3
 
 flags.release := -O2 -g

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """
-The demo: a private nats-server, one dispatcher, two runtimes; triggers, a runtime killed under load, another one drained.
+The demo: a private nats-server, one dispatcher, two runtimes; triggers, a runtime killed under load, another one drained. Then
+agents in several languages on a third one (languages.py).
 
 Everything runs on loopback, on ports that were free, in a directory of its own, so it can run twice at once. All that was
 started is ended by its pid, also after Ctrl-C or a failure. KEEP=1 leaves it running and prints what to try.
@@ -23,43 +24,15 @@ sys.path.insert(0, os.path.join(HERE, os.pardir, "e2e"))
 import harness  # noqa: E402
 import natsclient  # noqa: E402
 from harness import DEFINITIONS, INSTANCES, PREFIX, VERBS, World, wait_until  # noqa: E402
+from languages import Languages  # noqa: E402
 from load import Load  # noqa: E402
+from stage import act, ms, say, short, step, table  # noqa: E402
 
 AGENTS = os.path.join(ROOT, "examples", "agents.d")
 WORKERS = ("worker-1", "worker-2")
 MIX = [("greeter", "hi", 3), ("sleeper", {"ms": 5}, 1)]
 N_TRIGGERS, RATE, OUTSTANDING = 8000, 2500, 64
 HEARTBEAT_MS = 200  # a second by default: here a verdict should not take five
-
-
-class Broken(Exception):
-    """A promise that did not hold."""
-
-
-def step(title):
-    step.number += 1
-    print(f"\n{step.number}  {title}", flush=True)
-
-
-step.number = 0
-
-
-def say(text=""):
-    print(f"   {text}", flush=True)
-
-
-def table(head, rows):
-    widths = [max(len(str(row[i])) for row in [head] + rows) for i in range(len(head))]
-    for row in [head] + rows:
-        say("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip())
-
-
-def ms(seconds):
-    return f"{1000 * seconds:.0f} ms" if seconds < 2 else f"{seconds:.1f} s"
-
-
-def short(text, limit=48):
-    return text if len(text) <= limit else text[:limit - 1] + "…"
 
 
 class Watcher:
@@ -224,21 +197,24 @@ class Demo:
         say()
         for words in ("trigger greeter '\"hi\"'", "trigger sleeper '{\"ms\": 500}'", "verb list_runtimes", "verb list_agents",
                       "verb explain '{\"agent_id\": \"greeter\"}'", "verb drain_runtime '{\"runtime_id\": \"worker-1\"}'",
-                      "verb resume_runtime '{\"runtime_id\": \"worker-1\"}'", "watch"):
+                      "verb resume_runtime '{\"runtime_id\": \"worker-1\"}'", *self.languages.hints(), "watch"):
             say(f"{ask} {words}")
         say()
         say(f"to end it: kill {' '.join(str(process.pid) for process in reversed(self.world.processes))}; rm -r {self.world.directory}")
 
     def run(self):
-        print("Compozy: runtimes register, stay registered, and run what is triggered", flush=True)
+        print("Compozy, first act: runtimes register, stay registered, and run what is triggered", flush=True)
         for part in (self.start_all, self.show_runtimes, self.trigger_a_few, self.kill_one, self.start_again, self.drain_other):
             part()
+        act("Second act: agents in Python, shell and C; topics; crashes; a state that survives them")
+        self.languages = Languages(self)
+        self.languages.run()
         self.broken += self.world.complaints()
         if not self.broken and self.keep:
             self.leave_running()
         elif not self.broken:
             step("End")
-            for daemon in (self.workers[0], self.world.processes[1]):
+            for daemon in (self.workers[0], self.workers[2], self.world.processes[1]):
                 status = daemon.terminate(15)
                 say(f"{daemon.name:<13} ended with status {status}")
                 self.promise(status == 0, f"{daemon.name} ended with status {status}")
