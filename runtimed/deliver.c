@@ -111,11 +111,23 @@ static void deliver(Runtime *runtime, Delivery *delivery, Instant now) {
         core_drop_delivery(runtime, delivery, r < 0 ? ERROR_INTERNAL : ERROR_MAILBOX_FULL, now);
 }
 
+/* Mailboxes are bounded one by one; a hundred thousand of them, each with its share, are not. */
+static bool has_room(const Runtime *runtime) {
+        const Letters *letters = &runtime->letters;
+        const uint64_t max = runtime->options.max_mail_bytes;
+
+        return max == 0 || letters->n_bytes + letters->n_deliveries * sizeof(Delivery) < max;
+}
+
 static void deliver_to(Runtime *runtime, Agent *agent, Letter *letter, Qos qos, Instant now) {
-        Delivery *delivery = delivery_new(&runtime->letters, agent, MAIL_TOPIC, letter);
+        Delivery *delivery = has_room(runtime) ? delivery_new(&runtime->letters, agent, MAIL_TOPIC, letter) : NULL;
 
         if (!delivery) {
-                runtime->counters.undelivered[ERROR_INTERNAL]++;
+                runtime->counters.undelivered[ERROR_OVERLOADED]++;
+                runtime->counters.shed++;
+                if (letter->envelope.is_request)
+                        core_answer_letter(runtime, agent, letter, ERROR_OVERLOADED,
+                                slice_of(error_code_meaning(ERROR_OVERLOADED)), now);
                 return;
         }
 

@@ -176,6 +176,7 @@ void runtime_set_options(Runtime *runtime, const RuntimeOptions *options) {
         runtime->options.report_delay_usec = options->report_delay_usec;
         runtime->options.events = options->events;
         runtime->options.allow_forbidden_topics = options->allow_forbidden_topics;
+        runtime->options.max_mail_bytes = options->max_mail_bytes;
         runtime->options.max_subscriptions = options->max_subscriptions;
         runtime->options.max_subscriptions_per_agent = options->max_subscriptions_per_agent;
         runtime->options.max_asks = options->max_asks;

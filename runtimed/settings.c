@@ -60,6 +60,11 @@ static const ConfigKey keys[] = {
                 "An output that is larger becomes the error LIMIT_EXCEEDED; the server's max_payload is a limit as "
                 "well",
                 .min = 1024, .max = 64 * 1024 * 1024),
+        KEY("limits", "max_mail_bytes", CONFIG_U64, max_mail_bytes, "536870912",
+                "Memory that application messages may hold, in all mailboxes together; more are dropped, requests "
+                "answered "
+                "OVERLOADED",
+                .min = 1024 * 1024, .max = UINT64_C(1) << 40),
         KEY("limits", "max_subscriptions", CONFIG_U64, max_subscriptions, "1000000",
                 "Subscriptions of all agents together, reply topics apart", .min = 0, .max = 100000000),
         KEY("limits", "max_subscriptions_per_agent", CONFIG_U64, max_subscriptions_per_agent, "1024",
@@ -100,6 +105,7 @@ void runtime_settings_apply(const RuntimeSettings *settings, RuntimeOptions *ret
         ret->report_delay_usec = (uint64_t)(settings->report_delay_ms * 1000);
         ret->events = settings->events;
         ret->allow_forbidden_topics = settings->allow_forbidden;
+        ret->max_mail_bytes = settings->max_mail_bytes;
         ret->max_subscriptions = settings->max_subscriptions;
         ret->max_subscriptions_per_agent = settings->max_subscriptions_per_agent;
         ret->max_asks = settings->max_asks;

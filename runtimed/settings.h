@@ -21,7 +21,7 @@ typedef struct RuntimeSettings {
         uint64_t memory_executions, memory_bytes;
         uint64_t max_message_bytes, max_result_bytes;
         unsigned events;
-        uint64_t max_subscriptions, max_subscriptions_per_agent;
+        uint64_t max_mail_bytes, max_subscriptions, max_subscriptions_per_agent;
         uint64_t max_asks, max_asks_per_agent, max_timers_per_agent;
         uint64_t realtime_max_age_ms;
         bool allow_forbidden, run_inline;
