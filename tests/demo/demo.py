@@ -200,7 +200,7 @@ class Demo:
                       "verb resume_runtime '{\"runtime_id\": \"worker-1\"}'", *self.languages.hints(), "watch"):
             say(f"{ask} {words}")
         say()
-        say(f"to end it: kill {' '.join(str(process.pid) for process in reversed(self.world.processes))}; rm -r {self.world.directory}")
+        say(f"to end it: kill {' '.join(str(process.pid) for process in reversed(self.world.processes))}; sleep 1; rm -r {self.world.directory}")
 
     def run(self):
         print("Compozy, first act: runtimes register, stay registered, and run what is triggered", flush=True)
