@@ -99,6 +99,9 @@ class Agent:
             print(what["text"], number, file=sys.stderr, flush=True)
         return "complained"
 
+    def do_allocate(self, what, _):
+        return len(bytearray(what["bytes"]))
+
     def do_hang(self, *_):
         threading.Event().wait()
 
