@@ -151,13 +151,34 @@ static int read_file(const char *path, const char *name, Buffer *text, WireError
         return 0;
 }
 
+/* The scanner reads messages, too, and counts bytes; who has the file open in an editor looks for a line. */
+static void point_at_line(Slice text, WireError *error) {
+        static const char place[] = "at byte ";
+        const WireError said = *error;
+        size_t line = 1, column = 1, at;
+        char *what;
+
+        if (strncmp(said.text, place, strlen(place)) != 0)
+                return;
+
+        at = strtoull(said.text + strlen(place), &what, 10);
+        for (size_t i = 0; i < MIN_OF(at, text.size); i++) {
+                column = text.data[i] == '\n' ? 1 : column + 1;
+                line += text.data[i] == '\n';
+        }
+        (void)wire_error(error, "line %zu, column %zu%s", line, column, what);
+}
+
 /* Reads and parses; on failure writes why. */
 static bool read_definition(
         const AgentsDir *dir, const char *name, Buffer *text, Definition **ret, WireError *ret_error) {
         int r = read_file(dir->path, name, text, ret_error);
 
-        if (r == 0)
+        if (r == 0) {
                 r = definition_parse(buffer_slice(text), dir->behaviors, ret, ret_error);
+                if (r == WIRE_E_INVALID)
+                        point_at_line(buffer_slice(text), ret_error);
+        }
         if (r < 0)
                 (void)wire_error(ret_error, "%s", strerror(-r));
         return r == 0;

@@ -323,7 +323,8 @@ int definition_next_topic(const Definition *definition, size_t *cursor, Arena *a
 static int check_settings(const Raw *raw, const Behavior *behavior, WireError *ret_error) {
         for (size_t i = 0; i < _SETTINGS_MAX; i++)
                 if (raw->settings[i].data && strcmp(settings_names[i], behavior->type) != 0)
-                        return wire_error(ret_error, "%s: is for agents of the type \"%s\", and this one is a \"%s\"",
+                        return wire_error(ret_error,
+                                "%s: is for agents of the type \"%s\", and this one is of the type \"%s\"",
                                 settings_names[i], settings_names[i], behavior->type);
         return 0;
 }

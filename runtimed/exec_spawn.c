@@ -157,7 +157,7 @@ static int child_main(void *userdata) {
         raise_oom_score(start);
         (void)umask(077);
         if (directory && chdir(directory) < 0)
-                return child_failed(start, "exec.working_directory");
+                return child_failed(start, directory);
         if (set_limits(start->settings) < 0)
                 return child_failed(start, "exec.limits");
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
@@ -250,7 +250,11 @@ static int find_program(const char *name, char *const *env, Arena *arena, const 
                 }
                 path += size + (path[size] == ':');
         }
-        return wire_error(ret_error, "exec.command: %s is a program in no directory of PATH (%s)", name,
+        if (strchr(name, ' '))
+                return wire_error(ret_error,
+                        "exec.command: \"%s\" is no program; no shell takes it apart: each word is a text of its own",
+                        name);
+        return wire_error(ret_error, "exec.command: \"%s\" is a program in no directory of PATH (%s)", name,
                 find_variable(env, "PATH"));
 }
 
@@ -338,16 +342,40 @@ static int clone_child(Start *start, ExecProcess *process) {
         return 0;
 }
 
+/* Of what newcomers meet, the errno alone says too little. */
+static int refuse_program(const Start *start, WireError *ret_error) {
+        const char *path = start->path, *directory = start->settings->working_directory;
+
+        switch (start->error) {
+        case ENOENT:
+                if (path[0] == '/' && access(path, F_OK) == 0)
+                        return wire_error(
+                                ret_error, "exec.command: %s is there, but the interpreter that it names is not", path);
+                if (path[0] != '/')
+                        return wire_error(ret_error, "exec.command: there is no %s in %s", path,
+                                directory ? directory : "the runtime's directory");
+                break;
+        case EACCES:
+                return wire_error(ret_error,
+                        "exec.command: %s may not be executed (%s); chmod +x makes a file a program", path,
+                        strerror(start->error));
+        case ENOEXEC:
+                return wire_error(ret_error, "exec.command: %s is no program, and no script that begins with #!", path);
+        default:
+                break;
+        }
+        return wire_error(ret_error, "exec.command: %s: %s", path, strerror(start->error));
+}
+
 static int refuse_start(const Start *start, pid_t pid, WireError *ret_error) {
         if (start->is_known)
                 (void)exec_warden_remove(start->warden_fd, pid);
         (void)waitpid(pid, NULL, 0); /* it has ended or is about to */
 
-        if (start->failed_at == start->path && start->error == ENOENT && start->path[0] == '/' &&
-                access(start->path, F_OK) == 0)
-                return wire_error(
-                        ret_error, "exec.command: %s is there, but the interpreter that it names is not", start->path);
-        return wire_error(ret_error, "%s%s: %s", start->failed_at == start->path ? "exec.command: " : "",
+        if (start->failed_at == start->path)
+                return refuse_program(start, ret_error);
+        return wire_error(ret_error, "%s%s: %s",
+                start->failed_at == start->settings->working_directory ? "exec.working_directory: " : "",
                 start->failed_at, strerror(start->error));
 }
 

@@ -101,7 +101,8 @@ class CommandLine(Case):
         self.assertEqual(self.run_program(PROGRAMS[0], "-c", path, "--check-config").returncode, 0)
 
     def test_check_config_names_the_agent_definitions_that_are_not_right(self):
-        for name, text, word in (("broken", "{", "broken.json"), ("no-type", '{"agent_id": "a"}', "agent_type"),
+        for name, text, word in (("broken", "{", "broken.json"), ("no-comma", '{\n  "agent_id": "a"\n  "agent_type": "echo"\n}', "line 3, column 3: "),
+                                 ("no-type", '{"agent_id": "a"}', "agent_type"),
                                  ("bad-type", '{"agent_id": "a", "agent_type": "sorcery"}', "sorcery"),
                                  ("bad-id", '{"agent_id": "a.b", "agent_type": "echo"}', "agent_id")):
             with self.subTest(name=name):

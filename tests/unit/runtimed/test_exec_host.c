@@ -401,10 +401,17 @@ static void a_start_that_fails_says_why_and_leaves_nothing(void **state) {
                 { NULL, NULL, "{\"command\":[\"/no/such/program\"]}", BEHAVIOR_E_REFUSED,
                         "exec.command: /no/such/program: No such file or directory" },
                 { NULL, NULL, "{\"command\":[\"no-such-program\"],\"env\":{\"PATH\":\"/bin\"}}", BEHAVIOR_E_REFUSED,
-                        "exec.command: no-such-program is a program in no directory of PATH (/bin)" },
-                { NULL, NULL, "{\"command\":[\"/\"]}", BEHAVIOR_E_REFUSED, "exec.command: /: Permission denied" },
+                        "exec.command: \"no-such-program\" is a program in no directory of PATH (/bin)" },
+                { NULL, NULL, "{\"command\":[\"python3 agent.py\"]}", BEHAVIOR_E_REFUSED,
+                        "exec.command: \"python3 agent.py\" is no program; no shell takes it apart: each word is a "
+                        "text of "
+                        "its own" },
+                { NULL, NULL, "{\"command\":[\"./agent\"],\"working_directory\":\"/\"}", BEHAVIOR_E_REFUSED,
+                        "exec.command: there is no ./agent in /" },
+                { NULL, NULL, "{\"command\":[\"/\"]}", BEHAVIOR_E_REFUSED,
+                        "exec.command: / may not be executed (Permission denied); chmod +x makes a file a program" },
                 { "plain", ",\"working_directory\":\"/no/such\"", NULL, BEHAVIOR_E_REFUSED,
-                        "exec.working_directory: No such file or directory" },
+                        "exec.working_directory: /no/such: No such file or directory" },
                 { "exits", "", NULL, BEHAVIOR_E_REFUSED,
                         "the agent's process exited with status 3 before it was initialized; its last words on stderr "
                         "were "
