@@ -128,7 +128,9 @@ unsigned agent_open_lanes(const Agent *agent) {
                 return LANES_CONTROL;
         if (agent->state != AGENT_RUNNING && agent->state != AGENT_STOPPING)
                 return LANES_CONTROL;
-        if (agent->successor || agent->n_open >= agent->definition->max_concurrency)
+        if (agent->state == AGENT_RUNNING && agent->successor)
+                return LANES_BEGUN;
+        if (agent->n_open >= agent->definition->max_concurrency)
                 return LANES_BEGUN;
         return LANES_ALL;
 }

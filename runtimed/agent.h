@@ -83,18 +83,20 @@ struct Agent {
         uint8_t state; /* AgentState */
         uint8_t step;  /* AgentStep */
 
-        bool has_behavior : 1;    /* init has succeeded, and neither the stop hook ran nor did it crash */
-        bool was_ready : 1;       /* has been running at least once */
-        bool is_provisional : 1;  /* is removed if its first init fails: whoever created it is told */
-        bool is_leaving : 1;      /* is deleted as soon as it is stopped */
-        bool keeps_record : 1;    /* ... and its durable state stays in the store */
-        bool is_discarding : 1;   /* stops without handling what it holds */
-        bool is_to_pause : 1;     /* was paused when it crashed */
-        bool is_replacing : 1;    /* the successor's turn has come: its predecessor is being stopped */
-        bool is_falling_back : 1; /* the successor's init failed: the old definition starts again */
-        bool is_changed : 1;      /* dispatchers were not told yet */
-        bool is_ready : 1;        /* in a list of agents with something to hand out */
-        bool is_unsettled : 1;    /* in the list of agents to look at when the turn ends */
+        bool has_behavior : 1;   /* init has succeeded, and neither the stop hook ran nor did it crash */
+        bool was_ready : 1;      /* has been running at least once */
+        bool is_provisional : 1; /* is removed if its first init fails: whoever created it is told */
+        bool is_leaving : 1;     /* is deleted as soon as it is stopped */
+        bool keeps_record : 1;   /* ... and its durable state stays in the store */
+        bool is_discarding : 1;  /* stops without handling what it holds */
+        bool is_to_pause : 1;    /* was paused when it crashed */
+        bool is_replacing : 1;   /* the successor's turn has come: its predecessor is being stopped */
+        bool is_state_taken : 1; /* ... and what the successor or, if that fails, the predecessor starts with is there
+                                  */
+        bool was_announced : 1;  /* dispatchers were told of it, or are about to be */
+        bool is_changed : 1;     /* dispatchers were not told yet */
+        bool is_ready : 1;       /* in a list of agents with something to hand out */
+        bool is_unsettled : 1;   /* in the list of agents to look at when the turn ends */
 
         uint16_t grant;      /* messages to hand out at a time */
         uint32_t n_deferred; /* messages that its behaviour wants back later */
@@ -102,13 +104,14 @@ struct Agent {
         uint32_t n_calls;    /* all calls out to a remote behaviour */
 
         Definition *definition;
-        Definition *successor;    /* takes the definition's place as soon as nothing is held; NULL: none */
+        Definition *successor;    /* takes the definition's place as soon as nothing is begun; NULL: none */
         Definition *predecessor;  /* what a successor that can't be started gives way to; NULL: none */
         Buffer *handover;         /* what the behaviour starts with instead of what is stored; NULL: nothing */
         Buffer *spare_state;      /* ... if it is the predecessor that is started in the end */
         void *behavior_state;     /* while a run is out: the run's */
         Mailbox *mailbox;         /* NULL: no mail */
         Run *run;                 /* out with a worker; NULL: none is */
+        Mail *calls;              /* out to a remote behaviour, linked through `previous` */
         Durable *durable;         /* NULL: keeps no state, or there is no store */
         Supervision *supervision; /* NULL: it never crashed */
         Waiter *waiters;

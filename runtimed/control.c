@@ -249,8 +249,14 @@ static int refuse_transition(Request *request, const Agent *agent, AgentState wa
 }
 
 static int wait_for(Runtime *runtime, Request *request, Agent *agent, WaitFor what) {
+        int r = core_wait(runtime, agent, what, request->reply);
+
         request->is_waiting = true;
-        return core_wait(runtime, agent, what, request->reply);
+        if (r <= 0)
+                return r;
+        request->code = ERROR_LIMIT_EXCEEDED;
+        return wire_error(&request->error, "the limit of %d requests that wait for agent \"%s\" is reached",
+                WAITERS_MAX, agent->id.text);
 }
 
 static int run_create_agent(Runtime *runtime, Request *request, Instant now) {
@@ -289,7 +295,7 @@ static int run_start_agent(Runtime *runtime, Request *request, Instant now) {
                 return refuse_transition(request, agent, AGENT_STARTING);
 
         r = wait_for(runtime, request, agent, WAIT_READY);
-        if (r < 0)
+        if (r != 0)
                 return r;
         core_start_agent(runtime, agent, now);
         if (agent->state != AGENT_STARTING) /* it was quick; one that failed has answered */
@@ -326,7 +332,7 @@ static int run_pause_agent(Runtime *runtime, Request *request, Instant now) {
                 return refuse_transition(request, agent, AGENT_PAUSED);
 
         r = wait_for(runtime, request, agent, WAIT_PAUSED);
-        if (r < 0)
+        if (r != 0)
                 return r;
         (void)agent_apply(agent, AGENT_EV_PAUSE);
         core_recall(agent);

@@ -35,7 +35,16 @@ void core_send_init(Runtime *runtime, Agent *agent, Buffer *state, Instant now);
 void core_on_init_failed(Runtime *runtime, Agent *agent, ErrorCode code, Slice why, Instant now);
 void core_fail_agent(Runtime *runtime, Agent *agent, ErrorCode code, Slice why, Instant now); /* while it runs */
 void core_on_restart_time(Runtime *runtime, Supervision *supervision, Instant now);
-int core_wait(Runtime *runtime, Agent *agent, WaitFor what, Slice reply); /* 0, -ENOMEM */
+
+enum {
+        WAIT_E_OK,
+
+        WAIT_E_FULL, /* WAITERS_MAX requests wait for that agent */
+};
+
+#define WAITERS_MAX 256
+
+int core_wait(Runtime *runtime, Agent *agent, WaitFor what, Slice reply); /* 0, WAIT_E_FULL, -ENOMEM */
 /* Those of that kind (and, for checkpoints, up to that sequence): code ERROR_NONE is good news. */
 void core_answer_waiters(Runtime *runtime, Agent *agent, WaitFor what, uint64_t sequence, ErrorCode code, Slice why);
 
@@ -45,6 +54,8 @@ int core_durable_new(Runtime *runtime, Agent *agent);
 void core_durable_free(Runtime *runtime, Agent *agent);
 void core_load_state(
         Runtime *runtime, Agent *agent, Instant now); /* ends in core_send_init() or core_on_init_failed() */
+/* The same, for a behaviour of another type than the one that wrote what is stored: that is none of its business. */
+void core_load_generation(Runtime *runtime, Agent *agent, Instant now);
 void core_refuse_state(Runtime *runtime, Agent *agent, Slice why, Instant now); /* its behaviour will not have it */
 void core_note_handled(Runtime *runtime, Agent *agent, uint64_t n, Instant now);
 void core_after_handling(Runtime *runtime, Agent *agent, Instant now); /* a batch is over: is a checkpoint due? */
@@ -54,6 +65,9 @@ int core_hold_execution(Runtime *runtime, Execution *execution);
 int core_hold_delivery(Runtime *runtime, Delivery *delivery, Outcome *outcome);
 void core_drop_hold(Execution *execution);
 void core_ask_checkpoint(Runtime *runtime, Agent *agent, Instant now);
+void core_go_on_saving(Runtime *runtime, Agent *agent, Instant now); /* it runs again: what was put off is done */
+/* There is no behaviour any more that could be asked: its last state lies here. False: nothing is to be saved. */
+bool core_save_left_state(Runtime *runtime, Agent *agent, Instant now);
 void core_on_checkpoint(Runtime *runtime, Control *control, Instant now); /* takes it */
 void core_on_checkpoint_time(Runtime *runtime, Deadline *due, Instant now);
 /* The behaviour is gone: what was not durable never will be. */
@@ -73,6 +87,7 @@ int core_open_message(Runtime *runtime, uint64_t message_id, Mail *mail, bool is
 void core_note_news(Runtime *runtime, Execution *execution); /* for whoever asked for it */
 
 void core_make_ready(Runtime *runtime, Agent *agent); /* after anything that may have opened a lane or brought mail */
+void core_leave_line(Runtime *runtime, Agent *agent); /* of agents that are ready: before it goes or changes its kind */
 int core_push_mail(Runtime *runtime, Agent *agent, Mail *mail); /* into its mailbox: 0, MAILBOX_E_FULL, -ENOMEM */
 bool core_has_room(Runtime *runtime, Agent *agent, size_t n_bytes);
 bool core_takes_mail(const Agent *agent);

@@ -19,7 +19,7 @@ int core_subscribe_configured(Runtime *runtime, Agent *agent); /* and its reply 
 void core_change_configured(Runtime *runtime, Agent *agent, const Definition *old);
 void core_unsubscribe_all(Runtime *runtime, Agent *agent);
 void core_suspend_topics(Runtime *runtime, Agent *agent); /* it gets nothing, and keeps its list */
-void core_resume_topics(Runtime *runtime, Agent *agent);
+int core_resume_topics(Runtime *runtime, Agent *agent);   /* 0, -ENOMEM */
 void core_leave_topics(Runtime *runtime); /* the runtime stops: nothing new, and what the server has sent still comes */
 int core_subscribe(
         Runtime *runtime, Agent *agent, const TopicWanted *wanted, ErrorCode *ret_code, WireError *ret_error);

@@ -43,8 +43,11 @@ struct Durable {
         unsigned n_failures;
         bool is_out;         /* the hook is with a worker, or about to be */
         unsigned n_storing;  /* requests about it that the store has */
+        bool is_saving;      /* one of them is a checkpoint */
+        bool is_lost;        /* ... of a behaviour that is gone meanwhile: there is no second attempt */
         bool is_wanted;      /* one more as soon as this one is done */
         bool is_load_second; /* the newest was refused: the one before is asked for */
+        bool is_unwanted;    /* of what is loaded only the generation matters */
         Held *held_first, *held_last;
 };
 
@@ -188,7 +191,7 @@ static void release_held(Runtime *runtime, Durable *durable, Instant now) {
 
 /* What was handled and is not in the store will not be: whoever waits for an answer is told that. */
 static void fail_held(Runtime *runtime, Durable *durable, ErrorCode code, Instant now) {
-        const uint64_t kept = durable->n_storing > 0 ? durable->covered : durable->durable;
+        const uint64_t kept = durable->is_saving ? durable->covered : durable->durable;
         Held *first = durable->held_first, *next;
 
         while (first && first->sequence <= kept)
@@ -220,11 +223,17 @@ static void fail_held(Runtime *runtime, Durable *durable, ErrorCode code, Instan
 
 /* taking checkpoints */
 
+/* While it stops, too: it may have much to work off, and answers wait. */
+static bool may_be_asked(const Agent *agent) {
+        return agent->state == AGENT_RUNNING || agent->state == AGENT_PAUSED ||
+               (agent->state == AGENT_STOPPING && agent->step == STEP_NONE);
+}
+
 static void take_checkpoint(Runtime *runtime, Durable *durable, Instant now) {
         Agent *agent = durable->agent;
         Control *control;
 
-        if (!agent->has_behavior || (agent->state != AGENT_RUNNING && agent->state != AGENT_PAUSED))
+        if (!agent->has_behavior || !may_be_asked(agent))
                 return;
         if (durable->is_out || durable->n_storing > 0) {
                 durable->is_wanted = true;
@@ -233,6 +242,7 @@ static void take_checkpoint(Runtime *runtime, Durable *durable, Instant now) {
 
         control = core_control_new(agent, MAIL_CHECKPOINT);
         if (!control) {
+                durable->is_wanted = true;
                 deadline_arm(&runtime->deadlines, &durable->due, now.usec + USEC_PER_SEC);
                 return;
         }
@@ -259,8 +269,21 @@ void core_note_handled(Runtime *runtime, Agent *agent, uint64_t n, Instant now) 
 void core_after_handling(Runtime *runtime, Agent *agent, Instant now) {
         const Durable *durable = agent->durable;
 
-        if (durable && core_must_wait_for_state(agent) && core_has_undurable(agent) && durable->n_failures == 0)
+        if (!durable || !core_must_wait_for_state(agent) || !core_has_undurable(agent))
+                return;
+        if (durable->n_failures == 0 || durable->due.usec == USEC_NEVER) /* else the next attempt has its time */
                 take_checkpoint(runtime, agent->durable, now);
+}
+
+void core_go_on_saving(Runtime *runtime, Agent *agent, Instant now) {
+        Durable *durable = agent->durable;
+
+        if (!durable)
+                return;
+        if (durable->is_wanted || (core_must_wait_for_state(agent) && core_has_undurable(agent)))
+                take_checkpoint(runtime, durable, now);
+        else if (core_has_undurable(agent))
+                core_note_handled(runtime, agent, 0, now);
 }
 
 void core_ask_checkpoint(Runtime *runtime, Agent *agent, Instant now) {
@@ -288,7 +311,15 @@ static void end_last_checkpoint(Runtime *runtime, Agent *agent, ErrorCode code, 
                 fail_held(runtime, durable, code, now);
                 durable->durable = durable->sequence; /* no second attempt */
         }
+        core_make_ready(runtime, agent); /* it was to be replaced, and is to work off what it holds instead */
         core_note_unsettled(runtime, agent);
+}
+
+/* There is nothing to be saved any more. */
+static void lose_rest(Runtime *runtime, Durable *durable, ErrorCode code, Instant now) {
+        fail_held(runtime, durable, code, now);
+        durable->n_failures = 0;
+        durable->durable = durable->sequence;
 }
 
 static void on_failure(Runtime *runtime, Durable *durable, Slice why, Instant now) {
@@ -299,14 +330,15 @@ static void on_failure(Runtime *runtime, Durable *durable, Slice why, Instant no
         diag_checkpoint_failed(agent_id_slice(agent), why, &runtime->checkpoint_limit, now.usec);
         core_answer_waiters(runtime, agent, WAIT_CHECKPOINT, UINT64_MAX, ERROR_STATE_ERROR, why);
 
-        if (agent->step == STEP_CHECKPOINT) {
+        core_note_unsettled(runtime, agent);
+        if (agent->step == STEP_CHECKPOINT)
                 end_last_checkpoint(runtime, agent, ERROR_STATE_ERROR, now);
-        } else if (agent->definition->on_checkpoint_error == ON_CHECKPOINT_ERROR_STOP) {
+        else if (durable->is_lost)
+                lose_rest(runtime, durable, ERROR_AGENT_CRASHED, now);
+        else if (agent->definition->on_checkpoint_error == ON_CHECKPOINT_ERROR_STOP && agent->state != AGENT_STOPPING)
                 core_fail_agent(runtime, agent, ERROR_STATE_ERROR, why, now);
-        } else {
+        else
                 deadline_arm(&runtime->deadlines, &durable->due, now.usec + retry_usec(durable));
-                core_note_unsettled(runtime, agent);
-        }
 }
 
 /* What the last checkpoint covers is as durable as it will be. */
@@ -320,10 +352,8 @@ static void become_durable(Runtime *runtime, Durable *durable, Instant now) {
 
         if (agent->step == STEP_CHECKPOINT)
                 end_last_checkpoint(runtime, agent, ERROR_NONE, now);
-        else if (durable->is_wanted || (core_must_wait_for_state(agent) && core_has_undurable(agent)))
-                take_checkpoint(runtime, durable, now);
-        else if (core_has_undurable(agent))
-                core_note_handled(runtime, agent, 0, now);
+        else
+                core_go_on_saving(runtime, agent, now);
         core_note_unsettled(runtime, agent);
 }
 
@@ -338,7 +368,21 @@ static void save(Runtime *runtime, Durable *durable, Buffer *state, Instant now)
         request->generation = durable->generation;
         request->state = *state;
         *state = (Buffer){};
+        durable->is_saving = true;
         submit(runtime, durable, request);
+}
+
+bool core_save_left_state(Runtime *runtime, Agent *agent, Instant now) {
+        Buffer *state = agent->handover ? agent->handover : agent->spare_state;
+
+        if (!state || !core_has_undurable(agent))
+                return false;
+
+        agent->step = STEP_CHECKPOINT;
+        agent->durable->covered = agent->durable->sequence;
+        agent->durable->begun_usec = now.usec;
+        save(runtime, agent->durable, state, now);
+        return true;
 }
 
 void core_on_checkpoint(Runtime *runtime, Control *control, Instant now) {
@@ -348,7 +392,9 @@ void core_on_checkpoint(Runtime *runtime, Control *control, Instant now) {
         const int r = control->outcome.result;
 
         if (!durable) { /* no store: nothing to keep it in */
-                agent->step = STEP_NONE;
+                if (agent->step == STEP_CHECKPOINT)
+                        agent->step = STEP_NONE;
+                core_make_ready(runtime, agent);
                 core_note_unsettled(runtime, agent);
                 return;
         }
@@ -371,10 +417,13 @@ void core_on_checkpoint(Runtime *runtime, Control *control, Instant now) {
 }
 
 static void on_saved(Runtime *runtime, Durable *durable, const StoreRequest *request, Instant now) {
+        durable->is_saving = false;
         if (request->outcome != STORE_DONE) {
                 on_failure(runtime, durable, slice_of(request->error.text), now);
+                durable->is_lost = false;
                 return;
         }
+        durable->is_lost = false;
 
         if (durable->n_failures > 0)
                 diag_checkpoint_recovered(agent_id_slice(durable->agent), durable->n_failures);
@@ -390,15 +439,17 @@ void core_lose_state(Runtime *runtime, Agent *agent, ErrorCode code, Instant now
         if (!durable)
                 return;
 
-        fail_held(runtime, durable, code, now);
         deadline_disarm(&runtime->deadlines, &durable->due);
         durable->is_wanted = false;
-        if (durable->n_storing == 0)
-                durable->durable = durable->sequence; /* there is nothing to be saved any more */
-        else
+        if (durable->is_saving) {
+                fail_held(runtime, durable, code, now);
                 durable->sequence = durable->covered;
+                durable->is_lost = true;
+        } else {
+                lose_rest(runtime, durable, code, now);
+        }
         core_answer_waiters(runtime, agent, WAIT_CHECKPOINT, UINT64_MAX, code, slice_of(error_code_meaning(code)));
-        if (agent->step == STEP_CHECKPOINT && durable->n_storing == 0)
+        if (agent->step == STEP_CHECKPOINT && !durable->is_saving)
                 agent->step = STEP_NONE;
 }
 
@@ -418,6 +469,17 @@ static void load(Runtime *runtime, Agent *agent, uint64_t below_generation, Inst
 }
 
 void core_load_state(Runtime *runtime, Agent *agent, Instant now) {
+        if (agent->durable)
+                agent->durable->is_load_second = agent->durable->is_unwanted = false;
+        load(runtime, agent, 0, now);
+}
+
+void core_load_generation(Runtime *runtime, Agent *agent, Instant now) {
+        if (core_durable_new(runtime, agent) < 0) {
+                core_on_init_failed(runtime, agent, ERROR_INTERNAL, SLICE("memory is out"), now);
+                return;
+        }
+        agent->durable->is_unwanted = true;
         load(runtime, agent, 0, now);
 }
 
@@ -465,6 +527,10 @@ static void on_loaded(Runtime *runtime, Durable *durable, StoreRequest *request,
                 return;
         }
 
+        if (durable->is_unwanted) {
+                core_send_init(runtime, agent, NULL, now);
+                return;
+        }
         switch (request->outcome) {
         case STORE_DONE:
                 runtime->counters.restores++;

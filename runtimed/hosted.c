@@ -58,9 +58,10 @@ bool core_is_announced(const Agent *agent) {
 }
 
 void core_note_changed(Runtime *runtime, Agent *agent) {
-        if (agent->is_changed || runtime->is_all_changed)
+        if (!agent->was_announced && !core_is_announced(agent))
                 return;
-        if (!agent->was_ready && !core_is_announced(agent))
+        agent->was_announced = true;
+        if (agent->is_changed || runtime->is_all_changed)
                 return;
 
         if (runtime->n_changed == runtime->n_changed_allocated) {
@@ -158,9 +159,13 @@ int core_create_agent(
 
         agent->is_provisional = reply.size > 0;
         r = core_wait(runtime, agent, WAIT_READY, reply);
-        if (r == 0 && agent->state != AGENT_STARTING)
+        if (r != 0) { /* whoever is told that it could not be made must not find it */
+                core_delete_agent(runtime, agent, /* discards= */ true, /* keeps_record= */ true, now);
+                return -ENOMEM;
+        }
+        if (agent->state != AGENT_STARTING)
                 core_answer_waiters(runtime, agent, WAIT_READY, UINT64_MAX, ERROR_NONE, SLICE_NONE);
-        return r;
+        return 0;
 }
 
 int runtime_create_agent(Runtime *runtime, Slice text, Instant now, ErrorCode *ret_code, WireError *ret_error) {
@@ -184,9 +189,8 @@ int runtime_change_agent(Runtime *runtime, Slice text, Instant now, ErrorCode *r
         agent = core_find_agent(runtime, id_slice(&definition->agent_id));
         if (!agent)
                 return refuse_unknown(id_slice(&definition->agent_id), ret_code, ret_error);
-        if (agent->state != AGENT_RUNNING && agent->state != AGENT_PAUSED) {
-                (void)wire_error(
-                        ret_error, "agent \"%s\" is %s, not running", agent->id.text, agent_state_name(agent->state));
+        if (agent->is_leaving) {
+                (void)wire_error(ret_error, "agent \"%s\" is being deleted", agent->id.text);
                 return refuse(ERROR_INVALID_TRANSITION, ret_code);
         }
         r = core_check_topics(runtime, definition, ret_code, ret_error);
@@ -222,22 +226,6 @@ int runtime_delete_agent(Runtime *runtime, Slice agent_id, Instant now) {
         return 0;
 }
 
-static void unlink_ready(AgentQueue *queue, const Agent *agent) {
-        Agent *previous = NULL;
-
-        for (Agent *a = queue->first; a; previous = a, a = a->next_ready) {
-                if (a != agent)
-                        continue;
-                if (previous)
-                        previous->next_ready = a->next_ready;
-                else
-                        queue->first = a->next_ready;
-                if (queue->last == a)
-                        queue->last = previous;
-                return;
-        }
-}
-
 static void unlink_unsettled(Runtime *runtime, const Agent *agent) {
         Agent **place = &runtime->unsettled;
 
@@ -259,8 +247,7 @@ void core_remove_agent(Runtime *runtime, Agent *agent) {
                 core_answer_waiters(runtime, agent, (WaitFor)what, UINT64_MAX, ERROR_AGENT_NOT_FOUND,
                         SLICE("the agent was deleted meanwhile"));
 
-        if (agent->is_ready)
-                unlink_ready(agent->definition->behavior->is_remote ? &runtime->ready_remote : &runtime->ready, agent);
+        core_leave_line(runtime, agent);
         if (agent->is_unsettled)
                 unlink_unsettled(runtime, agent);
         if (agent->supervision)

@@ -6,9 +6,12 @@
  * awaits nothing and takes the next step, until there is none to take:
  *
  *   starting   load the state, init                         -> running, or failed
- *   running    a successor's turn: stop as below, then init of the new definition with the old one's state
+ *   running    a successor's turn: checkpoint, stop hook, then init of the new definition with the old one's state
  *   stopping   nothing held any more: checkpoint, stop hook -> stopped
  *   stopped    is it to go? forget its state, then it is removed
+ *
+ * A new definition must not cost an agent anything: when its state can't be had it keeps the old one, and when the new
+ * one's init fails the old one starts again with that state. An agent that does not run takes a new definition at once.
  *
  * Hooks of behaviours that are quick are called at once, the others travel as control mail before all other mail. A
  * hook's outcome ends in core_on_control().
@@ -32,11 +35,17 @@
 int core_wait(Runtime *runtime, Agent *agent, WaitFor what, Slice reply) {
         Waiter **end = &agent->waiters;
         Waiter *waiter;
+        size_t n = 0;
 
         (void)runtime;
 
         if (reply.size == 0)
                 return 0;
+
+        for (; *end; end = &(*end)->next)
+                n++;
+        if (n >= WAITERS_MAX)
+                return WAIT_E_FULL;
 
         waiter = calloc(1, sizeof(*waiter) + reply.size);
         if (!waiter)
@@ -46,8 +55,6 @@ int core_wait(Runtime *runtime, Agent *agent, WaitFor what, Slice reply) {
         waiter->reply = (Slice){ waiter->storage, reply.size };
         waiter->what = what;
         waiter->sequence = core_durable_sequence(agent);
-        while (*end)
-                end = &(*end)->next;
         *end = waiter;
         return 0;
 }
@@ -133,26 +140,20 @@ static int call_here(Agent *agent, Control *control) {
 
 void core_call(Runtime *runtime, Agent *agent, Control *control, Instant now) {
         const Behavior *behavior = agent->definition->behavior;
-        int r;
+        const bool is_here = behavior->quick && !behavior->is_remote && !agent->run;
+        int r = is_here ? call_here(agent, control) : core_push_mail(runtime, agent, &control->mail);
 
-        if (behavior->quick && !behavior->is_remote && !agent->run) {
-                r = call_here(agent, control);
-                if (r < 0)
-                        control->outcome.result = r;
-                core_on_control(runtime, control, now);
-                return;
-        }
-
-        r = core_push_mail(runtime, agent, &control->mail);
         if (r < 0) {
                 control->outcome.result = r;
-                core_on_control(runtime, control, now);
-                return;
+                control->outcome.skipped = true;
         }
-        core_recall(agent);
+        if (r < 0 || is_here)
+                core_on_control(runtime, control, now);
+        else
+                core_recall(agent);
 }
 
-/* Takes a step that is a hook; when memory is out it is tried again with the next turn. */
+/* Takes a step that is a hook; when memory is out it is tried again, in the next turn at the latest. */
 static void call_hook(Runtime *runtime, Agent *agent, MailKind kind, AgentStep step, Instant now) {
         Control *control = core_control_new(agent, kind);
 
@@ -206,7 +207,7 @@ void core_start_agent(Runtime *runtime, Agent *agent, Instant now) {
                 return;
 
         runtime->n_alive++;
-        agent->is_discarding = false;
+        agent->is_discarding = agent->is_to_pause = false;
         if (agent->supervision)
                 agent->supervision->n = 0; /* an operator's start begins anew */
         core_note_changed(runtime, agent);
@@ -215,8 +216,10 @@ void core_start_agent(Runtime *runtime, Agent *agent, Instant now) {
 
 /* Whatever it was to handle is told so; it is alive no more. */
 static void give_up(Runtime *runtime, Agent *agent, ErrorCode code, Slice why, Instant now) {
-        (void)agent_apply(agent, AGENT_EV_FAIL);
+        if (agent_apply(agent, AGENT_EV_FAIL) != 0)
+                return;
         runtime->n_alive--;
+        agent->is_replacing = false;
         runtime->failure_code = code;
         (void)wire_error(&runtime->failure, "%.*s", SLICE_ARG(why));
         diag_agent_failed(agent_id_slice(agent), code, why);
@@ -244,6 +247,11 @@ static bool note_restart(Agent *agent, Instant now) {
                 deadline_init(&supervision->due, DEADLINE_RESTART);
                 supervision->agent = agent;
                 supervision->n_max = max;
+                if (agent->supervision) {
+                        supervision->n = agent->supervision->n;
+                        memcpy(supervision->times, agent->supervision->times,
+                                supervision->n * sizeof(supervision->times[0]));
+                }
                 free(agent->supervision); /* not armed: nothing waits while a restart is being noted */
                 agent->supervision = supervision;
         }
@@ -262,7 +270,8 @@ static bool note_restart(Agent *agent, Instant now) {
 static uint64_t backoff_usec(const Agent *agent) {
         const uint64_t first = agent->definition->restart.backoff_ms * USEC_PER_MSEC;
 
-        return MIN_OF(first << MIN_OF(agent->supervision->n - 1, (size_t)20), (uint64_t)BACKOFF_MAX_USEC);
+        return MIN_OF(
+                first << MIN_OF(agent->supervision->n - 1, (size_t)20), MAX_OF(first, (uint64_t)BACKOFF_MAX_USEC));
 }
 
 /* In state starting: its behaviour is gone. */
@@ -287,35 +296,87 @@ static void restart_later(Runtime *runtime, Agent *agent, Slice why, Instant now
         deadline_arm(&runtime->deadlines, &agent->supervision->due, now.usec + usec);
 }
 
-void core_on_restart_time(Runtime *runtime, Supervision *supervision, Instant now) {
-        Agent *agent = supervision->agent;
+/* replacing, and falling back */
 
-        agent->step = STEP_NONE;
-        if (agent->state == AGENT_STARTING)
+/* It may stand in another line from then on. The old one is the caller's. */
+static Definition *set_definition(Runtime *runtime, Agent *agent, Definition *definition) {
+        Definition *old = agent->definition;
+
+        core_leave_line(runtime, agent);
+        agent->definition = definition;
+        agent->grant = (uint16_t)MIN_OF(definition->quantum, (uint64_t)UINT16_MAX);
+        core_change_configured(runtime, agent, old);
+        core_make_ready(runtime, agent);
+        return old;
+}
+
+static void take_successor(Runtime *runtime, Agent *agent, Instant now) {
+        agent->is_replacing = false;
+        agent->predecessor = set_definition(runtime, agent, TAKE_PTR(agent->successor));
+        if (agent->predecessor->behavior == agent->definition->behavior)
                 begin_start(runtime, agent, now);
+        else if (runtime->options.has_store && behavior_keeps_state(agent->definition->behavior))
+                core_load_generation(runtime, agent, now);
         else
-                core_note_unsettled(runtime, agent);
+                core_send_init(runtime, agent, NULL, now);
+}
+
+/* One that does not run has nothing to hand over. */
+static void adopt_successor(Runtime *runtime, Agent *agent) {
+        if (!agent->successor)
+                return;
+
+        (void)definition_free(set_definition(runtime, agent, TAKE_PTR(agent->successor)));
+        diag_agent_replaced(agent_id_slice(agent), NULL);
+        core_note_changed(runtime, agent);
+}
+
+static Buffer *free_state(Buffer *state) {
+        if (state)
+                buffer_done(state);
+        free(state);
+        return NULL;
+}
+
+static void forget_predecessor(Agent *agent) {
+        agent->predecessor = definition_free(agent->predecessor);
+        agent->spare_state = free_state(agent->spare_state);
+        agent->is_state_taken = false;
+}
+
+static void say_not_replaced(const Agent *agent, Slice why) {
+        char text[256];
+
+        (void)snprintf(text, sizeof(text), "%.*s", SLICE_ARG(why));
+        diag_agent_replaced(agent_id_slice(agent), text);
 }
 
 /* The old definition's turn again, with the state that it had. */
 static void fall_back(Runtime *runtime, Agent *agent, Slice why, Instant now) {
-        Definition *failed = agent->definition;
-
-        diag_agent_replaced(agent_id_slice(agent), why.data);
-        agent->definition = TAKE_PTR(agent->predecessor);
-        core_change_configured(runtime, agent, failed);
-        (void)definition_free(failed);
-        agent->is_falling_back = true;
-        if (agent->spare_state) {
-                agent->handover = TAKE_PTR(agent->spare_state);
-        }
+        say_not_replaced(agent, why);
+        (void)definition_free(set_definition(runtime, agent, TAKE_PTR(agent->predecessor)));
+        agent->handover = free_state(agent->handover);
+        agent->handover = TAKE_PTR(agent->spare_state);
+        agent->is_state_taken = false;
         begin_start(runtime, agent, now);
+}
+
+void core_on_restart_time(Runtime *runtime, Supervision *supervision, Instant now) {
+        Agent *agent = supervision->agent;
+
+        agent->step = STEP_NONE;
+        if (agent->state != AGENT_STARTING)
+                core_note_unsettled(runtime, agent);
+        else if (agent->successor)
+                take_successor(runtime, agent, now);
+        else
+                begin_start(runtime, agent, now);
 }
 
 void core_on_init_failed(Runtime *runtime, Agent *agent, ErrorCode code, Slice why, Instant now) {
         agent->step = STEP_NONE;
-        if (agent->state == AGENT_STOPPING)
-                core_note_unsettled(runtime, agent);
+        if (agent->state != AGENT_STARTING)
+                core_note_unsettled(runtime, agent); /* it was stopped, or has failed, meanwhile */
         else if (agent->predecessor)
                 fall_back(runtime, agent, why, now);
         else if (agent->was_ready && agent->supervision && agent->supervision->n > 0)
@@ -324,44 +385,39 @@ void core_on_init_failed(Runtime *runtime, Agent *agent, ErrorCode code, Slice w
                 give_up(runtime, agent, code, why, now);
 }
 
+/* becoming ready */
+
 /* With its topics before the answer to whoever wanted it: from then on nothing is missed. */
 static int open_topics(Runtime *runtime, Agent *agent) {
         if (!agent->was_ready)
                 return core_subscribe_configured(runtime, agent);
 
-        core_resume_topics(runtime, agent);
-        return 0;
+        return core_resume_topics(runtime, agent);
 }
 
-static void forget_predecessor(Agent *agent) {
-        agent->predecessor = definition_free(agent->predecessor);
-        if (agent->spare_state) {
-                buffer_done(agent->spare_state);
-                free(TAKE_PTR(agent->spare_state));
-        }
+/* It runs, or is paused as it was before. */
+static void run_again(Runtime *runtime, Agent *agent, Instant now) {
+        if (agent->is_to_pause)
+                (void)agent_apply(agent, AGENT_EV_PAUSE);
+        agent->is_to_pause = false;
+        core_note_changed(runtime, agent);
+        core_make_ready(runtime, agent);
+        core_go_on_saving(runtime, agent, now);
+        core_note_unsettled(runtime, agent);
 }
 
 static void become_ready(Runtime *runtime, Agent *agent, Instant now) {
-        const bool is_replaced = agent->predecessor;
-
         (void)agent_apply(agent, AGENT_EV_READY);
         if (open_topics(runtime, agent) < 0) {
                 core_fail_agent(runtime, agent, ERROR_INTERNAL, SLICE("memory is out for its subscriptions"), now);
                 return;
         }
         agent->was_ready = true;
-        if (is_replaced)
+        if (agent->predecessor)
                 diag_agent_replaced(agent_id_slice(agent), NULL);
-        agent->is_falling_back = false;
         forget_predecessor(agent);
-        if (agent->is_to_pause)
-                (void)agent_apply(agent, AGENT_EV_PAUSE);
-        agent->is_to_pause = false;
-
-        core_note_changed(runtime, agent);
         core_answer_waiters(runtime, agent, WAIT_READY, UINT64_MAX, ERROR_NONE, SLICE_NONE);
-        core_make_ready(runtime, agent);
-        core_note_unsettled(runtime, agent);
+        run_again(runtime, agent, now);
 }
 
 static void on_init(Runtime *runtime, Agent *agent, const Control *control, Instant now) {
@@ -379,6 +435,8 @@ static void on_init(Runtime *runtime, Agent *agent, const Control *control, Inst
                         return;
                 }
                 become_ready(runtime, agent, now);
+                if (agent->state == AGENT_FAILED)
+                        return;
                 envelope_init(&envelope);
                 core_apply_effects(runtime, agent, /* message_id= */ 0, &envelope, SLICE_NONE,
                         &control->outcome.reply.effects, now);
@@ -410,6 +468,7 @@ void runtime_on_crash(Runtime *runtime, Agent *agent, const char *why, Instant n
                 diag_agent_crashed(agent_id_slice(agent), why);
                 core_note_unsettled(runtime, agent);
         }
+        core_arm_reports(runtime, now);
 }
 
 void core_fail_agent(Runtime *runtime, Agent *agent, ErrorCode code, Slice why, Instant now) {
@@ -423,59 +482,82 @@ void core_fail_agent(Runtime *runtime, Agent *agent, ErrorCode code, Slice why, 
 
 static bool is_free_to_replace(const Agent *agent) {
         return agent->successor && !agent->run && agent->n_calls == 0 && agent->n_open == 0 && agent->n_deferred == 0 &&
-               (!agent->mailbox || mailbox_is_empty(agent->mailbox, LANES_BEGUN));
+               !core_is_storing(agent) && (!agent->mailbox || mailbox_is_empty(agent->mailbox, LANES_BEGUN));
 }
 
-static void begin_replace(Runtime *runtime, Agent *agent, Instant now) {
+static void begin_replace(Runtime *runtime, Agent *agent) {
         agent->is_to_pause = agent->state == AGENT_PAUSED;
         (void)agent_apply(agent, AGENT_EV_RESTART);
         agent->is_replacing = true;
-        if (behavior_keeps_state(agent->definition->behavior) &&
-                agent->definition->behavior == agent->successor->behavior)
-                call_hook(runtime, agent, MAIL_CHECKPOINT, STEP_CHECKPOINT, now);
-        else
-                call_hook(runtime, agent, MAIL_STOP, STEP_STOP, now);
+        agent->is_state_taken = !behavior_keeps_state(agent->definition->behavior);
+        core_note_unsettled(runtime, agent);
 }
 
-/* What the successor starts with; the predecessor's copy is for when that fails. */
-static void hand_state_over(Agent *agent, Buffer *state) {
-        Buffer *copy, *moved;
-
-        if (state->size == 0)
-                return;
-
-        copy = calloc(1, sizeof(*copy));
-        moved = calloc(1, sizeof(*moved));
-        if (!copy || !moved) {
-                free(copy);
-                free(moved);
-                return;
-        }
-        buffer_append_slice(copy, buffer_slice(state));
-        *moved = *state;
-        *state = (Buffer){};
-        agent->handover = moved;
-        agent->spare_state = copy;
-}
-
-static void take_successor(Runtime *runtime, Agent *agent, Instant now) {
+/* It goes on as it was. */
+static void give_up_replacing(Runtime *runtime, Agent *agent, Slice why, Instant now) {
+        say_not_replaced(agent, why);
+        agent->successor = definition_free(agent->successor);
         agent->is_replacing = false;
-        agent->predecessor = agent->definition;
-        agent->definition = TAKE_PTR(agent->successor);
-        agent->grant = (uint16_t)MIN_OF(agent->definition->quantum, (uint64_t)UINT16_MAX);
-        core_change_configured(runtime, agent, agent->predecessor);
-        if (agent->handover || agent->predecessor->behavior == agent->definition->behavior)
-                begin_start(runtime, agent, now);
-        else
-                core_send_init(runtime, agent, NULL, now); /* another behaviour's state is none of its business */
+        (void)agent_apply(agent, AGENT_EV_READY);
+        run_again(runtime, agent, now);
+}
+
+/* What the successor starts with, if it is of the same kind; the other copy is for when that fails. */
+static int hand_state_over(Agent *agent, Buffer *state) {
+        const bool has_heir = agent->definition->behavior == agent->successor->behavior;
+        Buffer *copy = calloc(1, sizeof(*copy)), *moved = has_heir ? calloc(1, sizeof(*moved)) : NULL;
+
+        if (copy)
+                buffer_append_slice(copy, buffer_slice(state));
+        if (!copy || copy->failed || (has_heir && !moved)) {
+                (void)free_state(copy);
+                free(moved);
+                return -ENOMEM;
+        }
+
+        (void)free_state(agent->spare_state);
+        agent->spare_state = copy;
+        agent->handover = free_state(agent->handover);
+        if (has_heir) {
+                *moved = *state;
+                *state = (Buffer){};
+                agent->handover = moved;
+        }
+        return 0;
+}
+
+static void on_replacing_checkpoint(Runtime *runtime, Agent *agent, Control *control, Instant now) {
+        Outcome *outcome = &control->outcome;
+        Buffer *state = &outcome->reply.output;
+        const bool is_other = agent->successor && agent->definition->behavior != agent->successor->behavior;
+
+        agent->step = STEP_NONE;
+        core_note_unsettled(runtime, agent);
+        if (!agent->has_behavior || outcome->reply.code == ERROR_AGENT_CRASHED)
+                return; /* the successor starts with what is stored */
+        if (outcome->skipped)
+                return; /* once more */
+        if (outcome->result < 0 || state->failed || (outcome->result == 0 && hand_state_over(agent, state) < 0)) {
+                give_up_replacing(runtime, agent, SLICE("memory is out for its state"), now);
+        } else if (outcome->result > 0) {
+                give_up_replacing(runtime, agent, buffer_slice(state), now);
+        } else {
+                agent->is_state_taken = true;
+                if (is_other && core_has_undurable(agent)) { /* nobody will ask for it again */
+                        agent->step = STEP_CHECKPOINT;
+                        core_on_checkpoint(runtime, control, now);
+                }
+        }
 }
 
 static void settle_starting(Runtime *runtime, Agent *agent, Instant now) {
         if (!agent->is_replacing)
                 return;
-        if (agent->has_behavior)
+        if (agent->has_behavior && !agent->is_state_taken)
+                call_hook(runtime, agent, MAIL_CHECKPOINT, STEP_CHECKPOINT, now);
+        else if (agent->has_behavior)
                 call_hook(runtime, agent, MAIL_STOP, STEP_STOP, now);
-        else if (agent->successor)
+        else
                 take_successor(runtime, agent, now);
 }
 
@@ -488,6 +570,8 @@ int core_stop_agent(Runtime *runtime, Agent *agent, bool discards, Instant now) 
                 deadline_disarm(&runtime->deadlines, &agent->supervision->due);
                 agent->step = STEP_NONE;
         }
+        if (r == 0)
+                agent->is_replacing = false; /* a checkpoint for the successor becomes the last one */
         if (r == 0 && !agent->has_behavior && agent->step == STEP_NONE)
                 discards = true; /* nobody is there to handle it any more */
         if (discards && agent->state == AGENT_STOPPING) {
@@ -504,23 +588,32 @@ int core_stop_agent(Runtime *runtime, Agent *agent, bool discards, Instant now) 
 static void become_stopped(Runtime *runtime, Agent *agent) {
         (void)agent_apply(agent, AGENT_EV_IDLE);
         runtime->n_alive--;
-        agent->is_discarding = agent->is_replacing = agent->is_to_pause = false;
-        agent->successor = definition_free(agent->successor);
+        agent->is_discarding = agent->is_to_pause = false;
         forget_predecessor(agent);
+        agent->handover = free_state(agent->handover);
         core_end_conversations(runtime, agent);
         core_suspend_topics(runtime, agent);
+        adopt_successor(runtime, agent);
         core_note_changed(runtime, agent);
         core_answer_waiters(runtime, agent, WAIT_STOPPED, UINT64_MAX, ERROR_NONE, SLICE_NONE);
         core_answer_waiters(runtime, agent, WAIT_READY, UINT64_MAX, ERROR_AGENT_STOPPED,
                 SLICE("the agent was stopped before it was running"));
+        core_answer_waiters(runtime, agent, WAIT_PAUSED, UINT64_MAX, ERROR_AGENT_STOPPED,
+                SLICE("the agent was stopped before it was paused"));
+        core_answer_waiters(runtime, agent, WAIT_CHECKPOINT, UINT64_MAX, ERROR_NONE, SLICE_NONE); /* all is durable */
         core_note_unsettled(runtime, agent);
+}
+
+/* Is there something that comes back by itself? */
+static bool has_hook_out(const Agent *agent) {
+        return core_is_storing(agent) || (agent->mailbox && !mailbox_is_empty(agent->mailbox, LANES_CONTROL));
 }
 
 static void settle_stopping(Runtime *runtime, Agent *agent, Instant now) {
         /* Its behaviour was lost, or never came: what it holds can't be handled. */
         if (!agent->has_behavior && !agent->run && agent->n_calls == 0 && !agent_is_idle(agent))
                 core_discard_mail(runtime, agent, ERROR_AGENT_STOPPED, now);
-        if (!agent_is_idle(agent) || core_is_storing(agent))
+        if (!agent_is_idle(agent) || has_hook_out(agent))
                 return;
         if (agent->has_behavior && core_has_undurable(agent)) {
                 call_hook(runtime, agent, MAIL_CHECKPOINT, STEP_CHECKPOINT, now);
@@ -530,16 +623,27 @@ static void settle_stopping(Runtime *runtime, Agent *agent, Instant now) {
                 call_hook(runtime, agent, MAIL_STOP, STEP_STOP, now);
                 return;
         }
-        become_stopped(runtime, agent);
+        if (!core_save_left_state(runtime, agent, now))
+                become_stopped(runtime, agent);
+}
+
+/* What a worker has brought back since will not be handled either. */
+static void drop_rest(Runtime *runtime, Agent *agent, Instant now) {
+        if (!agent_is_idle(agent))
+                core_discard_mail(runtime, agent, ERROR_AGENT_FAILED, now);
+        core_lose_state(runtime, agent, ERROR_AGENT_FAILED, now);
 }
 
 static void settle_down(Runtime *runtime, Agent *agent, Instant now) {
-        if (agent->run || agent->n_calls > 0 || core_is_storing(agent))
+        if (agent->run || agent->n_calls > 0 || has_hook_out(agent))
                 return;
+        if (agent->state == AGENT_FAILED)
+                drop_rest(runtime, agent, now);
         if (agent->has_behavior) {
                 call_hook(runtime, agent, MAIL_STOP, STEP_STOP, now);
                 return;
         }
+        adopt_successor(runtime, agent);
         if (!agent->is_leaving)
                 return;
         if (!agent->keeps_record && runtime->options.has_store && behavior_keeps_state(agent->definition->behavior)) {
@@ -563,7 +667,7 @@ static void settle(Runtime *runtime, Agent *agent, Instant now) {
                 if (agent->state == AGENT_PAUSED && !agent->run && agent->n_calls == 0)
                         core_answer_waiters(runtime, agent, WAIT_PAUSED, UINT64_MAX, ERROR_NONE, SLICE_NONE);
                 if (is_free_to_replace(agent))
-                        begin_replace(runtime, agent, now);
+                        begin_replace(runtime, agent);
                 break;
         case AGENT_STOPPING:
                 settle_stopping(runtime, agent, now);
@@ -590,16 +694,13 @@ void core_settle_agents(Runtime *runtime, Instant now) {
         }
 }
 
-/* A hook that could not be called for want of memory is no hook that has run. */
 static void on_stop(Runtime *runtime, Agent *agent, const Control *control) {
         agent->step = STEP_NONE;
-        if (control->outcome.result == -ENOMEM && agent->behavior_state && !agent->definition->behavior->is_remote) {
-                core_note_unsettled(runtime, agent);
-                return;
-        }
+        core_note_unsettled(runtime, agent);
+        if (control->outcome.skipped)
+                return; /* for want of memory: once more */
         agent->has_behavior = false;
         agent->behavior_state = NULL;
-        core_note_unsettled(runtime, agent);
 }
 
 void core_on_control(Runtime *runtime, Control *control, Instant now) {
@@ -613,14 +714,10 @@ void core_on_control(Runtime *runtime, Control *control, Instant now) {
                 on_stop(runtime, agent, control);
                 break;
         default:
-                if (agent->is_replacing) {
-                        agent->step = STEP_NONE;
-                        if (control->outcome.result == 0)
-                                hand_state_over(agent, &control->outcome.reply.output);
-                        core_note_unsettled(runtime, agent);
-                } else {
+                if (agent->is_replacing)
+                        on_replacing_checkpoint(runtime, agent, control, now);
+                else
                         core_on_checkpoint(runtime, control, now);
-                }
                 break;
         }
         core_control_free(control);

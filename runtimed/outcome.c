@@ -45,14 +45,16 @@ static void defer(Runtime *runtime, Execution *execution, Instant now) {
         core_note_news(runtime, execution);
 }
 
-static void leave_pending(Runtime *runtime, Execution *execution, Instant now) {
+/* Returns false when memory is out: that was its end. */
+static bool leave_pending(Runtime *runtime, Execution *execution, Instant now) {
         if (core_open_message(runtime, execution->message_id, &execution->mail, /* is_pending= */ true) < 0) {
                 core_fail(runtime, execution, ERROR_INTERNAL, "memory is out", now);
-                return;
+                return false;
         }
         execution->phase = PHASE_PENDING;
         execution->mail.agent->n_open++;
         core_note_news(runtime, execution);
+        return true;
 }
 
 /* Its reply is final. It leaves now, or when it may. */
@@ -101,13 +103,16 @@ static void settle_execution(Runtime *runtime, Execution *execution, Instant now
                 apply_effects(runtime, execution, now);
                 defer(runtime, execution, now);
         } else if (reply->verdict == BEHAVIOR_PENDING) {
-                leave_pending(runtime, execution, now);
-                if (execution->phase == PHASE_PENDING)
+                if (leave_pending(runtime, execution, now))
                         apply_effects(runtime, execution, now);
         } else {
                 apply_effects(runtime, execution, now);
                 finish(runtime, execution, now);
         }
+}
+
+static ErrorCode why_discarded(const Agent *agent) {
+        return agent->state == AGENT_FAILED ? ERROR_AGENT_FAILED : ERROR_AGENT_STOPPED;
 }
 
 static void on_execution_outcome(Runtime *runtime, Execution *execution, Run *run, Instant now) {
@@ -124,7 +129,8 @@ static void on_execution_outcome(Runtime *runtime, Execution *execution, Run *ru
 
         assert(execution->phase == PHASE_OUT);
         if (execution->outcome.skipped) {
-                core_fail(runtime, execution, ERROR_AGENT_STOPPED, "discarded: the agent was stopped", now);
+                execution->phase = PHASE_SETTLING; /* it is with no worker any more */
+                core_fail(runtime, execution, why_discarded(execution->mail.agent), NULL, now);
                 return;
         }
         settle_execution(runtime, execution, now);
@@ -203,9 +209,11 @@ static void finish_delivery(Runtime *runtime, Delivery *delivery, Outcome *outco
                 diag_message_failed(agent_id_slice(agent), delivery->letter ? delivery->letter->topic : SLICE_NONE,
                         buffer_slice(&reply->output), &runtime->message_limit, now.usec);
         }
-        if (delivery->mail.wants_answer && core_must_wait_for_state(agent) &&
-                core_hold_delivery(runtime, delivery, outcome) == 0)
-                return;
+        if (delivery->mail.wants_answer && core_must_wait_for_state(agent)) {
+                if (core_hold_delivery(runtime, delivery, outcome) == 0)
+                        return;
+                behavior_fail(&outcome->reply, ERROR_STATE_ERROR, "memory is out for keeping its state");
+        }
 
         core_end_delivery(runtime, delivery, outcome, now);
 }
@@ -242,7 +250,7 @@ static void on_delivery_outcome(Runtime *runtime, Delivery *delivery, Outcome *o
 
         if (outcome->skipped) {
                 core_drop_delivery(
-                        runtime, delivery, outcome->is_late ? ERROR_DEADLINE_EXCEEDED : ERROR_AGENT_STOPPED, now);
+                        runtime, delivery, outcome->is_late ? ERROR_DEADLINE_EXCEEDED : why_discarded(agent), now);
                 (void)outcome_free(outcome);
                 return;
         }
@@ -302,6 +310,8 @@ void runtime_on_outcome(Runtime *runtime, Outcome *outcome, Instant now) {
         if (run_ended) {
                 core_end_run(runtime, agent, now);
         } else if (is_call) {
+                if (agent->is_discarding)
+                        core_discard_mail(runtime, agent, ERROR_AGENT_STOPPED, now);
                 core_after_handling(runtime, agent, now);
                 core_make_ready(runtime, agent);
                 core_note_unsettled(runtime, agent);
@@ -399,9 +409,13 @@ static void discard_executions(Runtime *runtime, const Agent *agent, ErrorCode c
                 next = execution->next;
                 if (execution->mail.agent != agent)
                         continue;
-                if (execution->phase == PHASE_QUEUED || execution->phase == PHASE_DEFERRED ||
-                        execution->phase == PHASE_PENDING)
-                        core_fail(runtime, execution, code, NULL, now);
+                if (execution->phase != PHASE_QUEUED && execution->phase != PHASE_DEFERRED &&
+                        execution->phase != PHASE_PENDING)
+                        continue;
+                if (core_must_hold(runtime, execution))
+                        core_withhold(runtime, execution, "its agent was stopped while no answer could go out");
+                else
+                        core_fail(runtime, execution, code, error_code_meaning(code), now);
         }
 }
 
@@ -416,12 +430,15 @@ static void discard_aside(Runtime *runtime, const Agent *agent, ErrorCode code, 
 }
 
 void core_discard_mail(Runtime *runtime, Agent *agent, ErrorCode code, Instant now) {
+        const uint32_t n_later = agent->n_deferred + agent->n_open;
         Mail *mail;
 
         if (agent->run)
                 run_wish(agent->run, RUN_DISCARD);
-        discard_executions(runtime, agent, code, now);
-        discard_aside(runtime, agent, code, now);
+        if (n_later > 0 || (agent->mailbox && agent->mailbox->n_triggers > 0)) /* there may be many of others' */
+                discard_executions(runtime, agent, code, now);
+        if (n_later > 0)
+                discard_aside(runtime, agent, code, now);
         if (agent->mailbox)
                 while ((mail = mailbox_pop(agent->mailbox, LANES_ALL & ~LANES_CONTROL)))
                         core_drop_delivery(runtime, delivery_of_mail(mail), code, now);

@@ -47,6 +47,25 @@ void core_make_ready(Runtime *runtime, Agent *agent) {
         queue->last = agent;
 }
 
+void core_leave_line(Runtime *runtime, Agent *agent) {
+        AgentQueue *queue = queue_of(runtime, agent);
+        Agent *previous = NULL;
+
+        if (!agent->is_ready)
+                return;
+
+        for (Agent *a = queue->first; a != agent; a = a->next_ready)
+                previous = a;
+        if (previous)
+                previous->next_ready = agent->next_ready;
+        else
+                queue->first = agent->next_ready;
+        if (queue->last == agent)
+                queue->last = previous;
+        agent->is_ready = false;
+        agent->next_ready = NULL;
+}
+
 static Agent *pop_ready(AgentQueue *queue) {
         Agent *agent = queue->first;
 
@@ -456,20 +475,31 @@ static bool is_message(const Mail *mail) {
         return mail->kind == MAIL_TRIGGER || mail->kind == MAIL_TOPIC;
 }
 
-static Mail *hand_out_call(Runtime *runtime, Agent *agent) {
-        Mail *mail = mailbox_pop(agent->mailbox, agent_open_lanes(agent));
+/* Workers look at this themselves, when they begin it. */
+static bool is_too_late(const Runtime *runtime, const Mail *mail) {
+        return mail->kind != MAIL_TRIGGER && mail->late_usec <= runtime->now.usec;
+}
 
+/* 0 with NULL: there is nothing for it. */
+static int hand_out_call(Runtime *runtime, Agent *agent, Mail **ret) {
+        Mail *mail;
+
+        while ((mail = mailbox_pop(agent->mailbox, agent_open_lanes(agent))) && is_too_late(runtime, mail))
+                core_drop_delivery(runtime, delivery_of_mail(mail), ERROR_DEADLINE_EXCEEDED, runtime->now);
+        *ret = mail;
         if (!mail)
-                return NULL;
+                return 0;
 
         mail->next = NULL;
         if (is_message(mail)) {
                 if (core_open_message(runtime, message_id_of(mail), mail, /* is_pending= */ false) < 0) {
-                        mailbox_return(agent->mailbox, mail); /* the next turn may find memory */
-                        return NULL;
+                        mailbox_return(agent->mailbox, mail);
+                        return -ENOMEM;
                 }
                 agent->n_open++;
         }
+        mail->previous = agent->calls;
+        agent->calls = mail;
         agent->n_calls++;
         if (mail->kind == MAIL_TRIGGER) {
                 Execution *execution = execution_of_mail(mail);
@@ -477,10 +507,9 @@ static Mail *hand_out_call(Runtime *runtime, Agent *agent) {
                 execution->phase = PHASE_OUT;
                 runtime->n_queued--;
                 core_note_started(runtime, execution, runtime->now.usec, runtime->now);
-                for (Asker *asker = &execution->asker; asker; asker = asker->next)
-                        reporter_note(&runtime->reporters, asker);
+                core_note_news(runtime, execution);
         }
-        return mail;
+        return 0;
 }
 
 Mail *runtime_take_call(Runtime *runtime) {
@@ -488,7 +517,8 @@ Mail *runtime_take_call(Runtime *runtime) {
         Mail *mail;
 
         while ((agent = runtime->ready_remote.first)) {
-                mail = hand_out_call(runtime, agent);
+                if (hand_out_call(runtime, agent, &mail) < 0)
+                        return NULL; /* it stays in line: the next turn may find memory */
                 if (mail)
                         return mail;
                 (void)pop_ready(&runtime->ready_remote);
@@ -498,6 +528,12 @@ Mail *runtime_take_call(Runtime *runtime) {
 }
 
 void core_end_call(Runtime *runtime, Agent *agent, Mail *mail) {
+        Mail **place = &agent->calls; /* there are few at a time */
+
+        while (*place != mail)
+                place = &(*place)->previous;
+        *place = mail->previous;
+        mail->previous = NULL;
         if (is_message(mail)) {
                 core_close_message(runtime, message_id_of(mail));
                 agent->n_open--;
@@ -530,6 +566,7 @@ void core_on_watch(Runtime *runtime, Run *run, Instant now) {
                 run->was_reported = true;
                 diag_agent_blocks(agent_id_slice(run->agent), now.usec - run->begun_usec);
         }
+        take_returned(runtime, run->agent, run, now);
 
         watch(runtime, run, MIN_OF(run->watch_usec * 2, WATCH_LAST_USEC));
         core_arm_reports(runtime, now);
@@ -566,12 +603,24 @@ static void free_run_mail(Runtime *runtime, Agent *agent) {
         free_chain(runtime, run_take_returned(run));
 }
 
+/* Nor a child process. */
+static void free_calls(Runtime *runtime, Agent *agent) {
+        Mail *mail;
+
+        while ((mail = agent->calls)) {
+                agent->calls = mail->previous;
+                mail->next = NULL;
+                free_chain(runtime, mail);
+        }
+}
+
 void core_free_mail(Runtime *runtime) {
         OpenMessage *open, *tmp;
         Mail *mail;
 
         for (Agent *agent = core_agent_after(runtime, SLICE_NONE); agent; agent = core_next_agent(agent)) {
                 free_run_mail(runtime, agent);
+                free_calls(runtime, agent);
                 while (agent->mailbox && (mail = mailbox_pop(agent->mailbox, LANES_ALL))) {
                         mail->next = NULL;
                         free_chain(runtime, mail);
@@ -580,9 +629,6 @@ void core_free_mail(Runtime *runtime) {
         while (runtime->aside)
                 core_free_delivery(runtime, runtime->aside);
         HASH_ITER(hh, runtime->open_messages, open, tmp) {
-                if (open->mail->kind != MAIL_TRIGGER)
-                        delivery_free(
-                                &runtime->letters, delivery_of_mail(open->mail)); /* it was with a child process */
                 HASH_DEL(runtime->open_messages, open);
                 free(open);
         }

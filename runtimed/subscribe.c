@@ -84,11 +84,13 @@ int core_check_topics(Runtime *runtime, const Definition *definition, ErrorCode 
         uint64_t n = 0;
         int r;
 
-        for (; definition_next_topic(definition, &cursor, &arena, &wanted); n++) {
+        for (; (r = definition_next_topic(definition, &cursor, &arena, &wanted)) > 0; n++) {
                 r = check_topic(runtime, &wanted, ret_code, ret_error);
                 if (r != 0)
                         return r;
         }
+        if (r < 0)
+                return r;
 
         topics_stats(runtime->topics, &stats);
         if (n <= max && stats.n_subscriptions + n <= runtime->options.max_subscriptions)
@@ -120,7 +122,7 @@ static int read_outcome(int outcome, const Agent *agent, Slice topic, ErrorCode 
         return refuse(errors[outcome].code, ret_code);
 }
 
-int core_subscribe(
+static int subscribe(
         Runtime *runtime, Agent *agent, const TopicWanted *wanted, ErrorCode *ret_code, WireError *ret_error) {
         int r = check_topic(runtime, wanted, ret_code, ret_error);
 
@@ -131,9 +133,30 @@ int core_subscribe(
         return read_outcome(r, agent, wanted->topic, ret_code, ret_error);
 }
 
-int core_unsubscribe(Runtime *runtime, Agent *agent, Slice topic, ErrorCode *ret_code, WireError *ret_error) {
-        int r = topics_unsubscribe(runtime->topics, &agent->subscriber, topic);
+/* Its list begins when it has become ready for the first time, with its reply topic and what its definition says. */
+static int check_ready(const Agent *agent, ErrorCode *ret_code, WireError *ret_error) {
+        if (agent->was_ready)
+                return 0;
 
+        (void)wire_error(ret_error, "agent \"%s\" is %s and was never running: its topics can't be changed",
+                agent->id.text, agent_state_name(agent->state));
+        return refuse(ERROR_INVALID_TRANSITION, ret_code);
+}
+
+int core_subscribe(
+        Runtime *runtime, Agent *agent, const TopicWanted *wanted, ErrorCode *ret_code, WireError *ret_error) {
+        int r = check_ready(agent, ret_code, ret_error);
+
+        return r != 0 ? r : subscribe(runtime, agent, wanted, ret_code, ret_error);
+}
+
+int core_unsubscribe(Runtime *runtime, Agent *agent, Slice topic, ErrorCode *ret_code, WireError *ret_error) {
+        int r = check_ready(agent, ret_code, ret_error);
+
+        if (r != 0)
+                return r;
+
+        r = topics_unsubscribe(runtime->topics, &agent->subscriber, topic);
         return read_outcome(r, agent, topic, ret_code, ret_error);
 }
 
@@ -141,7 +164,7 @@ int core_unsubscribe(Runtime *runtime, Agent *agent, Slice topic, ErrorCode *ret
 static int subscribe_quietly(Runtime *runtime, Agent *agent, const TopicWanted *wanted) {
         ErrorCode code;
         WireError error;
-        int r = core_subscribe(runtime, agent, wanted, &code, &error);
+        int r = subscribe(runtime, agent, wanted, &code, &error);
 
         if (r > 0 && code != ERROR_ALREADY_SUBSCRIBED)
                 diag_subscription_refused(agent_id_slice(agent), wanted->topic, error.text);
@@ -155,7 +178,7 @@ int core_subscribe_configured(Runtime *runtime, Agent *agent) {
         int r;
 
         r = topics_add_reply_topic(runtime->topics, &agent->subscriber);
-        while (r == 0 && definition_next_topic(agent->definition, &cursor, &arena, &wanted))
+        while (r == 0 && (r = definition_next_topic(agent->definition, &cursor, &arena, &wanted)) > 0)
                 r = subscribe_quietly(runtime, agent, &wanted);
         if (r != 0)
                 topics_leave(runtime->topics, &agent->subscriber);
@@ -167,7 +190,7 @@ static bool has_topic(const Definition *definition, const TopicWanted *wanted) {
         TopicWanted other;
         size_t cursor = 0;
 
-        while (definition_next_topic(definition, &cursor, &arena, &other))
+        while (definition_next_topic(definition, &cursor, &arena, &other) > 0)
                 if (slice_equal(other.topic, wanted->topic) && slice_equal(other.queue, wanted->queue) &&
                         other.qos == wanted->qos)
                         return true;
@@ -181,12 +204,12 @@ void core_change_configured(Runtime *runtime, Agent *agent, const Definition *ol
 
         if (!agent->was_ready)
                 return;
-        while (definition_next_topic(old, &cursor, &arena, &wanted))
+        while (definition_next_topic(old, &cursor, &arena, &wanted) > 0)
                 if (!has_topic(agent->definition, &wanted))
                         (void)topics_unsubscribe(runtime->topics, &agent->subscriber, wanted.topic);
 
         cursor = 0;
-        while (definition_next_topic(agent->definition, &cursor, &arena, &wanted))
+        while (definition_next_topic(agent->definition, &cursor, &arena, &wanted) > 0)
                 if (!has_topic(old, &wanted) && subscribe_quietly(runtime, agent, &wanted) < 0)
                         diag_subscription_refused(agent_id_slice(agent), wanted.topic, "memory is out");
 }
@@ -195,13 +218,14 @@ void core_unsubscribe_all(Runtime *runtime, Agent *agent) {
         topics_leave(runtime->topics, &agent->subscriber);
 }
 
+/* Who was never ready has none to suspend. */
 void core_suspend_topics(Runtime *runtime, Agent *agent) {
-        topics_suspend(runtime->topics, &agent->subscriber);
+        if (agent->was_ready)
+                topics_suspend(runtime->topics, &agent->subscriber);
 }
 
-void core_resume_topics(Runtime *runtime, Agent *agent) {
-        if (topics_resume(runtime->topics, &agent->subscriber) < 0)
-                diag_subscription_refused(agent_id_slice(agent), SLICE("all of them"), "memory is out");
+int core_resume_topics(Runtime *runtime, Agent *agent) {
+        return topics_resume(runtime->topics, &agent->subscriber);
 }
 
 /* The server is told; the table stays, so that what it has sent before is still delivered. */

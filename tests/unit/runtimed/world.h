@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * World: a Runtime with nothing around it: what it publishes is kept, time is set by hand, its runs wait until a test
- * plays the worker.
+ * World: a Runtime with nothing around it: what it publishes is kept, time is set by hand, its runs, its calls to
+ * remote behaviours and its requests to the store wait until a test plays the worker, the host or the store. Behaviours
+ * of the types in script.h can be had beside the built-in ones.
  */
 
 #include <setjmp.h>
@@ -17,6 +18,7 @@
 #include "proto/report.h"
 #include "proto/result.h"
 #include "runtimed/core.h"
+#include "tests/unit/runtimed/script.h"
 
 #define PREFIX "compozy"
 #define TRIGGER PREFIX ".runtime.r1.trigger"
@@ -39,6 +41,13 @@ typedef struct Subscribed {
         char *subject, *queue;
 } Subscribed;
 
+/* What the store has of an agent, in the order of saving. */
+typedef struct Record {
+        Id agent_id;
+        uint64_t generation;
+        char *state;
+} Record;
+
 typedef struct World {
         Subscribed subscribed[SUBSCRIBED_MAX];
         size_t n_subscribed;
@@ -51,6 +60,16 @@ typedef struct World {
         Run *runs[1024]; /* handed out, not worked on */
         size_t n_runs;
         bool plays_worker; /* runs are worked off at once */
+        Mail *calls[1024]; /* to remote behaviours, without an outcome yet */
+        size_t n_calls;
+        bool plays_host;
+        StoreRequest *requests[1024]; /* not carried out */
+        size_t n_requests;
+        bool plays_store;
+        StoreOutcome load_outcome, save_outcome; /* what comes of them */
+        Record records[256];
+        size_t n_records;
+        size_t n_asked;
 } World;
 
 static inline char *copy_of(Slice slice) {
@@ -140,18 +159,197 @@ static inline void work(World *world, size_t leave) {
         } while (!ended);
 }
 
-static inline void turn(World *world) {
+/* What the host of remote behaviours says to a call, as the script says. */
+static inline void carry_out_call(const Mail *mail, Outcome *outcome) {
+        Control *control = CONTAINER_OF(mail, Control, mail);
+        BehaviorMessage message;
+        char why[64] = "";
+
+        if (mail->kind != MAIL_INIT && mail->kind != MAIL_STOP && !mail->agent->behavior_state) {
+                outcome->result = BEHAVIOR_E_REFUSED;
+                behavior_fail(&outcome->reply, ERROR_AGENT_CRASHED, "there is no process");
+                return;
+        }
+        switch ((MailKind)mail->kind) {
+        case MAIL_INIT:
+                outcome->result = script_init(&control->start, &outcome->behavior_state, why, sizeof(why));
+                buffer_append_slice(&outcome->reply.output, slice_of(why));
+                break;
+        case MAIL_STOP:
+                script_stop(mail->agent->behavior_state);
+                break;
+        case MAIL_CHECKPOINT:
+                outcome->result = script_checkpoint(mail->agent->behavior_state, &outcome->reply.output);
+                break;
+        default:
+                mail_read(mail, &message);
+                script_handle(mail->agent->behavior_state, &message, &outcome->reply);
+                break;
+        }
+}
+
+static inline Outcome *take_call_out(World *world, size_t index) {
+        Mail *mail = world->calls[index];
+        Outcome *outcome = mail_outcome(mail);
+
+        assert_true(index < world->n_calls);
+        assert_non_null(outcome);
+        world->n_calls--;
+        memmove(world->calls + index, world->calls + index + 1, (world->n_calls - index) * sizeof(world->calls[0]));
+        outcome->started_usec = outcome->finished_usec = world->now.usec;
+        return outcome;
+}
+
+/* The host has the outcome of one call. */
+static inline void end_call(World *world, size_t index) {
+        Outcome *outcome = take_call_out(world, index);
+
+        carry_out_call(outcome->mail, outcome);
+        runtime_on_outcome(world->runtime, outcome, world->now);
+        check_world(world);
+}
+
+/* An agent's child process is gone, and every call that it had. */
+static inline void crash(World *world, const char *agent_id) {
+        Agent *agent = core_find_agent(world->runtime, slice_of(agent_id));
+        void *state;
+
+        assert_non_null(agent);
+        state = agent->behavior_state;
+        for (size_t i = 0; i < world->n_calls;) {
+                Outcome *outcome;
+
+                if (world->calls[i]->agent != agent) {
+                        i++;
+                        continue;
+                }
+                outcome = take_call_out(world, i);
+                outcome->result = BEHAVIOR_E_REFUSED;
+                behavior_fail(&outcome->reply, ERROR_AGENT_CRASHED, "it is gone");
+                runtime_on_outcome(world->runtime, outcome, world->now);
+        }
+        script.n_alive -= state ? 1 : 0;
+        free(state);
+        runtime_on_crash(world->runtime, agent, "it was killed", world->now);
+        check_world(world);
+}
+
+static inline void forget_records(World *world, Slice agent_id) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < world->n_records; i++)
+                if (agent_id.data && !id_equal(&world->records[i].agent_id, agent_id))
+                        world->records[n++] = world->records[i];
+                else
+                        free(world->records[i].state);
+        world->n_records = n;
+}
+
+/* The newest that is older than `below`, or the newest; NULL: there is none. */
+static inline const Record *find_record(const World *world, const Id *agent_id, uint64_t below) {
+        for (size_t i = world->n_records; i > 0; i--)
+                if (id_equal(&world->records[i - 1].agent_id, id_slice(agent_id)) &&
+                        (below == 0 || world->records[i - 1].generation < below))
+                        return &world->records[i - 1];
+        return NULL;
+}
+
+static inline void put_record(World *world, const char *agent_id, uint64_t generation, Slice state) {
+        assert_true(world->n_records < ELEMENTSOF(world->records));
+        world->records[world->n_records++] = (Record){ id_of(slice_of(agent_id)), generation, slice_dup(state) };
+}
+
+static inline void load_record(World *world, StoreRequest *request) {
+        const Record *newest = find_record(world, &request->agent_id, request->below_generation), *previous;
+
+        request->outcome = newest ? world->load_outcome : STORE_EMPTY;
+        request->generation = newest ? newest->generation : 0;
+        if (request->outcome == STORE_DONE) {
+                buffer_append_slice(&request->state, slice_of(newest->state));
+                return;
+        }
+
+        (void)wire_error(&request->error, "the store says no");
+        previous = newest ? find_record(world, &request->agent_id, newest->generation) : NULL;
+        if (previous) {
+                request->has_previous = true;
+                request->previous_generation = previous->generation;
+                buffer_append_slice(&request->previous, slice_of(previous->state));
+        }
+}
+
+/* The store has carried out the first request. */
+static inline void carry_out(World *world) {
+        StoreRequest *request = world->requests[0];
+
+        assert_true(world->n_requests > 0);
+        world->n_requests--;
+        memmove(world->requests, world->requests + 1, world->n_requests * sizeof(world->requests[0]));
+        if (request->operation == STORE_LOAD) {
+                load_record(world, request);
+        } else {
+                request->outcome = world->save_outcome;
+                (void)wire_error(&request->error, "the store says no");
+        }
+        if (request->outcome == STORE_DONE && request->operation == STORE_SAVE) {
+                const Record *newest = find_record(world, &request->agent_id, 0);
+
+                assert_true(!newest || newest->generation < request->generation);
+                put_record(world, request->agent_id.text, request->generation, buffer_slice(&request->state));
+        } else if (request->outcome == STORE_DONE && request->operation == STORE_FORGET) {
+                forget_records(world, id_slice(&request->agent_id));
+        }
+        runtime_on_stored(world->runtime, request, world->now);
+        check_world(world);
+}
+
+/* What the store has of it; "" nothing. */
+static inline const char *stored(const World *world, const char *agent_id) {
+        const Id id = id_of(slice_of(agent_id));
+        const Record *newest = find_record(world, &id, 0);
+
+        return newest ? newest->state : "";
+}
+
+static inline bool play(World *world) {
+        const bool has_work = (world->plays_worker && world->n_runs > 0) || (world->plays_host && world->n_calls > 0) ||
+                              (world->plays_store && world->n_requests > 0);
+
+        while (world->plays_worker && world->n_runs > 0)
+                work(world, 0);
+        while (world->plays_host && world->n_calls > 0)
+                end_call(world, 0);
+        while (world->plays_store && world->n_requests > 0)
+                carry_out(world);
+        return has_work;
+}
+
+static inline void take_work(World *world) {
+        StoreRequest *request, *next;
+        Mail *call;
         Run *run;
 
+        while ((run = runtime_take_run(world->runtime))) {
+                assert_true(world->n_runs < ELEMENTSOF(world->runs));
+                world->runs[world->n_runs++] = run;
+        }
+        while ((call = runtime_take_call(world->runtime))) {
+                assert_true(world->n_calls < ELEMENTSOF(world->calls));
+                world->calls[world->n_calls++] = call;
+        }
+        for (request = runtime_take_store_requests(world->runtime); request; request = next) {
+                next = request->next;
+                assert_true(world->n_requests < ELEMENTSOF(world->requests));
+                world->requests[world->n_requests++] = request;
+        }
+}
+
+static inline void turn(World *world) {
         do {
                 runtime_on_turn_end(world->runtime, world->now);
-                while ((run = runtime_take_run(world->runtime)))
-                        world->runs[world->n_runs++] = run;
-                if (world->plays_worker)
-                        while (world->n_runs > 0)
-                                work(world, 0);
-                runtime_on_turn_end(world->runtime, world->now);
-        } while (world->plays_worker && (world->runtime->ready.first || world->runtime->unsettled));
+                take_work(world);
+        } while (play(world));
+        runtime_on_turn_end(world->runtime, world->now);
         check_world(world);
         collect(world);
 }
@@ -277,10 +475,39 @@ static inline void begin(World *world) {
         forget_sent(world);
 }
 
+/* With the scripted behaviours, and nothing of the script before. */
+static inline void begin_with(World *world, const RuntimeOptions *wanted) {
+        RuntimeOptions options = *wanted;
+
+        script = (Script){};
+        options.behaviors = scripted_behaviors;
+        build(world, &options);
+        world->plays_store = options.has_store;
+        turn(world);
+        link_up(world);
+        take_registration(world, 5000);
+        forget_sent(world);
+}
+
+static inline void begin_scripted(World *world, bool has_store) {
+        RuntimeOptions options = default_options();
+
+        options.has_store = has_store;
+        begin_with(world, &options);
+}
+
 static inline void end_world(World *world) {
+        Agent *agent = core_agent_after(world->runtime, SLICE_NONE);
+
         while (world->n_runs > 0)
                 work(world, 0);
+        for (; agent; agent = core_next_agent(agent))
+                if (agent->definition->behavior->is_remote)
+                        script_stop(agent->behavior_state); /* its process goes with its host */
         (void)runtime_free(world->runtime);
+        while (world->n_requests > 0)
+                (void)store_request_free(world->requests[--world->n_requests]);
+        forget_records(world, SLICE_NONE);
         for (size_t i = 0; i < world->n_subscribed; i++) {
                 free(world->subscribed[i].subject);
                 free(world->subscribed[i].queue);
@@ -385,4 +612,90 @@ static inline const char *result_text(const Sent *sent) {
                 result.error_code.size > 0 ? " " : "", SLICE_ARG(result.error_code));
         arena_clear(&arena);
         return text;
+}
+
+/* A request of the control API; its number is for answered(). */
+static inline size_t ask(World *world, const char *verb, const char *body) {
+        char subject[128], reply[64];
+
+        (void)snprintf(subject, sizeof(subject), CONTROL "%s", verb);
+        (void)snprintf(reply, sizeof(reply), "_INBOX.ctl.%zu", ++world->n_asked);
+        say(world, subject, reply, body);
+        return world->n_asked;
+}
+
+/* About one agent. */
+static inline size_t ask_about(World *world, const char *verb, const char *agent_id) {
+        char body[128];
+
+        (void)snprintf(body, sizeof(body), "{\"agent_id\":\"%s\"}", agent_id);
+        return ask(world, verb, body);
+}
+
+/* "" not yet; "ok", or the code of its error. Twice is once too much. */
+static inline const char *answered(const World *world, size_t number) {
+        static char code[64];
+        const char *found = NULL;
+        char reply[64];
+
+        (void)snprintf(reply, sizeof(reply), "_INBOX.ctl.%zu", number);
+        for (size_t i = 0; i < world->n_sent; i++) {
+                if (strcmp(world->sent[i].subject, reply) != 0)
+                        continue;
+                if (found)
+                        fail_msg("%s was answered twice: %s, %s", reply, found, world->sent[i].body);
+                found = world->sent[i].body;
+        }
+        if (!found)
+                return "";
+        if (strstr(found, "\"ok\":true"))
+                return "ok";
+        assert_int_equal(sscanf(strstr(found, "\"code\":"), "\"code\":\"%63[A-Z_]", code), 1);
+        return code;
+}
+
+/* The text of an answer. */
+static inline const char *answer_text(const World *world, size_t number) {
+        char reply[64];
+
+        (void)snprintf(reply, sizeof(reply), "_INBOX.ctl.%zu", number);
+        return last_sent(world, reply)->body;
+}
+
+static inline Agent *agent_of(const World *world, const char *agent_id) {
+        return core_find_agent(world->runtime, slice_of(agent_id));
+}
+
+/* "running", ...; "none": there is no such agent. */
+static inline const char *state_of(const World *world, const char *agent_id) {
+        const Agent *agent = agent_of(world, agent_id);
+
+        return agent ? agent_state_name(agent->state) : "none";
+}
+
+/* NATS delivers it through every subscription to that very subject. */
+static inline void publish_with(
+        World *world, const char *topic, const char *reply, const char *headers, const char *body) {
+        for (size_t i = 0; i < world->n_subscribed; i++) {
+                InMessage message = { .subject = slice_of(topic),
+                        .reply = slice_of(reply),
+                        .headers = slice_of(headers),
+                        .body = slice_of(body),
+                        .tag = world->subscribed[i].tag };
+
+                if (strcmp(world->subscribed[i].subject, topic) == 0)
+                        runtime_on_message(world->runtime, &message, world->now);
+        }
+        turn(world);
+}
+
+static inline void publish(World *world, const char *topic, const char *body) {
+        publish_with(world, topic, NULL, NULL, body);
+}
+
+static inline bool is_subscribed(const World *world, const char *topic) {
+        for (size_t i = 0; i < world->n_subscribed; i++)
+                if (strcmp(world->subscribed[i].subject, topic) == 0)
+                        return true;
+        return false;
 }
