@@ -115,7 +115,6 @@ TAILQ_HEAD(ExecChildList, ExecChild);
 struct ExecHost {
         struct event_base *base;
         ExecHostCallbacks callbacks;
-        Behavior behavior;
         int warden_fd; /* -1: it is gone */
         pid_t warden_pid;
         ExecSpawner *spawner;

@@ -48,7 +48,7 @@ ExecHost *exec_host_free(ExecHost *host);
 
 DEFINE_CLEANUP(ExecHost *, exec_host_free);
 
-/* "exec", for the list of behaviours. Borrowed for the host's life. */
+/* "exec", for the list of behaviours. Outlives the host. */
 const Behavior *exec_host_behavior(const ExecHost *host);
 
 /*
