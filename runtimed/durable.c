@@ -236,7 +236,8 @@ static void take_checkpoint(Runtime *runtime, Durable *durable, Instant now) {
         if (!agent->has_behavior || !may_be_asked(agent))
                 return;
         if (durable->is_out || durable->n_storing > 0) {
-                durable->is_wanted = true;
+                if (durable->sequence > durable->covered)
+                        durable->is_wanted = true;
                 return;
         }
 

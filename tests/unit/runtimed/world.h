@@ -699,3 +699,61 @@ static inline bool is_subscribed(const World *world, const char *topic) {
                         return true;
         return false;
 }
+
+/* one agent, "a" */
+
+static inline void play_all(World *world, bool plays) {
+        world->plays_worker = world->plays_host = plays;
+        turn(world);
+}
+
+/* Everything that was out is done, and nothing more is done by itself. */
+static inline void play_once(World *world) {
+        play_all(world, true);
+        world->plays_worker = world->plays_host = false;
+}
+
+static inline size_t ask_to_create(World *world, const char *type, const char *more) {
+        char body[512];
+
+        (void)snprintf(body, sizeof(body), "{\"agent_id\":\"a\",\"agent_type\":\"%s\"%s}", type, more);
+        return ask(world, "create_agent", body);
+}
+
+/* Agent "a", running. */
+static inline void make(World *world, const char *type, const char *more) {
+        size_t created = ask_to_create(world, type, more);
+
+        play_once(world);
+        assert_string_equal(answered(world, created), "ok");
+        assert_string_equal(state_of(world, "a"), "running");
+        forget_sent(world);
+}
+
+static inline void change_to(World *world, const char *type, const char *more) {
+        char body[512];
+        ErrorCode code = ERROR_NONE;
+        WireError error = {};
+
+        (void)snprintf(body, sizeof(body), "{\"agent_id\":\"a\",\"agent_type\":\"%s\"%s}", type, more);
+        if (runtime_change_agent(world->runtime, slice_of(body), world->now, &code, &error) != 0)
+                fail_msg("%s: %s", body, error.text);
+        turn(world);
+}
+
+static inline void trigger(World *world, const char *exec, const char *word) {
+        char input[64], reply_to[64];
+
+        (void)snprintf(input, sizeof(input), "\"%s\"", word);
+        (void)snprintf(reply_to, sizeof(reply_to), "_INBOX.%s", exec);
+        relay(world, .agent = "a", .exec = exec, .input = input, .reply_to = reply_to);
+}
+
+/* "" when there is no answer yet, else the first word and the code. */
+static inline const char *result_of(const World *world, const char *exec) {
+        char subject[64];
+
+        (void)snprintf(subject, sizeof(subject), "_INBOX.%s", exec);
+        assert_true(count_sent(world, subject, NULL) <= 1);
+        return count_sent(world, subject, NULL) == 0 ? "" : result_text(last_sent(world, subject));
+}
