@@ -480,3 +480,58 @@ class Fates(Case):
         got = collections.Counter(agent for agent, _ in self.answers(inbox, 1600))
         self.assertEqual(set(got.values()), {200})
         self.assertEqual(self.world.nats.subscriptions("house.topic"), [])
+
+    def test_what_mailboxes_hold_together_is_bounded_and_each_message_over_it_is_answered_and_counted(self):
+        self.runtime.terminate()
+        self.runtime.arguments += ["-o", "limits.max_mail_bytes=1048576"]
+        self.runtime.start()
+        self.wait_runtimes("r1")
+        for number in range(4):
+            self.create(f"hoarder-{number}", topics=[f"hoard.{number}"])
+            self.control("pause_agent", f"hoarder-{number}")
+        inbox = self.client.subscribe("hoard-inbox")
+        for number in range(200):
+            self.client.publish(f"hoard.{number % 4}", bytes(10000), headers={"Compozy-Reply-To": "hoard-inbox"})
+        wait_until("all have come to something", lambda: len(inbox) + self.runtime.metrics()["compozy_runtime_mail"] == 200, 5)
+        metrics = self.runtime.metrics()
+        self.assertLessEqual(metrics["compozy_runtime_letter_bytes"], 1048576 + 20000)
+        refused = inbox.taken()
+        self.assertGreater(len(refused), 90)
+        self.assertEqual({message.json()["error"]["code"] for message in refused}, {"OVERLOADED"})
+        self.assertEqual(metrics["compozy_runtime_messages_undelivered_total{code=\"OVERLOADED\"}"], len(refused))
+        for number in range(4):
+            self.control("resume_agent", f"hoarder-{number}")
+        for _ in range(200 - len(refused)):
+            self.assertEqual(inbox.next(scaled(5)).data, bytes(10000))
+
+    def test_nothing_is_left_of_agents_that_had_mail_of_all_kinds_when_they_are_gone(self):
+        directory = [("echo", {}), ("counter", {}), ("delay", {"parameters": {"ms": 30000}}), ("exec", exec_agent({"at_topic": {"do": "hang"}}))]
+        for kind, more in directory:
+            self.create(f"gone-{kind}", dict({"agent_type": kind}, **more), topics=["gone.topic", {"topic": "gone.queued", "queue": "q"}])
+        self.control("pause_agent", "gone-echo")
+        for number in range(200):
+            self.client.publish(("gone.topic", "gone.queued")[number % 2], "{}", headers={"Compozy-Thread-Id": "gone"})
+        self.client.flush()
+        wait_until("it has arrived", lambda: self.control("get_agent", "gone-echo")["mailbox"]["queued"] >= 100, 5)
+        os.kill(self.child_of("gone-exec"), 9)
+        for kind, _ in directory:
+            self.control("delete_agent", {"agent_id": f"gone-{kind}", "mode": "discard"})
+        left = {name: value for name, value in self.runtime.metrics().items()
+                if name.removeprefix("compozy_runtime_") in ("mail", "letters", "letter_bytes", "open_messages", "subscriptions", "nats_subscriptions", "asks",
+                                                            "in_flight", "in_flight_bytes", "queued", "agents", "held")}
+        self.assertEqual(len(left), 12)
+        self.assertEqual(set(left.values()), {0.0}, left)
+
+    def child_of(self, agent):
+        """The process of that agent, as its environment says."""
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/environ", "rb") as file:
+                    words = file.read().split(b"\0")
+                with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+                    parent = int(file.read().rpartition(")")[2].split()[1])
+            except (OSError, ValueError):
+                continue
+            if parent == self.runtime.pid and f"COMPOZY_AGENT_ID={agent}".encode() in words:
+                return int(pid)
+        raise AssertionError(f"there is no process of {agent}")
