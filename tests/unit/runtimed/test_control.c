@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "tests/unit/runtimed/world.h"
+
+/* topics */
+
+static size_t ask_topic(World *world, const char *verb, const char *agent_id, const char *topic, const char *more) {
+        char body[512];
+
+        (void)snprintf(body, sizeof(body), "{\"agent_id\":\"%s\",\"topic\":\"%s\"%s}", agent_id, topic, more);
+        return ask(world, verb, body);
+}
+
+static void every_error_about_topics_has_its_own_code(void **state) {
+        static const struct {
+                const char *verb, *agent, *topic, *more, *answer;
+        } steps[] = {
+                { "subscribe_agent", "a", "news", "", "ok" },
+                { "subscribe_agent", "a", "news", "", "ALREADY_SUBSCRIBED" },
+                { "subscribe_agent", "a", "news", ",\"queue\":\"q\"", "ALREADY_SUBSCRIBED" },
+                { "subscribe_agent", "a", "configured", "", "ALREADY_SUBSCRIBED" },
+                { "subscribe_agent", "nobody", "news", "", "AGENT_NOT_FOUND" },
+                { "subscribe_agent", "a", "agent.a.replies", "", "ALREADY_SUBSCRIBED" },
+                { "subscribe_agent", "a", "agent.greeter.replies", "", "ok" },
+                { "subscribe_agent", "a", "x.*.y.>", ",\"qos\":\"realtime\"", "ok" },
+                { "subscribe_agent", "a", "jobs", ",\"queue\":\"workers\"", "ok" },
+                { "subscribe_agent", "a", "z", ",\"qos\":\"soon\"", "INVALID_MESSAGE" },
+                { "subscribe_agent", "a", "z", ",\"queue\":\"a b\"", "INVALID_MESSAGE" },
+                { "subscribe_agent", "a", "z", ",\"queue\":\"w*\"", "INVALID_MESSAGE" },
+                { "subscribe_agent", "a", "z..y", "", "INVALID_MESSAGE" },
+                { "subscribe_agent", "a", "z.>.y", "", "INVALID_MESSAGE" },
+                { "subscribe_agent", "a", "", "", "INVALID_MESSAGE" },
+                { "unsubscribe_agent", "a", "never", "", "NOT_SUBSCRIBED" },
+                { "unsubscribe_agent", "nobody", "news", "", "AGENT_NOT_FOUND" },
+                { "unsubscribe_agent", "a", "agent.a.replies", "", "REPLY_TOPIC_MANAGED" },
+                { "unsubscribe_agent", "a", "agent.greeter.replies", "", "ok" },
+                { "unsubscribe_agent", "a", "news", "", "ok" },
+                { "unsubscribe_agent", "a", "news", "", "NOT_SUBSCRIBED" },
+                { "unsubscribe_agent", "a", "configured", "", "ok" },
+                { "unsubscribe_agent", "a", "compozy.commands.x", "", "NOT_SUBSCRIBED" },
+        };
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ false);
+        make(&w, "quick", ",\"subscribed_topics\":[\"configured\"]");
+        for (size_t i = 0; i < ELEMENTSOF(steps); i++) {
+                size_t asked = ask_topic(&w, steps[i].verb, steps[i].agent, steps[i].topic, steps[i].more);
+
+                if (strcmp(answered(&w, asked), steps[i].answer) != 0)
+                        fail_msg("%s %s: %s, not %s", steps[i].verb, steps[i].topic, answer_text(&w, asked),
+                                steps[i].answer);
+        }
+        end_world(&w);
+}
+
+static void no_pattern_that_could_match_a_reserved_subject_is_allowed(void **state) {
+        static const struct {
+                const char *prefix, *topic;
+                bool is_forbidden;
+        } cases[] = {
+                { "compozy", "compozy.commands.x", true },
+                { "compozy", "compozy.>", true },
+                { "compozy", "compozy.*", true },
+                { "compozy", "compozy.*.x", true },
+                { "compozy", ">", true },
+                { "compozy", "*", true },
+                { "compozy", "*.x", true },
+                { "compozy", "*.>", true },
+                { "compozy", "$SYS.x", true },
+                { "compozy", "$JS.API.>", true },
+                { "compozy", "_INBOX.x", true },
+                { "compozy", "_INBOX.>", true },
+                { "compozy", "compozy2.x", false },
+                { "compozy", "_INBOX2.x", false },
+                { "compozy", "x.compozy.y", false },
+                { "compozy", "x.>", false },
+                { "compozy", "x.*.$SYS", false },
+                { "team.blue", "team.blue.x", true },
+                { "team.blue", "team.>", true },
+                { "team.blue", "team.*.x", true },
+                { "team.blue", "team.*.*", true },
+                { "team.blue", "team.blue.>", true },
+                { "team.blue", "*.blue.x", true },
+                { "team.blue", "team.red.x", false },
+                { "team.blue", "team.red.>", false },
+                { "team.blue", "compozy.x", false },
+        };
+
+        (void)state;
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                RuntimeOptions options = default_options();
+                TopicWanted wanted = { .topic = slice_of(cases[i].topic), .qos = QOS_BATCHED };
+                ErrorCode code = ERROR_NONE;
+                WireError error;
+                World w;
+                int r;
+
+                options.subject_prefix = cases[i].prefix;
+                build(&w, &options);
+                turn(&w);
+                r = core_subscribe(w.runtime, agent_of(&w, "greeter"), &wanted, &code, &error);
+                if ((r != 0) != cases[i].is_forbidden)
+                        fail_msg("%s with the prefix %s: %d", cases[i].topic, cases[i].prefix, r);
+                if (r != 0)
+                        assert_int_equal(code, ERROR_TOPIC_FORBIDDEN);
+                end_world(&w);
+        }
+}
+
+static void forbidden_topics_of_a_definition_are_refused_before_anything_is_made(void **state) {
+        size_t created;
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ false);
+        created = ask_to_create(&w, "quick", ",\"subscribed_topics\":[\"fine\",\"compozy.>\"]");
+        assert_string_equal(answered(&w, created), "TOPIC_FORBIDDEN");
+        assert_string_equal(state_of(&w, "a"), "none");
+        assert_int_equal(script.n_inits, 0);
+        end_world(&w);
+}
+
+static void subscriptions_are_bounded_per_agent_and_in_all(void **state) {
+        RuntimeOptions options = default_options();
+        World w;
+
+        (void)state;
+
+        options.max_subscriptions_per_agent = 2;
+        options.max_subscriptions = 3;
+        begin_with(&w, &options);
+        make(&w, "quick", ",\"subscribed_topics\":[\"t1\"]");
+        create(&w, "{\"agent_id\":\"b\",\"agent_type\":\"quick\",\"subscribed_topics\":[\"t1\"]}");
+        assert_string_equal(answered(&w, ask_topic(&w, "subscribe_agent", "a", "t2", "")), "ok");
+        assert_string_equal(answered(&w, ask_topic(&w, "subscribe_agent", "a", "t3", "")), "LIMIT_EXCEEDED");
+        assert_non_null(strstr(answer_text(&w, w.n_asked), "max_subscriptions_per_agent"));
+        assert_string_equal(answered(&w, ask_topic(&w, "subscribe_agent", "b", "t3", "")), "LIMIT_EXCEEDED");
+        assert_non_null(strstr(answer_text(&w, w.n_asked), "max_subscriptions is"));
+        assert_string_equal(answered(&w, ask_topic(&w, "unsubscribe_agent", "a", "t1", "")), "ok");
+        assert_string_equal(answered(&w, ask_topic(&w, "subscribe_agent", "b", "t3", "")), "ok");
+        assert_string_equal(
+                answered(&w, ask(&w, "create_agent",
+                                     "{\"agent_id\":\"c\",\"agent_type\":\"quick\",\"subscribed_topics\":[\"x\"]}")),
+                "LIMIT_EXCEEDED");
+        end_world(&w);
+}
+
+/* Before that, its list has not even its reply topic. */
+static void topics_of_an_agent_that_never_ran_cant_be_changed(void **state) {
+        size_t created;
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ false);
+        created = ask_to_create(&w, "slow", ",\"subscribed_topics\":[\"news\"]");
+        assert_string_equal(answered(&w, ask_topic(&w, "subscribe_agent", "a", "t", "")), "INVALID_TRANSITION");
+        assert_string_equal(answered(&w, ask_topic(&w, "unsubscribe_agent", "a", "news", "")), "INVALID_TRANSITION");
+        play_once(&w);
+        assert_string_equal(answered(&w, created), "ok");
+        assert_string_equal(answered(&w, ask_topic(&w, "subscribe_agent", "a", "t", "")), "ok");
+        end_world(&w);
+}
+
+static void subscriptions_can_be_changed_while_an_agent_is_stopped_and_are_there_when_it_starts(void **state) {
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ false);
+        make(&w, "quick", ",\"subscribed_topics\":[\"old\"]");
+        (void)ask_about(&w, "stop_agent", "a");
+        assert_string_equal(answered(&w, ask_topic(&w, "subscribe_agent", "a", "new", "")), "ok");
+        assert_string_equal(answered(&w, ask_topic(&w, "unsubscribe_agent", "a", "old", "")), "ok");
+        assert_false(is_subscribed(&w, "new"));
+        (void)ask_about(&w, "start_agent", "a");
+        assert_true(is_subscribed(&w, "new"));
+        assert_false(is_subscribed(&w, "old"));
+        end_world(&w);
+}
+
+static void a_subscription_stands_before_its_answer_and_ends_before_its_answer(void **state) {
+        static const struct {
+                const char *verb;
+                OutKind kind;
+        } cases[] = {
+                { CONTROL "subscribe_agent", OUT_SUBSCRIBE },
+                { CONTROL "unsubscribe_agent", OUT_UNSUBSCRIBE },
+        };
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ false);
+        make(&w, "quick", "");
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                InMessage message = { .subject = slice_of(cases[i].verb),
+                        .reply = SLICE("_INBOX.ctl.x"),
+                        .body = SLICE("{\"agent_id\":\"a\",\"topic\":\"news\"}") };
+
+                runtime_on_message(w.runtime, &message, w.now);
+                runtime_on_turn_end(w.runtime, w.now);
+                assert_int_equal(outbox_size(&w.outbox), 2);
+                assert_int_equal(outbox_get(&w.outbox, 0).kind, cases[i].kind);
+                assert_true(slice_equal(outbox_get(&w.outbox, 1).subject, SLICE("_INBOX.ctl.x")));
+                collect(&w);
+        }
+        end_world(&w);
+}
+
+static void subscriptions_are_listed_with_queue_qos_and_what_is_managed(void **state) {
+        size_t asked;
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ false);
+        make(&w, "quick", ",\"subscribed_topics\":[{\"topic\":\"jobs\",\"queue\":\"w\",\"qos\":\"background\"}]");
+        asked = ask_about(&w, "get_agent_subscriptions", "a");
+        assert_non_null(strstr(answer_text(&w, asked),
+                "\"subscriptions\":[{\"topic\":\"agent.a.replies\",\"queue\":null,\"qos\":\"batched\",\"managed\":true}"
+                ","
+                "{\"topic\":\"jobs\",\"queue\":\"w\",\"qos\":\"background\",\"managed\":false}]"));
+        end_world(&w);
+}
+
+/* requests */
+
+static void requests_that_make_no_sense_are_refused_with_the_field(void **state) {
+        static const struct {
+                const char *verb, *body, *code, *needle;
+        } cases[] = {
+                { "get_agent", "{}", "INVALID_MESSAGE", "agent_id" },
+                { "get_agent", "{\"agent_id\":7}", "INVALID_MESSAGE", "agent_id" },
+                { "get_agent", "{\"agent_id\":\"a b\"}", "INVALID_MESSAGE", "agent_id" },
+                { "get_agent", "[]", "INVALID_MESSAGE", "" },
+                { "get_agent", "{\"agent_id\":\"a\"", "INVALID_MESSAGE", "" },
+                { "delete_agent", "{\"agent_id\":\"a\",\"mode\":\"now\"}", "INVALID_MESSAGE", "mode" },
+                { "delete_agent", "{\"agent_id\":\"a\",\"keep_state\":1}", "INVALID_MESSAGE", "keep_state" },
+                { "stop_agent", "", "INVALID_MESSAGE", "agent_id" },
+                { "create_agent", "{\"agent_id\":\"b\"}", "INVALID_MESSAGE", "agent_type" },
+                { "create_agent", "{\"agent_id\":\"b\",\"agent_type\":\"none\"}", "INVALID_MESSAGE", "none" },
+                { "list_agents", "{\"limit\":100000}", "INVALID_MESSAGE", "limit" },
+                { "fly", "{}", "INVALID_MESSAGE", "fly" },
+        };
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ false);
+        make(&w, "quick", "");
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                size_t asked = ask(&w, cases[i].verb, cases[i].body);
+
+                assert_string_equal(answered(&w, asked), cases[i].code);
+                assert_non_null(strstr(answer_text(&w, asked), cases[i].needle));
+        }
+        assert_int_equal(w.runtime->counters.invalid, ELEMENTSOF(cases));
+        end_world(&w);
+}
+
+static void a_request_without_a_reply_subject_is_carried_out_in_silence(void **state) {
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ false);
+        say(&w, CONTROL "create_agent", NULL, "{\"agent_id\":\"a\",\"agent_type\":\"slow\"}");
+        play_once(&w);
+        assert_string_equal(state_of(&w, "a"), "running");
+        say(&w, CONTROL "pause_agent", NULL, "{\"agent_id\":\"a\"}");
+        assert_string_equal(state_of(&w, "a"), "paused");
+        say(&w, CONTROL "delete_agent", NULL, "{\"agent_id\":\"a\"}");
+        play_once(&w);
+        assert_string_equal(state_of(&w, "a"), "none");
+        for (size_t i = 0; i < w.n_sent; i++)
+                assert_null(strstr(w.sent[i].body, "\"ok\""));
+        end_world(&w);
+}
+
+static void a_runtime_that_stops_makes_no_more_agents(void **state) {
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ false);
+        make(&w, "slow", "");
+        trigger(&w, "e1", "x");
+        runtime_stop(w.runtime, w.now.usec + USEC_PER_SEC, w.now);
+        assert_string_equal(answered(&w, ask(&w, "create_agent", "{\"agent_id\":\"b\",\"agent_type\":\"quick\"}")),
+                "RUNTIME_DRAINING");
+        play_once(&w);
+        assert_true(runtime_is_stopped(w.runtime));
+        end_world(&w);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(every_error_about_topics_has_its_own_code),
+                cmocka_unit_test(no_pattern_that_could_match_a_reserved_subject_is_allowed),
+                cmocka_unit_test(forbidden_topics_of_a_definition_are_refused_before_anything_is_made),
+                cmocka_unit_test(subscriptions_are_bounded_per_agent_and_in_all),
+                cmocka_unit_test(topics_of_an_agent_that_never_ran_cant_be_changed),
+                cmocka_unit_test(subscriptions_can_be_changed_while_an_agent_is_stopped_and_are_there_when_it_starts),
+                cmocka_unit_test(a_subscription_stands_before_its_answer_and_ends_before_its_answer),
+                cmocka_unit_test(subscriptions_are_listed_with_queue_qos_and_what_is_managed),
+                cmocka_unit_test(requests_that_make_no_sense_are_refused_with_the_field),
+                cmocka_unit_test(a_request_without_a_reply_subject_is_carried_out_in_silence),
+                cmocka_unit_test(a_runtime_that_stops_makes_no_more_agents),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
