@@ -188,7 +188,11 @@ install-sdk: ## what authors of plugins need: the header, compozy.pc, the exampl
 install: all install-sdk ## into DESTDIR/PREFIX
 	install -D -m 755 -t "$(DESTDIR)$(PREFIX)/bin" build/bin/compozy-dispatcherd build/bin/compozy-runtimed
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy" README.md LICENSE docs/*.md systemd/*.conf
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples" examples/README.md
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/agents.d" examples/agents.d/*.json
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/exec" examples/exec/README.md
+	install -D -m 755 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/exec" examples/exec/summarizer.py examples/exec/router.sh
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/exec/agents.d" examples/exec/agents.d/*.json
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/compozy/schemas" proto/schemas/*.json
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/catalog" systemd/compozy.catalog
 

@@ -5,7 +5,9 @@ A few words with a running system, over NATS:
 
   ask.py URL trigger AGENT [INPUT]   runs an agent once; INPUT is JSON, or else taken as text
   ask.py URL verb VERB [BODY]        asks a dispatcher: list_runtimes, list_agents, explain, drain_runtime, ...
-  ask.py URL control RUNTIME VERB [BODY]
+  ask.py URL control RUNTIME VERB [BODY]   asks a runtime: list_agents, get_agent, subscribe_agent, stop_agent, ...
+  ask.py URL request SUBJECT [TEXT]  publishes to a topic and prints the first answer: agent.<id>.replies, or any other
+  ask.py URL publish SUBJECT [TEXT]  publishes, and wants no answer
   ask.py URL watch [SUBJECT]         prints messages until Ctrl-C (all events)
 """
 
@@ -75,6 +77,11 @@ def main(arguments):
                 ask(f"compozy.commands.agent_dispatcher.{rest[0]}", rest[1] if len(rest) > 1 else "{}")
             elif what == "control" and len(rest) > 1:
                 ask(f"compozy.runtime.{rest[0]}.control.{rest[1]}", rest[2] if len(rest) > 2 else "{}")
+            elif what == "request" and rest:
+                ask(rest[0], rest[1] if len(rest) > 1 else "")
+            elif what == "publish" and rest:
+                client.publish(rest[0], rest[1] if len(rest) > 1 else "")
+                client.flush()
             elif what == "watch":
                 watch(client, rest[0] if rest else "compozy.events.>")
             else:

@@ -222,7 +222,7 @@ class Languages:
         say(f"answered      {len(counts)}, of which {len(load.placed_again())} were placed again")
         say(f"counts        {counts[0]} to {counts[-1]}, no number twice; the next one is {last}")
         if len(counts) < last - before - 1:
-            say(f"unanswered    {last - before - 1 - len(counts)} numbers: counted, but their answers died with the runtime; those triggers ran again")
+            say(f"left out      {last - before - 1 - len(counts)}: counted, but their answers died with the runtime; those triggers were counted again")
         promise(len(set(counts)) == len(counts), "two answers had the same count: one left before it was saved")
         promise(last == counts[-1] + 1, f"after {counts[-1]} came {last}")
         promise(last - before - 1 - len(counts) <= OUTSTANDING, f"the counter ran ahead: {last} after {len(counts)} answers from {before}")
@@ -234,5 +234,5 @@ class Languages:
 
     def hints(self):
         yield from ("trigger summarizer '{\"text\": \"One. Two.\"}'", "trigger words '{\"text\": \"three little words\"}'", "trigger tally",
-                    f"control {NAME} list_agents", f"control {NAME} get_agent '{{\"agent_id\": \"summarizer\"}}'",
+                    "request texts.news 'three little words'", "request agent.scribe.replies hello", f"control {NAME} list_agents", f"control {NAME} get_agent '{{\"agent_id\": \"summarizer\"}}'",
                     f"control {NAME} subscribe_agent '{{\"agent_id\": \"scribe\", \"topic\": \"jobs.new\"}}'")
