@@ -730,15 +730,39 @@ static Figures bench_core(size_t n_agents, size_t n_workers, uint64_t seconds_ns
                 (double)(process_nsec - loop_nsec) / (double)core.n_sent };
 }
 
-/* Bytes on the heap that an agent costs that has no mail; its behaviour keeps none. */
-static double idle_agent_bytes(size_t n_workers) {
-        const size_t before = mallinfo2().uordblks;
+static size_t used_bytes(void) {
+        const struct mallinfo2 info = mallinfo2();
+
+        return info.uordblks + info.hblkhd;
+}
+
+static double definition_bytes(void) {
+        Definition *definition = NULL;
+        WireError error;
+        double bytes;
+
+        if (definition_parse(
+                    SLICE("{\"agent_id\":\"a\",\"agent_type\":\"echo\"}"), behaviors_builtin, &definition, &error) != 0)
+                exit(1);
+        bytes = (double)(malloc_usable_size(definition) + sizeof(size_t));
+        (void)definition_free(definition);
+        return bytes;
+}
+
+/*
+ * Bytes on the heap that an agent costs that has no mail, with its reply topic, beyond its configuration (the
+ * definition); its behaviour keeps none.
+ */
+static double idle_agent_bytes(size_t n_workers, double *ret_definition) {
+        const size_t before = used_bytes();
         const double own = sizeof(uint64_t) + SUBJECT_MAX; /* of the bench */
         double bytes;
         Core core;
 
+        *ret_definition = definition_bytes();
         core_new(&core, AGENTS_MAX, n_workers);
-        bytes = (double)(mallinfo2().uordblks - before) / AGENTS_MAX - own;
+        runtime_on_link_down(core.runtime, core.now); /* the registration that is being said is no part of an agent */
+        bytes = (double)(used_bytes() - before) / AGENTS_MAX - own - *ret_definition;
         core_done(&core);
         return bytes;
 }
@@ -815,6 +839,7 @@ static bool parse_options(int argc, char **argv, Options *ret) {
 }
 
 int main(int argc, char **argv) {
+        double idle, definition;
         Options options;
 
         if (!parse_options(argc, argv, &options)) {
@@ -829,6 +854,7 @@ int main(int argc, char **argv) {
                 best_queue(&options, true, 1000));
         print_level(&options, /* is_core= */ false);
         print_level(&options, /* is_core= */ true);
-        (void)printf(", \"idle_agent_bytes\": %.0f}\n", idle_agent_bytes(options.n_workers));
+        idle = idle_agent_bytes(options.n_workers, &definition);
+        (void)printf(", \"idle_agent_bytes\": %.0f, \"definition_bytes\": %.0f}\n", idle, definition);
         return 0;
 }
