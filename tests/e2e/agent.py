@@ -109,6 +109,9 @@ class Agent:
         """Its own child, which never ends by itself."""
         return {"pid": subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid}
 
+    def do_parameters(self, *_):
+        return self.parameters
+
     def do_pid(self, *_):
         return {"pid": os.getpid()}
 

@@ -3,6 +3,7 @@
 
 import json
 import os
+import signal
 import time
 
 from harness import FAST_HEARTBEAT, INSTANCES, PREFIX, Case, exec_agent, holds_for, is_alive, scaled, wait_until
@@ -318,6 +319,71 @@ class Deleting(Agents):
 
     def test_a_discarding_deletion_under_load_answers_every_trigger(self):
         self.check("discard", {"SUCCESS", "FAILURE AGENT_UNKNOWN", "FAILURE AGENT_STOPPED", "FAILURE AGENT_NOT_FOUND"})
+
+
+class Reloading(Case):
+    """Definitions that change in their directory, and a SIGHUP."""
+
+    def start(self, agents):
+        self.world.server()
+        self.world.dispatcher(options={"dispatcher.rehost_wait_ms": 100})
+        self.runtime = self.world.runtime("r1", agents=agents, options=FAST_HEARTBEAT)
+        self.client = self.world.client()
+        self.wait_runtimes("r1")
+        for agent in agents:
+            self.wait_agent(agent)
+
+    def reload(self, agents, gone=()):
+        directory = self.world.agents_dir("r1", agents)
+        for agent in gone:
+            os.unlink(os.path.join(directory, agent + ".json"))
+        n_before = self.runtime.log().count("was read again")
+        self.runtime.signal(signal.SIGHUP)
+        wait_until("it says so", lambda: self.runtime.log().count("was read again") > n_before, 10)
+
+    def greeting(self, agent="greeter"):
+        return self.trigger_input(agent, {"do": "parameters"})["payload"]["result"]["output"].get("greeting")
+
+    def test_a_definition_that_changes_under_load_costs_no_trigger_and_no_state(self):
+        self.start({"greeter": exec_agent({"greeting": 0}), "tally": "counter"})
+        load = Load(self.world.client("load"), [("greeter", {"do": "count"}, 1), ("tally", 1, 1)], outstanding=20, deadline_ms=10000).start()
+        for turn in range(1, 4):
+            load.wait_answered(load.n_answered + 100, scaled(20))
+            self.reload({"greeter": exec_agent({"greeting": turn}), "tally": {"agent_type": "counter", "parameters": {"start": turn}}})
+            wait_until("it is what it is now", lambda turn=turn: self.greeting() == turn, 10)
+        load.wait_answered(load.n_answered + 100, scaled(20))
+        load.finish()
+        self.assertEqual(load.counts(), {"SUCCESS": load.n_sent})
+        for agent in ("greeter", "tally"):
+            counts = [record.output["count"] for record in load.records.values() if record.agent == agent]
+            self.assertEqual(sorted(counts), list(range(1, len(counts) + 1)))
+
+    def test_a_definition_whose_init_fails_leaves_the_agent_as_it_was(self):
+        self.start({"greeter": exec_agent({"greeting": "old"}, subscribed_topics=["hello.old"])})
+        self.assert_success(self.trigger_input("greeter", {"do": "count"}), {"count": 1})
+        self.reload({"greeter": exec_agent({"greeting": "new", "refuse": "not so"}, subscribed_topics=["hello.new"])})
+        self.runtime.wait_log("greeter.*not so", 10)
+        self.wait_agent("greeter")
+        self.assertEqual(self.greeting(), "old")
+        self.assert_success(self.trigger_input("greeter", {"do": "count"}), {"count": 2})
+        topics = {one["topic"] for one in self.control("get_agent_subscriptions", "greeter")["subscriptions"]}
+        self.assertEqual(topics, {"agent.greeter.replies", "hello.old"})
+
+    def test_files_that_come_and_go_are_agents_that_come_and_go(self):
+        self.start({"old": "echo", "kept": "counter"})
+        self.assert_success(self.trigger_input("kept", 1), {"count": 1})
+        self.reload({"new": "echo", "kept": "counter"}, gone=["old"])
+        wait_until("the new one is known", lambda: self.trigger_input("new", 1, deadline_ms=500)["payload"]["status"] == "SUCCESS", 5)
+        self.assertIsNone(self.agent_state("old"))
+        self.assert_failure(self.trigger_input("old", 1), "AGENT_UNKNOWN")
+        self.assert_success(self.trigger_input("kept", 1), {"count": 2})
+
+    def test_an_agent_made_by_create_agent_outlives_a_reload(self):
+        self.start({"filed": "echo"})
+        self.create("made", "counter")
+        self.assert_success(self.trigger_input("made", 1), {"count": 1})
+        self.reload({"filed": "echo"})
+        self.assert_success(self.trigger_input("made", 1), {"count": 2})
 
 
 class Many(Agents):

@@ -440,7 +440,7 @@ class Fates(Case):
         self.world.agents_dir("r1", {"mover": {"agent_type": "echo", "subscribed_topics": ["mover.kept", "mover.new"]}})
         self.assertTrue(os.path.isdir(directory))
         self.runtime.signal(1)
-        self.runtime.wait_log("(?i)reload|configuration was read")
+        self.runtime.wait_log("Configuration was read again")
         self.world.nats.start()
         self.client = self.world.client()
         wait_until("the new topics are there", lambda: [topic for topic, _ in self.world.nats.subscriptions("mover.") if topic.startswith("mover")] ==
