@@ -278,28 +278,36 @@ static inline void load_record(World *world, StoreRequest *request) {
         }
 }
 
+static inline void put_or_forget(World *world, StoreRequest *request) {
+        const Record *newest = find_record(world, &request->agent_id, 0);
+
+        request->outcome = world->save_outcome;
+        if (request->outcome != STORE_DONE) {
+                (void)wire_error(&request->error, "the store says no");
+        } else if (request->operation == STORE_SAVE) {
+                assert_true(!newest || newest->generation < request->generation);
+                put_record(world, request->agent_id.text, request->generation, buffer_slice(&request->state));
+        } else {
+                forget_records(world, id_slice(&request->agent_id));
+        }
+}
+
 /* The store has carried out the first request. */
-static inline void carry_out(World *world) {
+static inline StoreRequest *take_request_out(World *world) {
         StoreRequest *request = world->requests[0];
 
         assert_true(world->n_requests > 0);
         world->n_requests--;
         memmove(world->requests, world->requests + 1, world->n_requests * sizeof(world->requests[0]));
-        if (request->operation == STORE_LOAD) {
+        if (request->operation == STORE_LOAD)
                 load_record(world, request);
-        } else {
-                request->outcome = world->save_outcome;
-                (void)wire_error(&request->error, "the store says no");
-        }
-        if (request->outcome == STORE_DONE && request->operation == STORE_SAVE) {
-                const Record *newest = find_record(world, &request->agent_id, 0);
+        else
+                put_or_forget(world, request);
+        return request;
+}
 
-                assert_true(!newest || newest->generation < request->generation);
-                put_record(world, request->agent_id.text, request->generation, buffer_slice(&request->state));
-        } else if (request->outcome == STORE_DONE && request->operation == STORE_FORGET) {
-                forget_records(world, id_slice(&request->agent_id));
-        }
-        runtime_on_stored(world->runtime, request, world->now);
+static inline void carry_out(World *world) {
+        runtime_on_stored(world->runtime, take_request_out(world), world->now);
         check_world(world);
 }
 
