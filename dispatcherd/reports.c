@@ -147,7 +147,7 @@ static void learn_from_refusal(Dispatcher *d, const Execution *execution, ErrorC
 }
 
 static bool is_about_agent(ErrorCode code) {
-        return code == ERROR_MAILBOX_FULL || code == ERROR_AGENT_NOT_FOUND || code == ERROR_AGENT_STOPPED ||
+        return code == ERROR_MAILBOX_FULL || code == ERROR_AGENT_UNKNOWN || code == ERROR_AGENT_STOPPED ||
                code == ERROR_AGENT_FAILED;
 }
 
@@ -161,6 +161,8 @@ static void on_refused(Dispatcher *d, Execution *execution, const ExecutionRepor
 
         d->n.refused++;
         learn_from_refusal(d, execution, code, now);
+        if (code == ERROR_AGENT_NOT_FOUND) /* callers know that as the word for what no runtime hosts */
+                code = ERROR_AGENT_UNKNOWN;
         (void)snprintf(text, sizeof(text), "runtime %s refused it: %s", runtime->id.text, error_code_meaning(code));
         dispatch_end_attempt(d, execution, ATTEMPT_REFUSED, code, now);
 

@@ -174,9 +174,8 @@ static void read_reply(Runtime *runtime, const Execution *execution, Ending *end
 
         if (reply->output.failed) {
                 fail_with(ending, STATUS_FAILURE, ERROR_INTERNAL, "out of memory", 0, 0);
-        } else if (reply->verdict == BEHAVIOR_ERROR) {
-                /* an agent that crashed has not run to an end, and reports nothing */
-                *ending = (Ending){ .status = reply->code == ERROR_AGENT_CRASHED ? STATUS_FAILURE : STATUS_AGENT_ERROR,
+        } else if (reply->verdict == BEHAVIOR_ERROR || reply->verdict == BEHAVIOR_LOST) {
+                *ending = (Ending){ .status = reply->verdict == BEHAVIOR_LOST ? STATUS_FAILURE : STATUS_AGENT_ERROR,
                         .code = reply->code == ERROR_NONE ? ERROR_INTERNAL : reply->code,
                         .message = output };
         } else if (reply->verdict != BEHAVIOR_DONE) {

@@ -46,6 +46,7 @@ typedef enum BehaviorVerdict {
         BEHAVIOR_DONE,    /* trigger: `output` holds one JSON value; topic: any bytes, empty for no answer */
         BEHAVIOR_ERROR,   /* `code` says what, `output` holds the sentence that says why (plain text) */
         BEHAVIOR_DEFER,   /* call again with MESSAGE_RESUME after `defer_usec`; other messages go on meanwhile */
+        BEHAVIOR_LOST,    /* as ERROR, but not the agent's word: its process was lost, or took too long */
         BEHAVIOR_PENDING, /* an EFFECT_REPLY with this message's id ends it later */
 } BehaviorVerdict;
 

@@ -113,7 +113,7 @@ static void end_call(ExecCall *call, const char *why) {
                 exec_call_drop(call);
                 return;
         default:
-                exec_call_reply(call, BEHAVIOR_ERROR, call->has_timed_out ? ERROR_TIMEOUT : ERROR_AGENT_CRASHED,
+                exec_call_reply(call, BEHAVIOR_LOST, call->has_timed_out ? ERROR_TIMEOUT : ERROR_AGENT_CRASHED,
                         slice_of(sentence));
         }
 }

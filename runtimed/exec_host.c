@@ -160,7 +160,7 @@ static void end_at_once(ExecHost *host, Outcome *outcome, int result, const char
 
 /* A message, or a hook, that no process gets to see. */
 static void refuse(ExecHost *host, const Mail *mail, Outcome *outcome, ErrorCode code, const char *why) {
-        outcome->reply.verdict = BEHAVIOR_ERROR;
+        outcome->reply.verdict = BEHAVIOR_LOST;
         outcome->reply.code = code;
         end_at_once(host, outcome, mail->kind == MAIL_CHECKPOINT ? BEHAVIOR_E_REFUSED : 0, why);
 }

@@ -315,10 +315,10 @@ class Deleting(Agents):
         self.assertEqual(load.answered_twice(), [])
 
     def test_a_drained_deletion_under_load_answers_every_trigger(self):
-        self.check("drain", {"SUCCESS", "FAILURE AGENT_UNKNOWN", "FAILURE AGENT_STOPPED", "FAILURE AGENT_NOT_FOUND"})
+        self.check("drain", {"SUCCESS", "FAILURE AGENT_UNKNOWN", "FAILURE AGENT_STOPPED"})
 
     def test_a_discarding_deletion_under_load_answers_every_trigger(self):
-        self.check("discard", {"SUCCESS", "FAILURE AGENT_UNKNOWN", "FAILURE AGENT_STOPPED", "FAILURE AGENT_NOT_FOUND"})
+        self.check("discard", {"SUCCESS", "FAILURE AGENT_UNKNOWN", "FAILURE AGENT_STOPPED"})
 
 
 class Reloading(Case):

@@ -76,8 +76,8 @@ static void a_crash_ends_what_was_held_and_only_that_child(void **state) {
                 if (!strstr(h->crashes[i].why, cases[i].why))
                         fail_msg("%s: %s", cases[i].action, h->crashes[i].why);
                 assert_true(h->crashes[i].n_seen == h->n_seen && held && last);
-                assert_int_equal(held->verdict, BEHAVIOR_ERROR);
-                assert_int_equal(last->verdict, BEHAVIOR_ERROR);
+                assert_int_equal(held->verdict, BEHAVIOR_LOST);
+                assert_int_equal(last->verdict, BEHAVIOR_LOST);
                 assert_int_equal(held->code, strcmp(cases[i].action, "hang") ? ERROR_AGENT_CRASHED : ERROR_TIMEOUT);
                 assert_non_null(strstr(held->text, h->crashes[i].why));
         }
