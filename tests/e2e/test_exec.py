@@ -34,6 +34,11 @@ class Exec(Case):
         self.assert_success(result)
         return result["payload"]["result"]["output"]
 
+    def post(self, agent, inbox, do, **what):
+        """A trigger whose answer goes to that subject."""
+        payload = {"retry": "never", "deadline_ms": 20000, "context": {"input": dict(what, do=do)}}
+        self.client.publish(f"{TRIGGER}.{agent}", {"payload": payload}, inbox)
+
     def make_shell(self, agent, script, **definition):
         """An agent that is a shell script."""
         path = os.path.join(self.world.directory, agent + ".sh")
@@ -81,7 +86,7 @@ class Talking(Exec):
         for agent, times in (("juggler", 20), ("monk", 3)):
             began = time.monotonic()
             for _ in range(times):
-                self.client.publish(f"{TRIGGER}.{agent}", {"payload": {"context": {"input": {"do": "sleep", "ms": 200}}}}, f"overlap.{agent}")
+                self.post(agent, f"overlap.{agent}", "sleep", ms=200)
             for _ in range(times):
                 self.assert_success(inbox.next(scaled(10)).json())
             seconds = time.monotonic() - began
@@ -133,10 +138,11 @@ class Dying(Exec):
         self.make("clumsy", max_concurrency=5)
         self.make("neighbour")
         ours, theirs = (self.told(agent, "pid")["pid"] for agent in ("clumsy", "neighbour"))
-        for how in ({"do": "exit", "status": 3}, {"do": "raise_signal", "signal": int(signal.SIGSEGV)}, {"do": "raise_signal", "signal": int(signal.SIGKILL)}):
+        for how in ({"do": "exit", "status": 3}, {"do": "raise_signal", "signal": int(signal.SIGSEGV)},
+                    {"do": "raise_signal", "signal": int(signal.SIGKILL)}):
             inbox = self.client.subscribe("clumsy.inbox")
             for _ in range(4):
-                self.client.publish(f"{TRIGGER}.clumsy", {"payload": {"retry": "never", "context": {"input": {"do": "hang"}}}}, "clumsy.inbox")
+                self.post("clumsy", "clumsy.inbox", "hang")
             wait_until("they are with it", lambda: self.control("get_agent", "clumsy")["open"] == 4, 5)
             error = self.assert_failure(self.trigger_input("clumsy", how, retry="never"), "AGENT_CRASHED")
             self.assertIn("status 3" if how["do"] == "exit" else f"signal {how['signal']}", error["message"])
@@ -152,9 +158,9 @@ class Dying(Exec):
     def test_mail_that_it_had_not_begun_survives_a_crash(self):
         self.make("phoenix")
         inbox = self.client.subscribe("phoenix.inbox.*")
-        self.client.publish(f"{TRIGGER}.phoenix", {"payload": {"retry": "never", "context": {"input": {"do": "exit"}}}}, "phoenix.inbox.crash")
+        self.post("phoenix", "phoenix.inbox.crash", "exit")
         for number in range(20):
-            self.client.publish(f"{TRIGGER}.phoenix", {"payload": {"retry": "never", "context": {"input": {"do": "echo", "value": number}}}}, f"phoenix.inbox.{number}")
+            self.post("phoenix", f"phoenix.inbox.{number}", "echo", value=number)
         answers = {}
         for _ in range(21):
             message = inbox.next(scaled(10))
@@ -193,7 +199,8 @@ class Dying(Exec):
         self.make("airy")
         pid = self.told("airy", "pid")["pid"]
         self.assertEqual(self.told("airy", "say", text="\n  \n\r\n{\"method\":\"log\",\"params\":{\"message\":\"hi there\",\"x\":1},\"y\":2}\n"), "said")
-        self.assertEqual(self.told("airy", "say", text="{\"method\":\"no_such_method\",\"params\":{}}\n{\"method\":\"publish\",\"params\":{\"topic\":5}}\n"), "said")
+        nonsense = "{\"method\":\"no_such_method\",\"params\":{}}\n{\"method\":\"publish\",\"params\":{\"topic\":5}}\n"
+        self.assertEqual(self.told("airy", "say", text=nonsense), "said")
         self.assertEqual(self.told("airy", "pid")["pid"], pid)
 
     def test_an_endless_line_is_cut_off_at_its_limit_without_costing_memory(self):
@@ -226,7 +233,8 @@ class Dying(Exec):
         error = self.control_error("create_agent", definition, "INIT_FAILED")
         self.assertIn("300", error["message"])
         self.assertLess(time.monotonic() - began, 0.3 + scaled(1))
-        definition = {"agent_id": "mute", "agent_type": "exec", "exec": {"command": [sys.executable, "-c", "import sys; sys.exit('no configuration')"]}}
+        command = [sys.executable, "-c", "import sys; sys.exit('no configuration')"]
+        definition = {"agent_id": "mute", "agent_type": "exec", "exec": {"command": command}}
         self.assertIn("no configuration", self.control_error("create_agent", definition, "INIT_FAILED")["message"])
 
     def test_one_that_can_not_be_started_again_is_tried_until_it_can_or_has_failed(self):
@@ -238,7 +246,7 @@ class Dying(Exec):
         self.wait_agent("stubborn", "starting")
         self.runtime.wait_log(r"stubborn.*died beside", 5)
         inbox = self.client.subscribe("stubborn.inbox")
-        self.client.publish(f"{TRIGGER}.stubborn", {"payload": {"context": {"input": {"do": "echo", "value": "at last"}}}}, "stubborn.inbox")
+        self.post("stubborn", "stubborn.inbox", "echo", value="at last")
         self.client.flush()
         os.unlink(path)
         self.assert_success(inbox.next(scaled(10)).json(), "at last")
@@ -265,12 +273,13 @@ class Dying(Exec):
 class Runtimes(Case):
     """What becomes of children when their runtime ends; each with a world of its own."""
 
-    tell, told = Exec.tell, Exec.told
+    tell, told, post = Exec.tell, Exec.told, Exec.post
 
     def build(self):
         self.world.server()
         self.dispatcher = self.world.dispatcher()
-        self.runtime = self.world.runtime("r1", agents={f"child-{number}": exec_agent(max_concurrency=4) for number in range(3)}, options=FAST_HEARTBEAT)
+        agents = {f"child-{number}": exec_agent(max_concurrency=4) for number in range(3)}
+        self.runtime = self.world.runtime("r1", agents=agents, options=FAST_HEARTBEAT)
         self.client = self.world.client()
         self.wait_runtimes("r1")
         for number in range(3):
@@ -297,7 +306,7 @@ class Runtimes(Case):
         inbox = self.client.subscribe("held.inbox")
         started = self.client.subscribe(f"{INSTANCES}.*.started")
         for number in range(3):
-            self.client.publish(f"{TRIGGER}.child-{number}", {"payload": {"context": {"input": {"do": "sleep", "ms": 500}}}}, "held.inbox")
+            self.post(f"child-{number}", "held.inbox", "sleep", ms=500)
         for _ in range(3):
             started.next(scaled(5))
         self.assertEqual(self.runtime.terminate(), 0)
@@ -306,7 +315,7 @@ class Runtimes(Case):
         self.check_gone(1)
 
     def test_a_second_SIGTERM_leaves_no_child_behind(self):
-        self.client.publish(f"{TRIGGER}.child-0", {"payload": {"context": {"input": {"do": "hang"}}}})
+        self.post("child-0", None, "hang")
         wait_until("it is with the child", lambda: self.control("get_agent", "child-0")["open"] == 1, 5)
         self.runtime.signal(signal.SIGTERM)
         wait_until("it drains", lambda: self.runtimes().get("r1", {}).get("state") in (None, "draining"), 5)
@@ -321,7 +330,7 @@ class Runtimes(Case):
         self.wait_runtimes("r1")
         self.wait_agent("child-0")
         inbox = self.client.subscribe("held.inbox")
-        self.client.publish(f"{TRIGGER}.child-0", {"payload": {"retry": "never", "deadline_ms": 20000, "context": {"input": {"do": "hang"}}}}, "held.inbox")
+        self.post("child-0", "held.inbox", "hang")
         wait_until("it is with the child", lambda: self.control("get_agent", "child-0")["open"] == 1, 5)
         began = time.monotonic()
         self.assertEqual(self.runtime.terminate(15), 0)

@@ -159,10 +159,10 @@ class Refused(Plugins):
         self.compile("greeter")
         self.compile("greeter", file_name="borrowed")
         self.compile("nothing", "int nothing;\n")
-        self.compile("future", GREETER.replace("COMPOZY_BEHAVIOR_HEAD", "COMPOZY_ABI_MAGIC, sizeof(compozy_behavior), COMPOZY_ABI_MAJOR + 1, 0"))
-        self.compile("halved", GREETER.replace("greeter_handle, greeter_checkpoint", "NULL, NULL").replace("static void greeter_handle", "void greeter_handle")
-                     .replace("static int greeter_checkpoint", "int greeter_checkpoint"))
-        self.compile("needy", GREETER.replace("static void greeter_stop(void *agent) {", "extern void no_such_function(void);\nstatic void greeter_stop(void *agent) {\n        no_such_function();"))
+        head = "COMPOZY_ABI_MAGIC, sizeof(compozy_behavior), COMPOZY_ABI_MAJOR + 1, 0"
+        self.compile("future", GREETER.replace("COMPOZY_BEHAVIOR_HEAD", head))
+        self.compile("halved", GREETER.replace("static ", "").replace("greeter_handle, greeter_checkpoint", "NULL, NULL"))
+        self.compile("needy", "void no_such_function(void);\n" + GREETER.replace("free(agent);", "free(agent);\n        no_such_function();"))
         with open(os.path.join(self.plugins, "text.so"), "w", encoding="utf-8") as file:
             file.write("this is no shared object")
         os.chmod(self.compile("open"), 0o777)
