@@ -115,6 +115,7 @@ Agent *agent_free(Agent *agent) {
         if (agent->spare_state)
                 buffer_done(agent->spare_state);
         free(agent->spare_state);
+        free(agent->failure);
         free(agent->supervision);
         (void)definition_free(agent->predecessor);
         (void)definition_free(agent->successor);

@@ -114,6 +114,7 @@ struct Agent {
         Mail *calls;              /* out to a remote behaviour, linked through `previous` */
         Durable *durable;         /* NULL: keeps no state, or there is no store */
         Supervision *supervision; /* NULL: it never crashed */
+        char *failure;            /* why it has failed, for who asks later; NULL: it has not, or memory was out */
         Waiter *waiters;
         Timer *timers;
         AskOwner asks;         /* what it waits for */

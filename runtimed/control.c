@@ -417,6 +417,8 @@ static int run_get_agent(Runtime *runtime, Request *request, Instant now) {
         emit_text(out, "agent_id", agent_id_slice(agent));
         emit_string(out, "agent_type", agent->definition->behavior->type);
         emit_string(out, "state", agent_state_name(agent->state));
+        if (agent->failure)
+                emit_string(out, "failure", agent->failure);
         emit_u64(out, "priority", agent->definition->priority);
         emit_string(out, "class", agent_class_name(agent->definition->agent_class));
         emit_u64(out, "quantum", agent->definition->quantum);

@@ -210,6 +210,8 @@ void core_start_agent(Runtime *runtime, Agent *agent, Instant now) {
         agent->is_discarding = agent->is_to_pause = false;
         if (agent->supervision)
                 agent->supervision->n = 0; /* an operator's start begins anew */
+        free(agent->failure);
+        agent->failure = NULL;
         core_note_changed(runtime, agent);
         begin_start(runtime, agent, now);
 }
@@ -222,6 +224,8 @@ static void give_up(Runtime *runtime, Agent *agent, ErrorCode code, Slice why, I
         agent->is_replacing = false;
         runtime->failure_code = code;
         (void)wire_error(&runtime->failure, "%.*s", SLICE_ARG(why));
+        if (asprintf(&agent->failure, "%s: %s", error_code_name(code), runtime->failure.text) < 0)
+                agent->failure = NULL;
         diag_agent_failed(agent_id_slice(agent), code, why);
 
         core_end_conversations(runtime, agent);

@@ -176,6 +176,7 @@ class Damage(State):
         self.assert_success(self.trigger_input("plain", "alive"), "alive")
         self.wait_agent("fail", "failed")
         runtime.wait_log(r"State of agent fail could not be restored.*on_restore_error: fail")
+        self.assertIn("STATE_ERROR: its state could not be restored", self.control("get_agent", "fail")["failure"])
         self.assert_failure(self.trigger_input("fail", 1, deadline_ms=2000), "AGENT_FAILED")
         self.wait_agent("fresh")
         self.assertEqual(self.count("fresh"), 1)
