@@ -15,9 +15,7 @@ import signal
 import subprocess
 import time
 
-import harness
-import natsclient
-from harness import PREFIX, ROOT, is_alive, wait_until
+from harness import PREFIX, ROOT, VERBS, is_alive, wait_until
 from load import Load
 from stage import ms, say, short, step, table
 
@@ -137,7 +135,12 @@ class Languages:
         def states():
             return {agent["agent_id"]: agent["state"] for agent in self.control("list_agents")["agents"]}
 
+        def known():
+            answer = self.client.request(f"{VERBS}.list_agents", {}).json()
+            return {agent["agent_id"] for agent in answer["result"]["agents"] if NAME in agent["runtimes"]}
+
         wait_until("all agents run", lambda: set(states().values()) == {"running"}, 15)
+        wait_until("the dispatcher knows of them", lambda: set(states()) <= known())
 
     def trigger_each(self):
         step("Each does its work")
