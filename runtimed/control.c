@@ -298,7 +298,7 @@ static int run_start_agent(Runtime *runtime, Request *request, Instant now) {
         if (r != 0)
                 return r;
         core_start_agent(runtime, agent, now);
-        if (agent->state != AGENT_STARTING) /* it was quick; one that failed has answered */
+        if (agent->state == AGENT_RUNNING) /* it was quick; one that failed has answered */
                 core_answer_waiters(runtime, agent, WAIT_READY, UINT64_MAX, ERROR_NONE, SLICE_NONE);
         return 0;
 }

@@ -202,12 +202,28 @@ static void begin_start(Runtime *runtime, Agent *agent, Instant now) {
         }
 }
 
+/* Is there something that comes back by itself? */
+static bool has_hook_out(const Agent *agent) {
+        return core_is_storing(agent) || (agent->mailbox && !mailbox_is_empty(agent->mailbox, LANES_CONTROL));
+}
+
+/* It may have failed a moment ago: what a worker has of it comes back first, and the stop hook is run. */
+static bool is_down(const Agent *agent) {
+        return agent->step == STEP_NONE && !agent->has_behavior && !agent->run && agent->n_calls == 0 &&
+               !has_hook_out(agent);
+}
+
 void core_start_agent(Runtime *runtime, Agent *agent, Instant now) {
+        if (agent->state == AGENT_FAILED && !is_down(agent)) {
+                agent->is_to_start = true;
+                core_note_unsettled(runtime, agent);
+                return;
+        }
         if (agent_apply(agent, AGENT_EV_START) != 0)
                 return;
 
         runtime->n_alive++;
-        agent->is_discarding = agent->is_to_pause = false;
+        agent->is_discarding = agent->is_to_pause = agent->is_to_start = false;
         if (agent->supervision)
                 agent->supervision->n = 0; /* an operator's start begins anew */
         free(agent->failure);
@@ -608,11 +624,6 @@ static void become_stopped(Runtime *runtime, Agent *agent) {
         core_note_unsettled(runtime, agent);
 }
 
-/* Is there something that comes back by itself? */
-static bool has_hook_out(const Agent *agent) {
-        return core_is_storing(agent) || (agent->mailbox && !mailbox_is_empty(agent->mailbox, LANES_CONTROL));
-}
-
 static void settle_stopping(Runtime *runtime, Agent *agent, Instant now) {
         /* Its behaviour was lost, or never came: what it holds can't be handled. */
         if (!agent->has_behavior && !agent->run && agent->n_calls == 0 && !agent_is_idle(agent))
@@ -648,8 +659,11 @@ static void settle_down(Runtime *runtime, Agent *agent, Instant now) {
                 return;
         }
         adopt_successor(runtime, agent);
-        if (!agent->is_leaving)
+        if (!agent->is_leaving) {
+                if (agent->is_to_start)
+                        core_start_agent(runtime, agent, now);
                 return;
+        }
         if (!agent->keeps_record && runtime->options.has_store && behavior_keeps_state(agent->definition->behavior)) {
                 agent->keeps_record = true; /* asked for once */
                 core_forget_state(runtime, agent, now);

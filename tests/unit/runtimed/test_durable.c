@@ -37,7 +37,7 @@ static void a_state_is_saved_once_per_interval_and_only_when_something_was_handl
                 pass(&w, 10 * USEC_PER_SEC);
                 assert_int_equal(script.n_checkpoints, 0);
                 for (unsigned i = 0; i < 10; i++) {
-                        char exec[8];
+                        char exec[16];
 
                         (void)snprintf(exec, sizeof(exec), "e%u", i);
                         trigger(&w, exec, "x");
@@ -129,7 +129,7 @@ static void one_save_is_for_all_that_was_handled_while_the_store_was_busy(void *
 
                 make_waiting(&w, types[type], AT_ONCE);
                 for (unsigned i = 0; i < 20; i++) {
-                        char exec[8];
+                        char exec[16];
 
                         (void)snprintf(exec, sizeof(exec), "e%u", i);
                         trigger(&w, exec, "x");
@@ -326,6 +326,32 @@ static void what_comes_back_to_a_failed_agent_is_answered_and_holds_nothing_up(v
                         assert_int_equal(runtime_n_in_flight(w.runtime), 0);
                         end_world(&w);
                 }
+}
+
+static void a_failed_agent_is_started_when_nothing_of_it_is_left(void **state) {
+        (void)state;
+
+        for (size_t type = 1; type < ELEMENTSOF(types); type++) {
+                size_t started;
+                World w;
+
+                make_waiting(&w, types[type], AT_ONCE FAILS);
+                trigger(&w, "e1", "x");
+                w.plays_worker = w.plays_host = false;
+                trigger(&w, "e2", "x"); /* with the worker */
+                w.save_outcome = STORE_UNWRITABLE;
+                carry_out(&w);
+                started = ask_about(&w, "start_agent", "a");
+                assert_string_equal(answered(&w, started), "");
+                w.save_outcome = STORE_DONE;
+                w.plays_worker = w.plays_host = w.plays_store = true;
+                turn(&w);
+                assert_string_equal(answered(&w, started), "ok");
+                assert_int_equal(script.n_alive, 1);
+                trigger(&w, "e3", "x");
+                assert_string_equal(result_of(&w, "e3"), "SUCCESS");
+                end_world(&w);
+        }
 }
 
 static void a_stop_is_not_kept_by_a_store_that_fails(void **state) {
@@ -604,6 +630,7 @@ int main(void) {
                 cmocka_unit_test(a_failed_checkpoint_of_nothing_keeps_no_later_answer),
                 cmocka_unit_test(an_agent_that_is_to_stop_when_it_cant_be_saved_fails_and_answers),
                 cmocka_unit_test(what_comes_back_to_a_failed_agent_is_answered_and_holds_nothing_up),
+                cmocka_unit_test(a_failed_agent_is_started_when_nothing_of_it_is_left),
                 cmocka_unit_test(a_stop_is_not_kept_by_a_store_that_fails),
                 cmocka_unit_test(a_checkpoint_by_hand_is_answered_when_all_before_it_is_kept),
                 cmocka_unit_test(without_a_store_or_a_state_nothing_is_held_and_a_checkpoint_is_refused),

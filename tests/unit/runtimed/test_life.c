@@ -514,7 +514,7 @@ static void a_stop_overtakes_a_change_at_any_of_its_steps(void **state) {
                         assert_int_equal(script.n_alive, 0);
                         assert_string_equal(state_of(&w, "a"), deletes ? "none" : "stopped");
                         if (!deletes) {
-                                char handled[8];
+                                char handled[32];
 
                                 (void)snprintf(
                                         handled, sizeof(handled), "%zu", strlen(script.handled) / strlen("\"1\";"));
@@ -768,7 +768,7 @@ static void a_stop_of_the_runtime_runs_every_stop_hook_and_keeps_every_state(voi
         assert_int_equal(script.n_alive, 0);
         assert_int_equal(script.n_stops, 30);
         for (unsigned i = 0; i < 30; i++) {
-                char id[8];
+                char id[16];
 
                 (void)snprintf(id, sizeof(id), "s%u", i);
                 assert_string_equal(stored(&w, id), "1");
@@ -835,6 +835,163 @@ static void requests_that_wait_are_bounded(void **state) {
         end_world(&w);
 }
 
+/* anything */
+
+static const char *const random_ids[] = { "r0", "r1", "r2", "r3" };
+
+static void random_definition(Rng *rng, const char *id, char *ret, size_t size) {
+        static const char *const overflows[] = { "reject", "drop_oldest", "drop_newest" };
+        const size_t type = (size_t)rng_below(rng, ELEMENTSOF(types));
+
+        (void)snprintf(ret, size,
+                "{\"agent_id\":\"%s\",\"agent_type\":\"%s\",\"checkpoint_interval_ms\":%u,\"overflow\":\"%s\","
+                "\"on_checkpoint_error\":\"%s\",\"on_restore_error\":\"%s\",\"mailbox_capacity\":%u,\"quantum\":%u%s,"
+                "\"restart\":{\"max\":2,\"window_ms\":20000,\"backoff_ms\":100},\"subscribed_topics\":[\"t%u\"]}",
+                id, types[type], (unsigned)rng_below(rng, 2) * 500, overflows[rng_below(rng, 3)],
+                rng_below(rng, 2) ? "retry" : "stop", rng_below(rng, 2) ? "fresh" : "previous",
+                (unsigned)rng_below(rng, 8) + 1, (unsigned)rng_below(rng, 8) + 1,
+                type == 2 ? ",\"max_concurrency\":3" : "", (unsigned)rng_below(rng, 2));
+}
+
+static void do_anything_to(World *world, Rng *rng, const char *id) {
+        static const char *const verbs[] = { "start_agent", "stop_agent", "pause_agent", "resume_agent", "delete_agent",
+                "checkpoint_agent", "get_agent", "get_agent_subscriptions", "resume_agent", "start_agent" };
+        static const char *const words[] = { "x", "quiet", "fail", "defer", "pending" };
+        char text[512], exec[32], topic[8];
+        ErrorCode code;
+        WireError error;
+
+        switch (rng_below(rng, 12)) {
+        case 0:
+                random_definition(rng, id, text, sizeof(text));
+                (void)ask(world, "create_agent", text);
+                break;
+        case 1:
+                random_definition(rng, id, text, sizeof(text));
+                (void)runtime_change_agent(world->runtime, slice_of(text), world->now, &code, &error);
+                break;
+        case 2:
+        case 3:
+                (void)ask_about(world, verbs[rng_below(rng, ELEMENTSOF(verbs))], id);
+                break;
+        case 4:
+                (void)snprintf(text, sizeof(text), "{\"agent_id\":\"%s\",\"mode\":\"discard\"}", id);
+                (void)ask(world, rng_below(rng, 2) ? "stop_agent" : "delete_agent", text);
+                break;
+        case 5:
+                if (agent_of(world, id) && agent_of(world, id)->definition->behavior->is_remote &&
+                        agent_of(world, id)->behavior_state)
+                        crash(world, id);
+                break;
+        case 6:
+                (void)snprintf(
+                        text, sizeof(text), "{\"agent_id\":\"%s\",\"topic\":\"t%u\"}", id, (unsigned)rng_below(rng, 3));
+                (void)ask(world, rng_below(rng, 2) ? "subscribe_agent" : "unsubscribe_agent", text);
+                break;
+        case 7:
+        case 8:
+                (void)snprintf(topic, sizeof(topic), "t%u", (unsigned)rng_below(rng, 3));
+                publish_with(world, topic, rng_below(rng, 2) ? "_INBOX.asker" : NULL, NULL,
+                        words[rng_below(rng, ELEMENTSOF(words))]);
+                break;
+        default:
+                (void)snprintf(exec, sizeof(exec), "x%zu", world->n_asked++);
+                (void)snprintf(text, sizeof(text), "\"%s\"", words[rng_below(rng, ELEMENTSOF(words))]);
+                relay(world, .agent = id, .exec = exec, .input = text, .deadline_ms = 1000 + rng_below(rng, 20000));
+                break;
+        }
+}
+
+static void do_anything(World *world, Rng *rng) {
+        BehaviorReply reply = { .verdict = BEHAVIOR_DONE };
+
+        switch (rng_below(rng, 16)) {
+        case 0:
+                world->save_outcome = rng_below(rng, 2) ? STORE_UNWRITABLE : STORE_DONE;
+                world->load_outcome = rng_below(rng, 4) ? STORE_DONE : STORE_DAMAGED;
+                break;
+        case 1:
+                script.n_inits_refused = rng_below(rng, 4) ? 0 : 1;
+                script.n_states_refused = rng_below(rng, 4) ? 0 : 1;
+                script.checkpoint_result = rng_below(rng, 4) ? 0 : BEHAVIOR_E_REFUSED;
+                break;
+        case 2:
+                for (size_t i = 0; script.pending > 0 && i < ELEMENTSOF(random_ids); i++)
+                        if (agent_of(world, random_ids[i]))
+                                (void)core_end_pending(world->runtime, agent_of(world, random_ids[i]), script.pending,
+                                        &reply, world->now);
+                behavior_reply_done(&reply);
+                break;
+        case 3:
+        case 4:
+                pass(world, rng_below(rng, 300 * USEC_PER_MSEC));
+                break;
+        case 5:
+        case 6:
+        case 7:
+                if (world->n_runs > 0)
+                        work(world, (size_t)rng_below(rng, 3));
+                break;
+        case 8:
+        case 9:
+                if (world->n_calls > 0)
+                        end_call(world, (size_t)rng_below(rng, world->n_calls));
+                break;
+        case 10:
+        case 11:
+                if (world->n_requests > 0)
+                        carry_out(world);
+                break;
+        default:
+                do_anything_to(world, rng, random_ids[rng_below(rng, ELEMENTSOF(random_ids))]);
+                break;
+        }
+        turn(world);
+        script.handled[0] = '\0';
+}
+
+/* Every request is answered once, nothing is held, no behaviour is left. */
+static void end_everything(World *world) {
+        world->plays_worker = world->plays_host = world->plays_store = true;
+        world->save_outcome = world->load_outcome = STORE_DONE;
+        turn(world);
+        for (size_t i = 0; i < ELEMENTSOF(random_ids); i++) {
+                char text[128];
+
+                (void)snprintf(text, sizeof(text), "{\"agent_id\":\"%s\",\"mode\":\"discard\"}", random_ids[i]);
+                (void)ask(world, "delete_agent", text);
+        }
+        pass(world, 40 * USEC_PER_SEC);
+        for (size_t i = 0; i < ELEMENTSOF(random_ids); i++)
+                assert_string_equal(state_of(world, random_ids[i]), "none");
+        assert_int_equal(runtime_n_in_flight(world->runtime), 0);
+        assert_int_equal(world->runtime->letters.n_deliveries, 0);
+        assert_int_equal(script.n_alive, 0);
+}
+
+static void nothing_that_happens_to_agents_at_random_breaks_anything(void **state) {
+        const unsigned n_seeds = getenv("SEEDS") ? (unsigned)atoi(getenv("SEEDS")) : 60;
+
+        (void)state;
+
+        log_set_level(LOG_CRIT);
+        for (unsigned seed = 1; seed <= n_seeds; seed++) {
+                Rng rng;
+                World w;
+
+                rng_seed(&rng, seed);
+                begin_scripted(&w, /* has_store= */ seed % 4 > 0);
+                w.plays_store = false;
+                for (unsigned i = 0; i < 400; i++) {
+                        do_anything(&w, &rng);
+                        if (w.n_records > 200)
+                                forget_records(&w, SLICE_NONE);
+                }
+                end_everything(&w);
+                end_world(&w);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_create_is_answered_when_init_has_succeeded_and_not_before),
@@ -867,6 +1024,7 @@ int main(void) {
                 cmocka_unit_test(a_hook_that_hangs_does_not_keep_the_runtime_from_stopping),
                 cmocka_unit_test(a_runtime_that_stops_with_an_agent_in_any_state_gets_there),
                 cmocka_unit_test(requests_that_wait_are_bounded),
+                cmocka_unit_test(nothing_that_happens_to_agents_at_random_breaks_anything),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -226,7 +226,7 @@ static void agents_take_turns(void **state) {
                 turn(&w);
         }
         for (unsigned i = 1; i < 5; i++) {
-                char id[8];
+                char id[16];
 
                 (void)snprintf(id, sizeof(id), "f%u", i);
                 assert_int_equal(agent_of(&w, id)->n_handled, agent_of(&w, "f0")->n_handled);
@@ -243,7 +243,7 @@ static void what_a_worker_skipped_takes_no_slot_for_ever(void **state) {
         begin_scripted(&w, /* has_store= */ false);
         make(&w, "slow", "");
         for (unsigned i = 0; i < 10; i++) {
-                char exec[8];
+                char exec[16];
 
                 (void)snprintf(exec, sizeof(exec), "e%u", i);
                 trigger(&w, exec, "x");

@@ -168,6 +168,7 @@ static inline void carry_out_call(const Mail *mail, Outcome *outcome) {
         if (mail->kind != MAIL_INIT && mail->kind != MAIL_STOP && !mail->agent->behavior_state) {
                 outcome->result = BEHAVIOR_E_REFUSED;
                 behavior_fail(&outcome->reply, ERROR_AGENT_CRASHED, "there is no process");
+                outcome->reply.verdict = BEHAVIOR_LOST;
                 return;
         }
         switch ((MailKind)mail->kind) {
@@ -226,6 +227,7 @@ static inline void crash(World *world, const char *agent_id) {
                 outcome = take_call_out(world, i);
                 outcome->result = BEHAVIOR_E_REFUSED;
                 behavior_fail(&outcome->reply, ERROR_AGENT_CRASHED, "it is gone");
+                outcome->reply.verdict = BEHAVIOR_LOST;
                 runtime_on_outcome(world->runtime, outcome, world->now);
         }
         script.n_alive -= state ? 1 : 0;
