@@ -155,5 +155,7 @@ const char *runtime_check(const Runtime *runtime, Instant now) {
                 broken = topics_check(runtime->topics);
         if (!broken)
                 broken = asks_check(&runtime->asks);
+        if (!broken)
+                broken = invocations_check(&runtime->invocations);
         return broken ? broken : check_rest(runtime, now);
 }

@@ -11,7 +11,9 @@
  *   handle_trigger.c  what becomes of a trigger that arrives
  *   deliver.c         what becomes of an application message that arrives
  *   subscribe.c       who is subscribed to what
- *   effects.c         what behaviours want done: publish, ask, timers, ...
+ *   effects.c         what behaviours want done: publish, subscribe, reply, ...
+ *   conversations.c   ... ask, invoke, trigger, and what comes of it
+ *   timers.c          ... timers
  *   schedule.c        from mailbox to worker or child process
  *   outcome.c         what comes back, and where it leads
  *   answer.c          how an execution ends: result, events, report, memory
@@ -44,7 +46,9 @@
 #include "runtimed/store.h"
 #include "runtimed/topics.h"
 
-#define ASK_TOKEN ".a." /* between our inbox and an ask's number, in the reply subject of what was asked */
+/* Between our inbox and a number, in the reply subject of what was asked: of an ask, and of an invocation. */
+#define ASK_TOKEN ".a."
+#define INVOKE_TOKEN ".i."
 
 typedef enum EventsPublished {
         EVENTS_ALL,
@@ -104,12 +108,14 @@ typedef enum WaitFor {
         _WAIT_FOR_MAX,
 } WaitFor;
 
-/* A request of the control API that is answered when its agent has come so far. */
+/* A request of the control API, or a wish of the agent itself, that is answered when the agent has come so far. */
 struct Waiter {
         Waiter *next;
         WaitFor what;
         uint64_t sequence; /* WAIT_CHECKPOINT: of the last message that must be covered */
-        Slice reply;
+        Letter *wish;      /* a reference: the envelope of what the agent is answered; NULL: a request */
+        uint64_t token;    /* of a wish */
+        Slice reply;       /* of a request */
         char storage[];
 };
 
@@ -192,7 +198,8 @@ struct Runtime {
         RuntimeCounters counters;
         Histogram execution_seconds, queue_seconds;
         Histogram checkpoint_seconds;
-        LogLimit invalid_limit, refused_limit, registration_limit, message_limit, effect_limit, checkpoint_limit;
+        LogLimit invalid_limit, refused_limit, registration_limit, message_limit, effect_limit, checkpoint_limit,
+                agent_log_limit;
         WireError failure; /* why the last init failed */
         ErrorCode failure_code;
 };

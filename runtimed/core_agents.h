@@ -45,6 +45,9 @@ enum {
 #define WAITERS_MAX 256
 
 int core_wait(Runtime *runtime, Agent *agent, WaitFor what, Slice reply); /* 0, WAIT_E_FULL, -ENOMEM */
+/* For a checkpoint that the agent itself wants; takes a reference to the letter. */
+int core_wait_with(Runtime *runtime, Agent *agent, uint64_t token, Letter *wish); /* 0, WAIT_E_FULL, -ENOMEM */
+void core_forget_wish_waiters(Runtime *runtime, Agent *agent);
 /* Those of that kind (and, for checkpoints, up to that sequence): code ERROR_NONE is good news. */
 void core_answer_waiters(Runtime *runtime, Agent *agent, WaitFor what, uint64_t sequence, ErrorCode code, Slice why);
 

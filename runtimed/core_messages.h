@@ -34,15 +34,39 @@ void core_answer_letter(
 /* A copy that no behaviour will see: counted, answered if somebody asked, freed. */
 void core_drop_delivery(Runtime *runtime, Delivery *delivery, ErrorCode code, Instant now);
 
-/* effects.c */
+/* effects.c, conversations.c, timers.c */
 
-/* What the agent wants, while it handles a message with that envelope; the list stays the caller's. */
-void core_apply_effects(Runtime *runtime, Agent *agent, uint64_t message_id, const Envelope *envelope, Slice exec_id,
-        const EffectList *effects, Instant now);
-void core_on_ask_answer(Runtime *runtime, const InMessage *message, Slice token, Instant now); /* below the inbox */
+/* What an agent is at when it wants something. */
+typedef struct Occasion {
+        uint64_t message_id; /* 0: no message is being handled */
+        Slice exec_id;       /* absent: it is no execution */
+        const Envelope *envelope;
+        uint32_t n_invoked; /* calls of capabilities that this message has led to before */
+} Occasion;
+
+/* The list stays the caller's. One of its effects may end the message, but only when the occasion is not needed any
+ * more. */
+void core_apply_effects(
+        Runtime *runtime, Agent *agent, const Occasion *occasion, const EffectList *effects, Instant now);
+
+typedef struct WishAnswer {
+        uint64_t token;
+        ErrorCode code; /* ERROR_NONE, or then `body` is the sentence that says why */
+        Slice body;
+        const Envelope *envelope; /* what the behaviour emits while it handles the answer inherits */
+} WishAnswer;
+
+int core_answer_wish(Runtime *runtime, Agent *agent, const WishAnswer *answer); /* 0, -ENOMEM */
+
+/* Below our inbox; `token` is the rest of the subject. */
+void core_on_ask_answer(Runtime *runtime, const InMessage *message, Slice token, Instant now);
+void core_on_call_answer(Runtime *runtime, const InMessage *message, Slice token, Instant now);
 void core_on_ask_time(Runtime *runtime, Deadline *deadline, Instant now);
 void core_on_timer(Runtime *runtime, Deadline *deadline, Instant now);
-void core_end_conversations(Runtime *runtime, Agent *agent); /* asks and timers of an agent that stops */
+/* Is that where the agent awaits an answer? Then a message that wants it there is the agent's own question. */
+bool core_asks_itself(const Runtime *runtime, const Agent *agent, Slice reply_to);
+/* Its behaviour is gone, or needs nothing any more: asks, timers, and answers that it did not get yet. */
+void core_end_conversations(Runtime *runtime, Agent *agent);
 
 /* answer.c: each ends the execution as far as the rest of the world is concerned */
 

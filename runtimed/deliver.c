@@ -23,6 +23,17 @@ static Lane lane_of(Qos qos) {
         }
 }
 
+/*
+ * What an agent asks itself belongs to a message that it has begun, and must not wait behind it. A child process that
+ * is to get no more than max_concurrency messages at a time waits for itself in vain, until its time-out.
+ */
+static Lane lane_for(const Runtime *runtime, const Agent *agent, const Letter *letter, Qos qos) {
+        if (letter->envelope.is_request && !agent->definition->behavior->is_remote &&
+                core_asks_itself(runtime, agent, letter->envelope.reply_to))
+                return LANE_URGENT;
+        return lane_of(qos);
+}
+
 /* An answer may go wherever a result may. */
 static bool may_answer_to(const Runtime *runtime, Slice subject) {
         return subject_is_valid(subject) &&
@@ -132,7 +143,7 @@ static void deliver_to(Runtime *runtime, Agent *agent, Letter *letter, Qos qos, 
         }
 
         delivery->id = ++runtime->n_messages;
-        delivery->mail.lane = (uint8_t)lane_of(qos);
+        delivery->mail.lane = (uint8_t)lane_for(runtime, agent, letter, qos);
         delivery->mail.wants_answer = letter->envelope.reply_to.data;
         if (qos == QOS_REALTIME)
                 delivery->mail.late_usec = now.usec + runtime->options.realtime_max_age_usec;

@@ -32,6 +32,8 @@
 #define MSG_RUNTIME_START_FAILED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70f"
 #define MSG_LINK_TROUBLE "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d710"
 
+#define AGENT_LOG_BURST 1000 /* lines of all agents in ten seconds: more would bury what the daemon has to say */
+
 void diag_starting(const char *runtime_id, const char *url, const char *http_address) {
         log_line(LOG_NOTICE, MSG_RUNTIME_STARTING, FIELDS(F_STR("RUNTIME_ID", runtime_id), F_STR("HTTP", http_address)),
                 "Runtime %s was started (NATS at %s, http %s)", runtime_id, url, http_address);
@@ -229,6 +231,31 @@ void diag_message_failed(Slice agent_id, Slice topic, Slice why, LogLimit *limit
         log_limited(limit, now, LOG_WARNING, NULL, FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("SUBJECT", topic)),
                 "Agent %.*s could not handle a message on %.*s: %.*s", SLICE_ARG(agent_id), SLICE_ARG(topic),
                 SLICE_ARG(why));
+}
+
+void diag_effect_refused(
+        Slice agent_id, const char *kind, ErrorCode code, const char *why, LogLimit *limit, uint64_t now) {
+        log_limited(limit, now, LOG_WARNING, NULL,
+                FIELDS(F_SLICE("AGENT_ID", agent_id), F_STR("OUTCOME", error_code_name(code))),
+                "Agent %.*s was refused %s with %s: %s", SLICE_ARG(agent_id), kind, error_code_name(code), why);
+}
+
+void diag_effects_incomplete(Slice agent_id, size_t n, LogLimit *limit, uint64_t now) {
+        log_limited(limit, now, LOG_ERR, NULL, FIELDS(F_SLICE("AGENT_ID", agent_id)),
+                "Agent %.*s wanted more than the %zu things there was memory for", SLICE_ARG(agent_id), n);
+}
+
+/* In the agent's own words; what it adds is one field, whatever names it chose. */
+void diag_agent_says(Slice agent_id, int level, Slice sentence, Slice fields, LogLimit *limit, uint64_t now) {
+        uint32_t n_left_out = 0;
+
+        if (level > log_level() || !log_limit_pass(limit, AGENT_LOG_BURST, now, &n_left_out))
+                return;
+        if (n_left_out > 0)
+                log_write(LOG_WARNING, NULL, FIELDS(F_U64("LEFT_OUT", n_left_out)),
+                        "Lines of agents were left out %u times", n_left_out);
+        log_write(level, NULL, FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("FIELDS", fields)), "Agent %.*s: %.*s",
+                SLICE_ARG(agent_id), SLICE_ARG(sentence));
 }
 
 void diag_trigger_refused(Slice agent_id, Slice exec_id, ErrorCode code, LogLimit *limit, uint64_t now) {

@@ -55,6 +55,10 @@ void diag_agents_dir(const char *directory, int error);
 
 void diag_message_invalid(Slice subject, const char *why, LogLimit *limit, uint64_t now);
 void diag_message_failed(Slice agent_id, Slice topic, Slice why, LogLimit *limit, uint64_t now);
+void diag_effect_refused(
+        Slice agent_id, const char *kind, ErrorCode code, const char *why, LogLimit *limit, uint64_t now);
+void diag_effects_incomplete(Slice agent_id, size_t n, LogLimit *limit, uint64_t now);
+void diag_agent_says(Slice agent_id, int level, Slice sentence, Slice fields, LogLimit *limit, uint64_t now);
 void diag_trigger_refused(Slice agent_id, Slice exec_id, ErrorCode code, LogLimit *limit, uint64_t now);
 void diag_execution(Slice agent_id, Slice exec_id, Slice correlation_id, const char *what);
 void diag_execution_withheld(Slice agent_id, Slice exec_id, const char *why);

@@ -65,6 +65,14 @@ Slice effects_keep(EffectList *list, Slice bytes) {
         return (Slice){ copy, bytes.size };
 }
 
+uint32_t effects_count(const EffectList *list, EffectKind kind) {
+        uint32_t n = 0;
+
+        for (const Effect *effect = list->first; effect; effect = effect->next)
+                n += effect->kind == kind;
+        return n;
+}
+
 void effects_clear(EffectList *list) {
         arena_clear(&list->arena);
         *list = (EffectList){};

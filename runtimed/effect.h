@@ -65,6 +65,9 @@ Effect *effects_add(EffectList *list, EffectKind kind);
 /* A copy that lives as long as the list; absent stays absent. Sets `failed` when memory is out. */
 Slice effects_keep(EffectList *list, Slice bytes);
 
+/* How many of that kind there are. */
+uint32_t effects_count(const EffectList *list, EffectKind kind);
+
 /* Frees everything; the list is empty and usable. */
 void effects_clear(EffectList *list);
 

@@ -71,6 +71,7 @@ struct Execution {
 
         Id id;
         uint64_t message_id;
+        uint32_t n_invoked; /* calls of capabilities that its behaviour has made for it so far */
         ExecutionPhase phase;
         bool is_started; /* observers were told */
         uint64_t epoch;

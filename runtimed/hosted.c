@@ -262,11 +262,11 @@ void core_remove_agent(Runtime *runtime, Agent *agent) {
 static void end_agent(Runtime *runtime, Agent *agent) {
         Waiter *waiter;
 
+        core_end_conversations(runtime, agent);
         while ((waiter = agent->waiters)) {
                 agent->waiters = waiter->next;
                 free(waiter);
         }
-        core_end_conversations(runtime, agent);
         core_free_holds(agent);
         if (agent->has_behavior && agent->behavior_state && !agent->run && agent->definition->behavior->stop)
                 agent->definition->behavior->stop(agent->behavior_state);

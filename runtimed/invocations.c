@@ -184,6 +184,10 @@ Invocation *invocations_find(const Invocations *invocations, uint64_t number) {
         return numbered ? CONTAINER_OF(numbered, Invocation, number) : NULL;
 }
 
+const Ask *invocation_first_waiting(const Invocation *invocation) {
+        return TAILQ_FIRST(&invocation->waiting);
+}
+
 /* ending */
 
 bool invocation_is_final(ErrorCode code, unsigned service_code) {

@@ -17,7 +17,7 @@
 #include "proto/slice.h"
 #include "runtimed/asks.h"
 
-#define INVOCATION_KEY_MAX 256        /* bytes */
+#define INVOCATION_KEY_MAX 324        /* bytes: whose it is, and a key of 256 */
 #define INVOCATION_CAPABILITY_MAX 255 /* bytes: it is part of a subject */
 
 enum {
@@ -71,6 +71,9 @@ uint64_t invocation_number(const Invocation *invocation);
 
 /* One that is in flight; NULL: there is none of that number (any more). */
 Invocation *invocations_find(const Invocations *invocations, uint64_t number);
+
+/* Of those that wait for it; there is one. */
+const Ask *invocation_first_waiting(const Invocation *invocation);
 
 /*
  * It is over: with an answer, with nobody to ask, with a request that could not be sent. Returns those that waited, in

@@ -30,11 +30,12 @@ struct Letter {
 };
 
 struct Delivery {
-        Mail mail;      /* first of all: the worker's part */
-        Letter *letter; /* NULL: a timer */
-        uint64_t id;    /* of the message, for a behaviour that answers later */
-        uint64_t token; /* TIMER, ANSWER: the behaviour's own name for it */
-        ErrorCode code; /* ANSWER: why there is none; then the payload is the sentence that says so */
+        Mail mail;          /* first of all: the worker's part */
+        Letter *letter;     /* NULL: a timer */
+        uint64_t id;        /* of the message, for a behaviour that answers later */
+        uint32_t n_invoked; /* calls of capabilities that its behaviour has made for it so far */
+        uint64_t token;     /* TIMER, ANSWER: the behaviour's own name for it */
+        ErrorCode code;     /* ANSWER: why there is none; then the payload is the sentence that says so */
 
         /* the core's, while its behaviour wants it later */
         Delivery *next_aside, *previous_aside;

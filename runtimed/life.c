@@ -32,31 +32,89 @@
 
 /* waiters */
 
-int core_wait(Runtime *runtime, Agent *agent, WaitFor what, Slice reply) {
+static int add_waiter(Agent *agent, WaitFor what, size_t n_bytes, Waiter **ret) {
         Waiter **end = &agent->waiters;
         Waiter *waiter;
         size_t n = 0;
-
-        (void)runtime;
-
-        if (reply.size == 0)
-                return 0;
 
         for (; *end; end = &(*end)->next)
                 n++;
         if (n >= WAITERS_MAX)
                 return WAIT_E_FULL;
 
-        waiter = calloc(1, sizeof(*waiter) + reply.size);
+        waiter = calloc(1, sizeof(*waiter) + n_bytes);
         if (!waiter)
                 return -ENOMEM;
 
-        memcpy(waiter->storage, reply.data, reply.size);
-        waiter->reply = (Slice){ waiter->storage, reply.size };
         waiter->what = what;
         waiter->sequence = core_durable_sequence(agent);
-        *end = waiter;
+        *end = *ret = waiter;
         return 0;
+}
+
+int core_wait(Runtime *runtime, Agent *agent, WaitFor what, Slice reply) {
+        Waiter *waiter;
+        int r;
+
+        (void)runtime;
+
+        if (reply.size == 0)
+                return 0;
+
+        r = add_waiter(agent, what, reply.size, &waiter);
+        if (r != 0)
+                return r;
+
+        memcpy(waiter->storage, reply.data, reply.size);
+        waiter->reply = (Slice){ waiter->storage, reply.size };
+        return 0;
+}
+
+int core_wait_with(Runtime *runtime, Agent *agent, uint64_t token, Letter *wish) {
+        Waiter *waiter;
+        int r = add_waiter(agent, WAIT_CHECKPOINT, 0, &waiter);
+
+        (void)runtime;
+
+        if (r != 0)
+                return r;
+
+        waiter->token = token;
+        waiter->wish = wish;
+        wish->n_refs++;
+        return 0;
+}
+
+static void answer_waiter(Runtime *runtime, Agent *agent, const Waiter *waiter, ErrorCode code, Slice why) {
+        WishAnswer answer = { .token = waiter->token, .code = code };
+
+        if (!waiter->wish) {
+                core_answer_request(runtime, agent, waiter->reply, code, why);
+                return;
+        }
+
+        answer.envelope = &waiter->wish->envelope;
+        if (code != ERROR_NONE)
+                answer.body = why;
+        if (core_answer_wish(runtime, agent, &answer) < 0)
+                runtime->counters.undelivered[ERROR_INTERNAL]++;
+        letter_unref(&runtime->letters, waiter->wish);
+}
+
+void core_forget_wish_waiters(Runtime *runtime, Agent *agent) {
+        Waiter **place = &agent->waiters;
+
+        while (*place) {
+                Waiter *waiter = *place;
+
+                if (!waiter->wish) {
+                        place = &waiter->next;
+                        continue;
+                }
+                *place = waiter->next;
+                letter_unref(&runtime->letters, waiter->wish);
+                free(waiter);
+        }
 }
 
 void core_answer_waiters(Runtime *runtime, Agent *agent, WaitFor what, uint64_t sequence, ErrorCode code, Slice why) {
@@ -70,7 +128,7 @@ void core_answer_waiters(Runtime *runtime, Agent *agent, WaitFor what, uint64_t 
                         continue;
                 }
                 *place = waiter->next;
-                core_answer_request(runtime, agent, waiter->reply, code, why);
+                answer_waiter(runtime, agent, waiter, code, why);
                 free(waiter);
         }
 }
@@ -395,6 +453,7 @@ void core_on_restart_time(Runtime *runtime, Supervision *supervision, Instant no
 
 void core_on_init_failed(Runtime *runtime, Agent *agent, ErrorCode code, Slice why, Instant now) {
         agent->step = STEP_NONE;
+        core_end_conversations(runtime, agent); /* a child process may have asked before it failed */
         if (agent->state != AGENT_STARTING)
                 core_note_unsettled(runtime, agent); /* it was stopped, or has failed, meanwhile */
         else if (agent->predecessor)
@@ -458,8 +517,8 @@ static void on_init(Runtime *runtime, Agent *agent, const Control *control, Inst
                 if (agent->state == AGENT_FAILED)
                         return;
                 envelope_init(&envelope);
-                core_apply_effects(runtime, agent, /* message_id= */ 0, &envelope, SLICE_NONE,
-                        &control->outcome.reply.effects, now);
+                core_apply_effects(
+                        runtime, agent, &(Occasion){ .envelope = &envelope }, &control->outcome.reply.effects, now);
                 return;
         }
 
@@ -630,6 +689,7 @@ static void settle_stopping(Runtime *runtime, Agent *agent, Instant now) {
                 core_discard_mail(runtime, agent, ERROR_AGENT_STOPPED, now);
         if (!agent_is_idle(agent) || has_hook_out(agent))
                 return;
+        core_end_conversations(runtime, agent); /* or one that lives by timers would never come to its end */
         if (agent->has_behavior && core_has_undurable(agent)) {
                 call_hook(runtime, agent, MAIL_CHECKPOINT, STEP_CHECKPOINT, now);
                 return;
@@ -717,6 +777,7 @@ static void on_stop(Runtime *runtime, Agent *agent, const Control *control) {
         core_note_unsettled(runtime, agent);
         if (control->outcome.skipped)
                 return; /* for want of memory: once more */
+        core_end_conversations(runtime, agent);
         agent->has_behavior = false;
         agent->behavior_state = NULL;
 }

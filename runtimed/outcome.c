@@ -82,12 +82,14 @@ static void finish(Runtime *runtime, Execution *execution, Instant now) {
 static void apply_effects(Runtime *runtime, Execution *execution, Instant now) {
         EffectList effects = execution->outcome.reply.effects;
         const Id id = execution->id;
+        Occasion occasion;
 
         if (effects.n == 0 && !effects.failed)
                 return;
         execution->outcome.reply.effects = (EffectList){};
-        core_apply_effects(runtime, execution->mail.agent, execution->message_id, &execution->envelope, id_slice(&id),
-                &effects, now);
+        occasion = (Occasion){ execution->message_id, id_slice(&id), &execution->envelope, execution->n_invoked };
+        execution->n_invoked += effects_count(&effects, EFFECT_INVOKE);
+        core_apply_effects(runtime, execution->mail.agent, &occasion, &effects, now);
         effects_clear(&effects);
 }
 
@@ -232,20 +234,22 @@ void core_end_delivery(Runtime *runtime, Delivery *delivery, Outcome *outcome, I
 }
 
 static void apply_delivery_effects(
-        Runtime *runtime, Agent *agent, uint64_t message_id, Letter *letter, const EffectList *effects, Instant now) {
+        Runtime *runtime, Agent *agent, Occasion *occasion, const EffectList *effects, Instant now) {
         Envelope none;
 
         if (effects->n == 0 && !effects->failed)
                 return;
         envelope_init(&none);
-        core_apply_effects(runtime, agent, message_id, letter ? &letter->envelope : &none, SLICE_NONE, effects, now);
+        if (!occasion->envelope)
+                occasion->envelope = &none;
+        core_apply_effects(runtime, agent, occasion, effects, now);
 }
 
 static void on_delivery_outcome(Runtime *runtime, Delivery *delivery, Outcome *outcome, Instant now) {
         Agent *agent = delivery->mail.agent;
-        const uint64_t message_id = delivery->id;
         BehaviorReply *reply = &outcome->reply;
         Letter *letter = delivery->letter;
+        Occasion occasion = { delivery->id, SLICE_NONE, letter ? &letter->envelope : NULL, delivery->n_invoked };
         const bool is_open = reply->verdict == BEHAVIOR_DEFER || reply->verdict == BEHAVIOR_PENDING;
 
         if (outcome->skipped) {
@@ -255,13 +259,14 @@ static void on_delivery_outcome(Runtime *runtime, Delivery *delivery, Outcome *o
                 return;
         }
 
+        delivery->n_invoked += effects_count(&reply->effects, EFFECT_INVOKE);
         if (letter)
                 letter->n_refs++; /* one of its effects may end the message */
         if (reply->verdict == BEHAVIOR_DEFER)
                 defer_delivery(runtime, delivery, defer_usec_of(reply), now);
         else if (reply->verdict == BEHAVIOR_PENDING)
                 leave_delivery_pending(runtime, delivery, now);
-        apply_delivery_effects(runtime, agent, message_id, letter, &reply->effects, now);
+        apply_delivery_effects(runtime, agent, &occasion, &reply->effects, now);
         if (letter)
                 letter_unref(&runtime->letters, letter);
 

@@ -466,6 +466,8 @@ static void on_inbox(Runtime *runtime, const InMessage *message, Instant now) {
 
         if (slice_starts_with(rest, SLICE(ASK_TOKEN)))
                 core_on_ask_answer(runtime, message, slice_after(rest, sizeof(ASK_TOKEN) - 1), now);
+        else if (slice_starts_with(rest, SLICE(INVOKE_TOKEN)))
+                core_on_call_answer(runtime, message, slice_after(rest, sizeof(INVOKE_TOKEN) - 1), now);
         else
                 core_on_registration_answer(runtime, message, now);
 }
@@ -528,6 +530,7 @@ uint64_t runtime_next_deadline(const Runtime *runtime) {
         next = MIN_OF(next, session_next_deadline(&runtime->session));
         next = MIN_OF(next, runtime->report_usec);
         next = MIN_OF(next, runtime->parts.next_usec);
+        next = MIN_OF(next, invocations_next_deadline(&runtime->invocations));
         if (runtime->is_stopped)
                 return deadline_queue_next(&runtime->deadlines);
         if (runtime->unsettled || runtime->ready.first || runtime->ready_remote.first)
@@ -567,6 +570,7 @@ void runtime_on_time(Runtime *runtime, Instant now) {
         notice(runtime, now);
         while ((deadline = deadline_queue_pop(&runtime->deadlines, now.usec)))
                 on_deadline(runtime, deadline, now);
+        invocations_expire(&runtime->invocations, now.usec);
 
         core_apply(runtime, session_on_time(&runtime->session, now), now);
         if (runtime->parts.next_usec <= now.usec)

@@ -171,13 +171,20 @@ static int subscribe_quietly(Runtime *runtime, Agent *agent, const TopicWanted *
         return r < 0 ? r : 0;
 }
 
+/* Comes first; it may be there if the behaviour has subscribed to something while it was starting. */
+static int add_reply_topic(Runtime *runtime, Agent *agent) {
+        if (!subscriber_next(&agent->subscriber, NULL))
+                return topics_add_reply_topic(runtime->topics, &agent->subscriber);
+        return topics_resume(runtime->topics, &agent->subscriber);
+}
+
 int core_subscribe_configured(Runtime *runtime, Agent *agent) {
         _cleanup_(arena_clear) Arena arena = {};
         TopicWanted wanted;
         size_t cursor = 0;
         int r;
 
-        r = topics_add_reply_topic(runtime->topics, &agent->subscriber);
+        r = add_reply_topic(runtime, agent);
         while (r == 0 && (r = definition_next_topic(agent->definition, &cursor, &arena, &wanted)) > 0)
                 r = subscribe_quietly(runtime, agent, &wanted);
         if (r != 0)
