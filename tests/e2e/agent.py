@@ -118,15 +118,16 @@ class Agent:
     def do_environment(self, *_):
         return {"environment": dict(os.environ), "directory": os.getcwd(), "fds": sorted(os.listdir("/proc/self/fd"))}
 
-    def do_wish(self, what, _):
-        return self.request(what["method"], what["params"])
+    def do_wish(self, what, params):
+        return self.request(what["method"], dict(what["params"], message_id=params["message_id"]))
 
-    def do_wishes(self, what, _):
+    def do_wishes(self, what, params):
         """All of them at once, and then their answers."""
+        message_id = params["message_id"]
         answers = [None] * len(what["of"])
         threads = []
         for place, (method, params) in enumerate(what["of"]):
-            def ask(place=place, method=method, params=params):
+            def ask(place=place, method=method, params=dict(params, message_id=message_id)):
                 answers[place] = self.request(method, params)
 
             threads.append(threading.Thread(target=ask))
@@ -134,6 +135,13 @@ class Agent:
         for thread in threads:
             thread.join()
         return answers
+
+    def do_trigger_itself(self, what, params):
+        """Again and again; in the end what the last was answered, and how many there were."""
+        what = dict(what, depth=what["depth"] + 1)
+        answer = self.request("trigger", {"agent_id": self.agent_id, "input": what, "timeout_ms": 5000,
+                                           "message_id": params["message_id"]})
+        return answer["result"] if "result" in answer else {"depth": what["depth"], "error": answer["error"]}
 
     def do_notify(self, what, _):
         self.write(method=what["method"], params=what["params"])
