@@ -70,7 +70,7 @@ class Capabilities(Case):
     def test_no_answer_is_a_TIMEOUT_and_the_next_call_is_made(self):
         requests = self.serve("lazy", lambda message: "1" if message.data == b"2" else None)
         began = time.monotonic()
-        self.assert_refused(self.invoke("lazy", input=1, timeout_ms=300, idempotency_key="lazy-1"), "TIMEOUT", "300")
+        self.assert_refused(self.invoke("lazy", input=1, timeout_ms=300, idempotency_key="lazy-1"), "TIMEOUT", "no answer within")
         self.assertLess(time.monotonic() - began, 0.3 + scaled(0.5))
         self.assertEqual(self.invoke("lazy", input=2, timeout_ms=3000, idempotency_key="lazy-1"), {"result": 1})
         self.assertEqual(len(requests), 2)
