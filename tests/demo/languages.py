@@ -180,6 +180,22 @@ class Languages:
         say(f"a request to agent.scribe.replies, which is its alone: \"{answer}\"")
         self.demo.promise(answer == "just for you", f"scribe answered {answer!r}")
 
+    def publications(self):
+        step("What agents publish themselves, while they handle a message")
+        rows = []
+        for topic, message, agent, to in (("notes.new", {"text": TEXT}, "summarizer", "notes.summaries"),
+                                          ("inbox.mail", {"kind": "invoice", "amount": 12}, "router", "routed.invoice"),
+                                          ("texts.news", TEXT, "words", "words.counted")):
+            inbox = self.client.subscribe(to)
+            self.client.publish(topic, message, headers={"Compozy-Thread-Id": "demo-thread"})
+            got = inbox.next(10)
+            inbox.unsubscribe()
+            sender, thread = got.headers.get("Compozy-Sender"), got.headers.get("Compozy-Thread-Id")
+            self.demo.promise((sender, thread) == (f"agent.{agent}", "demo-thread"), f"{to} came from {sender} in thread {thread}")
+            rows.append([topic, sender, to, short(got.data.decode(), 60)])
+        table(["published to", "handled by", "which published to", "what"], rows)
+        say("all in the thread of the message that they handled")
+
     def crash(self):
         step("The Python process is killed while it works")
         count = self.output("summarizer", {"text": TEXT})["count"]
@@ -233,7 +249,7 @@ class Languages:
         self.wait_running()
 
     def run(self):
-        for part in (self.start, self.trigger_each, self.topics, self.crash, self.kill_runtime):
+        for part in (self.start, self.trigger_each, self.topics, self.publications, self.crash, self.kill_runtime):
             part()
 
     def hints(self):
