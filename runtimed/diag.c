@@ -170,6 +170,11 @@ void diag_agent_restarts(Slice agent_id, Slice why, uint64_t in_usec, size_t n) 
                 (unsigned long long)(in_usec / 1000), n, SLICE_ARG(why));
 }
 
+void diag_agent_runs_again(Slice agent_id, size_t n) {
+        log_line(LOG_INFO, NULL, FIELDS(F_SLICE("AGENT_ID", agent_id), F_U64("RESTARTS", n)),
+                "Agent %.*s runs again, after %zu restarts", SLICE_ARG(agent_id), n);
+}
+
 void diag_agent_crashed(Slice agent_id, const char *why) {
         log_line(LOG_WARNING, MSG_AGENT_RESTARTS, FIELDS(F_SLICE("AGENT_ID", agent_id)),
                 "Agent %.*s was lost while it was being stopped: %s", SLICE_ARG(agent_id), why);

@@ -40,6 +40,7 @@ void diag_agent_replaced(Slice agent_id, const char *why_not);
 void diag_agent_blocks(Slice agent_id, uint64_t usec);
 void diag_agent_failed(Slice agent_id, ErrorCode code, Slice why);
 void diag_agent_restarts(Slice agent_id, Slice why, uint64_t in_usec, size_t n);
+void diag_agent_runs_again(Slice agent_id, size_t n);
 void diag_agent_crashed(Slice agent_id, const char *why); /* with no restart to follow */
 void diag_subscription_refused(Slice agent_id, Slice topic, const char *why);
 void diag_restore_failed(Slice agent_id, Slice why, const char *policy);

@@ -494,6 +494,8 @@ static void become_ready(Runtime *runtime, Agent *agent, Instant now) {
         agent->was_ready = true;
         if (agent->predecessor)
                 diag_agent_replaced(agent_id_slice(agent), NULL);
+        if (agent->supervision && agent->supervision->n > 0)
+                diag_agent_runs_again(agent_id_slice(agent), agent->supervision->n);
         forget_predecessor(agent);
         core_answer_waiters(runtime, agent, WAIT_READY, UINT64_MAX, ERROR_NONE, SLICE_NONE);
         run_again(runtime, agent, now);

@@ -75,6 +75,14 @@ static int check_topic(const Runtime *runtime, const TopicWanted *wanted, ErrorC
         return 0;
 }
 
+static bool is_reply_topic_of(const Id *agent_id, Slice topic) {
+        static const Slice before = SLICE("agent."), behind = SLICE(".replies");
+
+        return topic.size == before.size + agent_id->size + behind.size && slice_starts_with(topic, before) &&
+               id_equal(agent_id, (Slice){ topic.data + before.size, agent_id->size }) &&
+               slice_equal(slice_after(topic, before.size + agent_id->size), behind);
+}
+
 int core_check_topics(Runtime *runtime, const Definition *definition, ErrorCode *ret_code, WireError *ret_error) {
         const uint64_t max = runtime->options.max_subscriptions_per_agent;
         _cleanup_(arena_clear) Arena arena = {};
@@ -88,6 +96,11 @@ int core_check_topics(Runtime *runtime, const Definition *definition, ErrorCode 
                 r = check_topic(runtime, &wanted, ret_code, ret_error);
                 if (r != 0)
                         return r;
+                if (is_reply_topic_of(&definition->agent_id, wanted.topic)) {
+                        (void)wire_error(ret_error, "subscribed_topics: agent \"%s\" has \"%.*s\" anyway",
+                                definition->agent_id.text, SLICE_ARG(wanted.topic));
+                        return refuse(ERROR_REPLY_TOPIC_MANAGED, ret_code);
+                }
         }
         if (r < 0)
                 return r;
@@ -171,20 +184,13 @@ static int subscribe_quietly(Runtime *runtime, Agent *agent, const TopicWanted *
         return r < 0 ? r : 0;
 }
 
-/* Comes first; it may be there if the behaviour has subscribed to something while it was starting. */
-static int add_reply_topic(Runtime *runtime, Agent *agent) {
-        if (!subscriber_next(&agent->subscriber, NULL))
-                return topics_add_reply_topic(runtime->topics, &agent->subscriber);
-        return topics_resume(runtime->topics, &agent->subscriber);
-}
-
 int core_subscribe_configured(Runtime *runtime, Agent *agent) {
         _cleanup_(arena_clear) Arena arena = {};
         TopicWanted wanted;
         size_t cursor = 0;
         int r;
 
-        r = add_reply_topic(runtime, agent);
+        r = topics_add_reply_topic(runtime->topics, &agent->subscriber);
         while (r == 0 && (r = definition_next_topic(agent->definition, &cursor, &arena, &wanted)) > 0)
                 r = subscribe_quietly(runtime, agent, &wanted);
         if (r != 0)

@@ -370,6 +370,25 @@ static void calls_that_are_out_at_the_end_are_freed(void **state) {
         }
 }
 
+static void a_definition_cant_ask_for_the_reply_topic_that_it_has_anyway(void **state) {
+        ErrorCode code = ERROR_NONE;
+        WireError error = {};
+        World w;
+
+        (void)state;
+
+        begin(&w);
+        assert_int_equal(runtime_create_agent(w.runtime,
+                                 SLICE("{\"agent_id\":\"x\",\"agent_type\":\"echo\",\"subscribed_topics\":[\"agent.x."
+                                       "replies\"]}"),
+                                 w.now, &code, &error),
+                RUNTIME_E_REFUSED);
+        assert_int_equal(code, ERROR_REPLY_TOPIC_MANAGED);
+        assert_null(core_find_agent(w.runtime, SLICE("x")));
+        create(&w, "{\"agent_id\":\"x\",\"agent_type\":\"echo\",\"subscribed_topics\":[\"agent.y.replies\"]}");
+        end_world(&w);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(agents_that_share_a_topic_share_its_subscription_and_each_gets_a_copy),
@@ -385,6 +404,7 @@ int main(void) {
                 cmocka_unit_test(who_asks_a_stopped_or_failed_agent_is_told_so),
                 cmocka_unit_test(deferred_and_pending_messages_end_once_and_hold_nothing_afterwards),
                 cmocka_unit_test(a_discarded_agent_ends_what_was_to_be_handled_later),
+                cmocka_unit_test(a_definition_cant_ask_for_the_reply_topic_that_it_has_anyway),
                 cmocka_unit_test(calls_that_are_out_at_the_end_are_freed),
         };
 
