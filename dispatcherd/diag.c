@@ -242,6 +242,18 @@ void diag_execution_failed(
                 error_code_name(code), why);
 }
 
+/* agents that operators create */
+
+void diag_created(Slice agent_id, Slice runtime_id) {
+        log_line(LOG_DEBUG, NULL, FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("RUNTIME_ID", runtime_id)),
+                "Agent %.*s was created at runtime %.*s", SLICE_ARG(agent_id), SLICE_ARG(runtime_id));
+}
+
+void diag_creation_failed(Slice agent_id, ErrorCode code, const char *why) {
+        log_line(LOG_DEBUG, NULL, FIELDS(F_SLICE("AGENT_ID", agent_id), F_STR("CODE", error_code_name(code))),
+                "Agent %.*s was not created: %s", SLICE_ARG(agent_id), why);
+}
+
 /* JetStream */
 
 void diag_jetstream(const char *what, bool works, const char *why) {

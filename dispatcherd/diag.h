@@ -55,6 +55,11 @@ void diag_execution_ended(Slice exec_id, Slice agent_id, const char *status, Err
 void diag_execution_failed(
         Slice exec_id, Slice agent_id, Slice correlation_id, ErrorCode code, const char *why, uint64_t now);
 
+/* agents that operators create; at debug level */
+
+void diag_created(Slice agent_id, Slice runtime_id);
+void diag_creation_failed(Slice agent_id, ErrorCode code, const char *why);
+
 /* JetStream */
 
 void diag_jetstream(const char *what, bool works, const char *why);

@@ -255,8 +255,23 @@ Placement dispatch_choose(Dispatcher *d, const Execution *execution, const Runti
         return placement_choose(&request, &d->rng, now.usec);
 }
 
+/* Why none of its hosts takes it, where that is the agent's own state: one that is stopped can be started, and one that
+ * failed too, with more trouble. */
+static ErrorCode refusal_of(const Agent *agent) {
+        ErrorCode code = ERROR_AGENT_UNKNOWN;
+
+        for (size_t i = 0; i < agent->n_hosts; i++) {
+                if (agent->hosts[i]->refused == ERROR_AGENT_STOPPED)
+                        return ERROR_AGENT_STOPPED;
+                if (agent->hosts[i]->refused == ERROR_AGENT_FAILED)
+                        code = ERROR_AGENT_FAILED;
+        }
+        return code;
+}
+
 static void fail_unplaced(Dispatcher *d, Execution *execution, const Placement *placement, Instant now) {
         const Agent *agent = registry_find_agent(d->registry, id_slice(&execution->agent_id));
+        ErrorCode code = ERROR_NO_RUNTIME;
         char text[256];
 
         if (!agent || (agent->n_hosts == 0 && execution->attempt == 0)) {
@@ -270,7 +285,9 @@ static void fail_unplaced(Dispatcher *d, Execution *execution, const Placement *
                 (void)snprintf(text, sizeof(text), "%zu %s agent %s, none can take it; of the closest: %s",
                         agent->n_hosts, agent->n_hosts == 1 ? "runtime hosts" : "runtimes host",
                         execution->agent_id.text, fitness_meaning(placement->best));
-        dispatch_fail(d, execution, ERROR_NO_RUNTIME, text, SLICE_NONE, now);
+        if (agent->n_hosts > 0 && placement->best == FITNESS_REFUSED)
+                code = refusal_of(agent);
+        dispatch_fail(d, execution, code, text, SLICE_NONE, now);
 }
 
 /*

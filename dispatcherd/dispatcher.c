@@ -124,6 +124,8 @@ static void on_inbox(Dispatcher *d, Slice rest, const InMessage *message, Instan
                 membership_on_control_answer(d, token, message, now);
         else if (slice_starts_with(rest, SLICE("e.")))
                 membership_on_echo(d, token);
+        else if (slice_starts_with(rest, SLICE("c.")))
+                creations_on_answer(d, token, message, now);
         else if (slice_starts_with(rest, SLICE("j.")))
                 jetstream_on_answer(d->jetstream, token, message, now);
 }
@@ -185,7 +187,7 @@ void dispatcher_on_turn_end(Dispatcher *d, Instant now) {
         if (d->pump_wanted)
                 dispatch_pump(d, now);
         if (d->draining && !d->drained && execution_table_n_waiting(d->executions) == 0 &&
-                execution_table_n_in_flight(d->executions) == 0)
+                execution_table_n_in_flight(d->executions) == 0 && d->creations.by_token.n == 0)
                 d->drained = true;
 }
 
@@ -253,6 +255,7 @@ static void on_drain_due(Dispatcher *d, Deadline *deadline, Instant now) {
         (void)deadline;
 
         dispatch_answer_all_waiting(d, now);
+        creations_answer_all(d, now);
         d->drained = true;
 }
 
@@ -260,6 +263,7 @@ static void (*const due[])(Dispatcher *d, Deadline *deadline, Instant now) = {
         [DEADLINE_RUNTIME] = on_runtime_due,
         [DEADLINE_AGENT] = on_agent_due,
         [DEADLINE_EXECUTION] = on_execution_due,
+        [DEADLINE_CREATION] = creations_on_due,
         [DEADLINE_SETTLE] = on_settle_due,
         [DEADLINE_JETSTREAM] = on_jetstream_due,
         [DEADLINE_DRAIN] = on_drain_due,
@@ -382,6 +386,8 @@ int dispatcher_new(const DispatcherOptions *options, Outbox *outbox, Instant now
         deadline_init(&d->drain, DEADLINE_DRAIN);
         deadline_init(&d->jetstream_deadline, DEADLINE_JETSTREAM);
 
+        creations_init(&d->creations, &d->rng);
+
         r = make_subscriptions(d);
         if (r == 0)
                 r = make_parts(d);
@@ -397,6 +403,7 @@ Dispatcher *dispatcher_free(Dispatcher *d) {
         d->jetstream = jetstream_free(d->jetstream);
         d->executions = execution_table_free(d->executions);
         d->registry = registry_free(d->registry);
+        creations_done(&d->creations); /* their deadlines are in one tree with those before */
         buffer_done(&d->scratch);
         buffer_done(&d->verb_result);
         arena_clear(&d->arena);
@@ -469,6 +476,8 @@ const char *dispatcher_check(const Dispatcher *d, Instant now) {
 
         if (!broken)
                 broken = execution_table_check(d->executions);
+        if (!broken)
+                broken = creations_check(d);
         if (broken)
                 return broken;
         for (const Runtime *runtime = registry_first(d->registry); runtime; runtime = registry_next(runtime)) {

@@ -224,6 +224,7 @@ void membership_remove(
         d->n.removed[reason]++;
         runtime->unreachable = true;
         dispatch_runtime_lost(d, runtime, why, now);
+        creations_runtime_lost(d, runtime, now);
         observers_runtime_changed(d, runtime, RUNTIME_CHANGE_REMOVED, deregister_reason_names[reason], now);
         registry_remove(d->registry, runtime, reason, now);
         note_mass_silence(d);
@@ -481,6 +482,7 @@ static void supersede(Dispatcher *d, Runtime *runtime, Instant now) {
         d->n.removed[DEREGISTER_REPLACED]++;
         runtime->unreachable = true;
         dispatch_runtime_lost(d, runtime, why, now);
+        creations_runtime_lost(d, runtime, now);
 
         put_deregistered(d, id_slice(&runtime->id), runtime->epoch, DEREGISTER_REPLACED, now);
         registry_restart(d->registry, runtime);

@@ -44,7 +44,7 @@ Fitness placement_fitness(const Hosting *hosting, const Labels *labels, uint64_t
                 return FITNESS_DRAINING;
         if (runtime->unreachable)
                 return FITNESS_UNREACHABLE;
-        if (hosting->refused)
+        if (hosting->refused != ERROR_NONE)
                 return FITNESS_REFUSED;
         if (labels && !labels_match(labels, &runtime->labels))
                 return FITNESS_LABELS;

@@ -170,6 +170,23 @@ static void hosting_free(Registry *registry, Hosting *hosting, uint64_t now) {
         free(hosting);
 }
 
+/* Of the states that a runtime announces; any other takes triggers, also one that this version does not know. */
+static ErrorCode refusal_of(Slice state) {
+        static const struct {
+                Slice state;
+                ErrorCode code;
+        } refusals[] = {
+                { SLICE("stopping"), ERROR_AGENT_STOPPED },
+                { SLICE("stopped"), ERROR_AGENT_STOPPED },
+                { SLICE("failed"), ERROR_AGENT_FAILED },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(refusals); i++)
+                if (slice_equal(state, refusals[i].state))
+                        return refusals[i].code;
+        return ERROR_NONE;
+}
+
 static int host_agent(Registry *registry, Runtime *runtime, const AgentSummary *summary, WireError *ret_error) {
         Agent *agent = registry_find_agent(registry, summary->agent_id);
         Hosting *hosting = agent ? registry_find_hosting(agent, runtime) : NULL;
@@ -194,7 +211,7 @@ static int host_agent(Registry *registry, Runtime *runtime, const AgentSummary *
 
         hosting->generation = runtime->generation;
         hosting->exclusive = summary->exclusive;
-        hosting->refused = false;
+        hosting->refused = (uint8_t)refusal_of(summary->state);
         hosting->type = intern_type(registry, summary->agent_type);
         return 0;
 }

@@ -14,6 +14,7 @@
 #include "common/deadline.h"
 #include "common/instant.h"
 #include "proto/cc.h"
+#include "proto/error_code.h"
 #include "proto/id.h"
 #include "proto/registration.h"
 
@@ -62,7 +63,8 @@ struct Hosting {
         LIST_ENTRY(Hosting) in_runtime;
         uint64_t generation; /* of the registration that last named it */
         bool exclusive;
-        bool refused; /* dispatch's: the runtime said it has no such agent running; until it registers again */
+        uint8_t refused; /* ErrorCode: why the agent takes nothing there, as the runtime announced it, or told dispatch
+                            when it refused; NONE: it takes what comes, or keeps it until it is resumed or restarted */
         uint64_t full_until_usec; /* dispatch's: its mailbox was full */
         const char *type;         /* agent_type, interned by the registry */
 };
@@ -126,7 +128,8 @@ struct Runtime {
         RuntimeLoad load;                /* its last word */
         uint64_t reported_usec;          /* its last report */
         uint64_t n_relayed, n_done;
-        bool drain_wanted; /* an operator's wish, repeated until it complies */
+        uint64_t n_creating; /* creations': agents that it was asked to create and has not answered for */
+        bool drain_wanted;   /* an operator's wish, repeated until it complies */
         uint64_t drain_asked_usec;
 
         UT_hash_handle hh;

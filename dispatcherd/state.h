@@ -3,12 +3,13 @@
 
 /*
  * The struct behind Dispatcher, for the files that make up the core: dispatcher.c, membership.c, intake.c, dispatch.c,
- * reports.c, verbs.c, observers.c, jetstream.c. Nobody else includes this.
+ * reports.c, verbs.c, creations.c, observers.c, jetstream.c. Nobody else includes this.
  */
 
 #include "common/deadline.h"
 #include "common/metrics.h"
 #include "common/rng.h"
+#include "dispatcherd/creations.h"
 #include "dispatcherd/dispatcher.h"
 #include "dispatcherd/execution.h"
 #include "dispatcherd/jetstream.h"
@@ -25,6 +26,7 @@ typedef enum DeadlineKind {
         DEADLINE_RUNTIME,   /* in a Runtime: look at its liveness */
         DEADLINE_AGENT,     /* in an Agent: forget it */
         DEADLINE_EXECUTION, /* in an Execution: deadline, check, or giving up */
+        DEADLINE_CREATION,  /* in a Creation: answer TIMEOUT */
         DEADLINE_SETTLE,    /* in the Dispatcher */
         DEADLINE_JETSTREAM,
         DEADLINE_DRAIN,
@@ -38,6 +40,7 @@ typedef struct DispatcherCounters {
         uint64_t expired;
         uint64_t stale_reports, stale_messages;
         uint64_t reports, heartbeats, registrations, registrations_refused, announces_asked;
+        uint64_t created, creations_failed; /* agents, by create_agent */
         uint64_t probes, probes_failed, suspicions, verdicts, stalls, deafnesses, mass_silences;
         uint64_t by_status[_RESULT_STATUS_MAX];
         uint64_t by_code[_ERROR_CODE_MAX];
@@ -59,6 +62,7 @@ struct Dispatcher {
         DeadlineQueue deadlines;
         Registry *registry;
         ExecutionTable *executions;
+        Creations creations;
         JetStream *jetstream;
 
         bool link_up;
@@ -139,6 +143,7 @@ void dispatch_answer_all_waiting(Dispatcher *d, Instant now); /* the drain's dea
 
 void verbs_on_request(Dispatcher *d, Slice verb, const InMessage *message, Instant now);
 void verbs_answer_error(Dispatcher *d, Slice reply, ErrorCode code, const char *text);
+void verbs_answer_failure(Dispatcher *d, Slice reply, const ErrorReply *error);
 void verbs_answer(Dispatcher *d, Slice reply, Slice result);
 
 /* observers.c: what is published for those who watch */

@@ -51,8 +51,7 @@ void verbs_answer(Dispatcher *d, Slice reply, Slice result) {
         outbox_end(d->outbox);
 }
 
-void verbs_answer_error(Dispatcher *d, Slice reply, ErrorCode code, const char *text) {
-        ErrorReply error = { .code = code, .message = slice_of(text) };
+void verbs_answer_failure(Dispatcher *d, Slice reply, const ErrorReply *error) {
         Buffer *buffer;
 
         if (reply.size == 0)
@@ -60,10 +59,14 @@ void verbs_answer_error(Dispatcher *d, Slice reply, ErrorCode code, const char *
         buffer = outbox_begin(d->outbox);
         buffer_append_slice(buffer, reply);
         outbox_headers(d->outbox);
-        error_reply_emit_headers(buffer, &error);
+        error_reply_emit_headers(buffer, error);
         outbox_body(d->outbox);
-        answer_encode_error(buffer, &error);
+        answer_encode_error(buffer, error);
         outbox_end(d->outbox);
+}
+
+void verbs_answer_error(Dispatcher *d, Slice reply, ErrorCode code, const char *text) {
+        verbs_answer_failure(d, reply, &(ErrorReply){ .code = code, .message = slice_of(text) });
 }
 
 /* pages: the first `limit` ids after `after`, in order */
@@ -298,6 +301,8 @@ static void emit_candidates(Dispatcher *d, const Agent *agent, const Labels *lab
                 emit_string(&d->verb_result, "state", runtime_state_name(runtime->state));
                 emit_bool(&d->verb_result, "eligible", fitness == FITNESS_LIVE);
                 emit_string(&d->verb_result, "why", fitness_meaning(fitness));
+                if (fitness == FITNESS_REFUSED)
+                        emit_string(&d->verb_result, "code", error_code_name((ErrorCode)hosting->refused));
                 emit_u64(&d->verb_result, "in_flight", runtime->own_in_flight + runtime->foreign_in_flight);
                 emit_u64(&d->verb_result, "free_slots", runtime_free_slots(runtime));
                 emit_object_end(&d->verb_result);
@@ -416,6 +421,7 @@ static ErrorCode on_status(Dispatcher *d, const Request *request, Instant now, c
         emit_u64(&d->verb_result, "queue_limit", d->options.queue_limit);
         emit_u64(&d->verb_result, "in_flight", execution_table_n_in_flight(d->executions));
         emit_u64(&d->verb_result, "triggers", d->n.triggers);
+        emit_u64(&d->verb_result, "creating", d->creations.by_token.n);
         emit_u64(&d->verb_result, "placed_again", d->n.placed_again);
         emit_u64(&d->verb_result, "verdicts", d->n.verdicts);
         emit_bool(&d->verb_result, "jetstream_events", js.events_ready);
@@ -423,23 +429,6 @@ static ErrorCode on_status(Dispatcher *d, const Request *request, Instant now, c
         emit_timestamp(&d->verb_result, "time", now.real_usec);
         return ERROR_NONE;
 }
-
-typedef struct Verb {
-        const char *name;
-        bool needs_runtime_id;
-        ErrorCode (*fn)(Dispatcher *d, const Request *request, Instant now, char *text, size_t size);
-} Verb;
-
-static const Verb verbs[] = {
-        { .name = "list_runtimes", .fn = on_list_runtimes },
-        { .name = "get_runtime", .needs_runtime_id = true, .fn = on_get_runtime },
-        { .name = "list_agents", .fn = on_list_agents },
-        { .name = "drain_runtime", .needs_runtime_id = true, .fn = on_drain_runtime },
-        { .name = "resume_runtime", .needs_runtime_id = true, .fn = on_resume_runtime },
-        { .name = "deregister_runtime", .needs_runtime_id = true, .fn = on_deregister_runtime },
-        { .name = "explain", .fn = on_explain },
-        { .name = "status", .fn = on_status },
-};
 
 /* Takes a registration by request; the other dispatchers hear of it as of any. */
 static void register_runtime(Dispatcher *d, const InMessage *message, Instant now) {
@@ -465,12 +454,32 @@ static void register_runtime(Dispatcher *d, const InMessage *message, Instant no
         }
 }
 
+typedef struct Verb {
+        const char *name;
+        bool needs_runtime_id;
+        ErrorCode (*fn)(Dispatcher *d, const Request *request, Instant now, char *text, size_t size);
+        void (*take)(Dispatcher *d, const InMessage *message, Instant now); /* reads and answers it itself */
+} Verb;
+
+static const Verb verbs[] = {
+        { .name = "register_runtime", .take = register_runtime },
+        { .name = "list_runtimes", .fn = on_list_runtimes },
+        { .name = "get_runtime", .needs_runtime_id = true, .fn = on_get_runtime },
+        { .name = "list_agents", .fn = on_list_agents },
+        { .name = "create_agent", .take = creations_on_request },
+        { .name = "drain_runtime", .needs_runtime_id = true, .fn = on_drain_runtime },
+        { .name = "resume_runtime", .needs_runtime_id = true, .fn = on_resume_runtime },
+        { .name = "deregister_runtime", .needs_runtime_id = true, .fn = on_deregister_runtime },
+        { .name = "explain", .fn = on_explain },
+        { .name = "status", .fn = on_status },
+};
+
 static void answer_unknown(Dispatcher *d, Slice verb, Slice reply) {
         _cleanup_(buffer_done) Buffer text = {};
 
-        buffer_printf(&text, "verb %.*s is not known; known are register_runtime", SLICE_ARG(verb));
+        buffer_printf(&text, "verb %.*s is not known; known are", SLICE_ARG(verb));
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
-                buffer_printf(&text, ", %s", verbs[i].name);
+                buffer_printf(&text, "%s %s", i > 0 ? "," : "", verbs[i].name);
         buffer_append_char(&text, '\0');
         verbs_answer_error(d, reply, ERROR_INVALID_MESSAGE, text.failed ? "verb is not known" : text.data);
 }
@@ -510,14 +519,14 @@ static void serve(Dispatcher *d, const Verb *verb, const InMessage *message, Ins
 }
 
 void verbs_on_request(Dispatcher *d, Slice verb, const InMessage *message, Instant now) {
-        if (slice_equal(verb, SLICE("register_runtime"))) {
-                register_runtime(d, message, now);
+        for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {
+                if (!slice_equal(verb, slice_of(verbs[i].name)))
+                        continue;
+                if (verbs[i].take)
+                        verbs[i].take(d, message, now);
+                else
+                        serve(d, &verbs[i], message, now);
                 return;
         }
-        for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
-                if (slice_equal(verb, slice_of(verbs[i].name))) {
-                        serve(d, &verbs[i], message, now);
-                        return;
-                }
         answer_unknown(d, verb, message->reply);
 }

@@ -94,7 +94,8 @@ static const struct {
                 false },
         { EVENT("registered"),
                 "{\"agent_runtime\":" R1(
-                        ",\"labels\":{\"zo\\u006ee\":\"x\"},\"agent_definitions\":[{\"agent_id\":\"c\"}],"
+                        ",\"labels\":{\"zo\\u006ee\":\"x\"},\"agent_types\":[\"t\\u0079pe\"],"
+                        "\"agent_definitions\":[{\"agent_id\":\"c\"}],"
                         "\"capacity\":{\"max_in_flight\":2}") ",\"payload\":{\"part\":{\"index\":1,\"count\":2}}}",
                 false },
         { EVENT("heartbeat"), "{\"agent_runtime\":" R1("") ",\"payload\":{\"interval_ms\":1000}}", false },
@@ -117,6 +118,10 @@ static const struct {
         { VERB("list_runtimes"), "{}", false },
         { VERB("list_agents"), "{}", false },
         { VERB("nonsense"), "{}", false },
+        { VERB("create_agent"),
+                "{\"agent_id\":\"new\",\"agent_type\":\"type\",\"labels\":{\"zone\":\"\\u0078\"},\"priorit\\u0079\":1}",
+                false },
+        { VERB("create_agent"), "{\"agent_id\":\"newer\",\"agent_type\":\"nothing\"}", false },
         { REPORT,
                 "{\"agent_runtime\":" R1(
                         "") ",\"payload\":{\"executions\":[{\"exec_id\":\"e1\",\"attempt\":1,\"state\":\"do\\u006ee\","

@@ -99,7 +99,7 @@ static void afflict(Fixture *f, size_t i, char with) {
                 runtime->unreachable = true;
                 break;
         case 'R':
-                hosting_of(f, i)->refused = true;
+                hosting_of(f, i)->refused = ERROR_AGENT_STOPPED;
                 break;
         case 'F':
                 runtime->own_in_flight = 4;

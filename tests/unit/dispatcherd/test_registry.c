@@ -625,9 +625,9 @@ static void a_registration_lets_a_refused_agent_be_tried_again(void **state) {
         fixture_init(&f, 10, 100);
         take_whole(&f, "r1", 1, 0, "a");
         agent = registry_find_agent(f.registry, SLICE("a"));
-        agent->hosts[0]->refused = true;
+        agent->hosts[0]->refused = ERROR_AGENT_NOT_FOUND;
         take_whole(&f, "r1", 1, 0, "a");
-        assert_false(agent->hosts[0]->refused);
+        assert_int_equal(agent->hosts[0]->refused, ERROR_NONE);
         fixture_done(&f);
 }
 

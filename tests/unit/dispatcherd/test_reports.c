@@ -89,10 +89,56 @@ static void an_agent_that_does_not_run_there_is_tried_again_after_a_registration
         bench_report_one(b, "r1", "e1", 1, "refused", REFUSED("AGENT_STOPPED"));
         bench_expect(b, "caller", "AGENT_STOPPED");
         bench_trigger(b, "a", "e2", "caller", "");
-        bench_expect(b, "caller", "it said that the agent does not run there");
+        bench_expect(b, "caller", "AGENT_STOPPED");
         bench_register(b, &(Spec){ .id = "r1", .epoch = 1, .revision = 1, .agents = "a" });
         bench_trigger(b, "a", "e3", "caller", "");
         bench_expect(b, RELAY("r1"), "e3");
+}
+
+static void an_agent_gets_what_its_state_allows(void **state) {
+        static const struct {
+                const char *state, *code; /* NULL: it is relayed */
+        } table[] = {
+                { "created", NULL },
+                { "starting", NULL }, /* its mail is kept until it runs */
+                { "running", NULL },
+                { "paused", NULL }, /* likewise */
+                { "stopping", "AGENT_STOPPED" },
+                { "stopped", "AGENT_STOPPED" },
+                { "failed", "AGENT_FAILED" },
+                { "of-a-later-version", NULL },
+        };
+        _cleanup_(bench_freep) Bench *b = bench();
+
+        (void)state;
+
+        bench_runtime(b, "r1", "a");
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                char exec_id[8];
+
+                (void)snprintf(exec_id, sizeof(exec_id), "e%zu", i);
+                bench_sendf(b, "compozy.events.agent.definition.r1.updated", NULL,
+                        "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1,\"revision\":%zu},\"payload\":{"
+                        "\"base_revision\":%zu,\"added\":[{\"agent_id\":\"a\",\"state\":\"%s\"}],\"removed\":[]}}",
+                        i + 1, i, table[i].state);
+                bench_trigger(b, "a", exec_id, "caller", "");
+                if (table[i].code) {
+                        bench_expect_none(b, RELAY("r1"));
+                        bench_expect(b, "caller", table[i].code);
+                } else {
+                        bench_expect(b, RELAY("r1"), exec_id);
+                        bench_report_one(b, "r1", exec_id, 1, "done", DONE);
+                }
+        }
+
+        /* with a host that is able to, nobody is told of the other one's state */
+        bench_sendf(b, "compozy.events.agent.definition.r1.updated", NULL,
+                "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1,\"revision\":9},\"payload\":{"
+                "\"base_revision\":8,\"added\":[{\"agent_id\":\"a\",\"state\":\"failed\"}],\"removed\":[]}}");
+        bench_runtime(b, "r2", "a");
+        bench_trigger(b, "a", "last", "caller", "");
+        bench_expect(b, RELAY("r2"), "last");
+        bench_ask(b, "explain", "{\"agent_id\":\"a\"}", "\"code\":\"AGENT_FAILED\"");
 }
 
 static void endless_refusals_come_to_an_end(void **state) {
@@ -248,6 +294,7 @@ int main(void) {
                 cmocka_unit_test(an_agent_that_does_not_run_there_is_tried_again_after_a_registration),
                 cmocka_unit_test(a_runtime_that_refuses_as_overloaded_is_left_alone_for_a_moment),
                 cmocka_unit_test(a_code_that_we_do_not_know_ends_the_execution_all_the_same),
+                cmocka_unit_test(an_agent_gets_what_its_state_allows),
                 cmocka_unit_test(endless_refusals_come_to_an_end),
                 cmocka_unit_test(the_word_of_a_superseded_attempt_is_refused_and_counted),
                 cmocka_unit_test(a_report_of_another_runtime_is_not_believed),
