@@ -13,9 +13,10 @@
 
 #define HEADER_OVERHEAD 12 /* "NATS/1.0\r\n" and the empty line count as payload */
 
+/* The last of them mark the answer of a service as an error: Nats-Service-Error, Nats-Service-Error-Code. */
 static bool header_passes(const char *name) {
         return strcasecmp(name, "traceparent") == 0 || strcasecmp(name, "tracestate") == 0 ||
-               strncasecmp(name, "Compozy-", 8) == 0;
+               strncasecmp(name, "Compozy-", 8) == 0 || strncasecmp(name, "Nats-Service-Error", 18) == 0;
 }
 
 /* Costs one comparison inside nats.c when the message has no headers. */

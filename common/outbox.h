@@ -18,7 +18,8 @@
 typedef struct InMessage {
         Slice subject;
         Slice reply;   /* absent: no answer wanted */
-        Slice headers; /* a header block with what passes through: traceparent, tracestate, Compozy-*; absent: none */
+        Slice headers; /* a header block with what passes: traceparent, tracestate, Compozy-*, Nats-Service-Error and
+                          its code; absent: none */
         Slice body;
         bool no_responders; /* the server's word that nobody listens to what we published with this reply subject */
         uint64_t tag;       /* of the subscription that it came through; 0: one without */

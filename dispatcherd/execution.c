@@ -19,6 +19,7 @@
  */
 
 #include <string.h>
+#include <strings.h>
 
 #include "common/id_index.h"
 #include "dispatcherd/execution.h"
@@ -110,6 +111,22 @@ static Slice copy_part(Parcel *parcel, Slice part) {
         return (Slice){ place, part.size };
 }
 
+/* All that is to pass through. What marks an answer as an error has no business in a trigger: its events and relays
+ * would carry the mark on. */
+static Slice copy_headers(Parcel *parcel, Slice headers) {
+        const size_t start = parcel->size;
+
+        while (headers.size > 0) {
+                const char *newline = memchr(headers.data, '\n', headers.size);
+                const Slice line = { headers.data, newline ? (size_t)(newline - headers.data) + 1 : headers.size };
+
+                headers = slice_after(headers, line.size);
+                if (line.size < 5 || strncasecmp(line.data, "Nats-", 5) != 0)
+                        (void)copy_part(parcel, line);
+        }
+        return parcel->size > start ? (Slice){ parcel->bytes + start, parcel->size - start } : SLICE_NONE;
+}
+
 Parcel *parcel_new(ExecutionTable *table, Slice body, Slice reply, Slice headers) {
         Parcel *parcel = parcel_alloc(table, body.size + reply.size + headers.size);
 
@@ -118,7 +135,7 @@ Parcel *parcel_new(ExecutionTable *table, Slice body, Slice reply, Slice headers
         parcel->size = 0;
         parcel->body = copy_part(parcel, body);
         parcel->reply = copy_part(parcel, reply);
-        parcel->headers = copy_part(parcel, headers);
+        parcel->headers = copy_headers(parcel, headers);
         parcel->reply_to = SLICE_NONE;
         parcel->labels = NULL;
         return parcel;

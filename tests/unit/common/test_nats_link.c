@@ -13,7 +13,8 @@ static void a_message_arrives_with_all_its_parts_and_only_the_headers_that_pass(
                                          .subject = SLICE("topic.x"),
                                          .reply = SLICE("back.to.me"),
                                          .body = SLICE("hello"),
-                                         .headers = SLICE("traceparent: 00-ab\r\nCOMPOZY-Ttl: 3\r\nX-Other: no\r\n"),
+                                         .headers = SLICE("traceparent: 00-ab\r\nCOMPOZY-Ttl: 3\r\nX-Other: no\r\n"
+                                                          "Nats-Service-Error: bad\r\nNats-Msg-Id: 7\r\n"),
                                  });
         nats_link_publish_outbox(f->b.link, &f->b.outbox, NULL);
         wait_for(f, &f->a.n_messages, 1);
@@ -22,6 +23,8 @@ static void a_message_arrives_with_all_its_parts_and_only_the_headers_that_pass(
         assert_string_equal(f->a.body, "hello");
         assert_true(slice_equal(headers_get(slice_of(f->a.headers), SLICE("Traceparent")), SLICE("00-ab")));
         assert_true(slice_equal(headers_get(slice_of(f->a.headers), SLICE("compozy-ttl")), SLICE("3")));
+        assert_true(slice_equal(headers_get(slice_of(f->a.headers), SLICE("Nats-Service-Error")), SLICE("bad")));
+        assert_null(headers_get(slice_of(f->a.headers), SLICE("Nats-Msg-Id")).data);
         assert_null(headers_get(slice_of(f->a.headers), SLICE("X-Other")).data);
         assert_true(f->a.n_turns > 0);
 }

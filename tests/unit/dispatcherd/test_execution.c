@@ -320,9 +320,30 @@ static void the_counts_hold_whatever_happens(void **state) {
         fixture_done(&f);
 }
 
+static void what_marks_an_answer_as_an_error_is_not_passed_on_with_a_trigger(void **state) {
+        Fixture f;
+        Parcel *parcel;
+
+        (void)state;
+        fixture_init(&f);
+        parcel = parcel_new(f.table, SLICE("{}"), SLICE_NONE,
+                SLICE("traceparent: 00-a\r\nNats-Service-Error: no\r\nCompozy-Ttl: 3\r\nnats-service-error-code: "
+                      "5\r\n"));
+        assert_non_null(parcel);
+        assert_true(slice_equal(parcel->headers, SLICE("traceparent: 00-a\r\nCompozy-Ttl: 3\r\n")));
+        (void)parcel_free(f.table, parcel);
+
+        parcel = parcel_new(f.table, SLICE("{}"), SLICE_NONE, SLICE("Nats-Service-Error: no\r\n"));
+        assert_non_null(parcel);
+        assert_null(parcel->headers.data);
+        (void)parcel_free(f.table, parcel);
+        fixture_done(&f);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_parcel_holds_copies_of_the_parts),
+                cmocka_unit_test(what_marks_an_answer_as_an_error_is_not_passed_on_with_a_trigger),
                 cmocka_unit_test(parcels_are_used_again),
                 cmocka_unit_test(the_queue_goes_by_priority_and_then_by_arrival),
                 cmocka_unit_test(the_lowest_priority_is_never_starved_by_newcomers),
