@@ -190,9 +190,6 @@ static int subscribe(Wish *wish) {
 
         if (effect->qos >= _QOS_MAX)
                 return wish_refuse(wish, ERROR_INVALID_MESSAGE, "%u is no QoS", effect->qos);
-        if (!subscriber_next(&wish->agent->subscriber, NULL) && /* a child process that is starting */
-                topics_add_reply_topic(wish->runtime->topics, &wish->agent->subscriber) < 0)
-                return -ENOMEM;
         return core_subscribe(wish->runtime, wish->agent, &wanted, &wish->code, &wish->error);
 }
 

@@ -143,18 +143,20 @@ static int reserve(Execution *execution, size_t size) {
 
 static int copy_trigger(Execution *execution, const Trigger *trigger, Slice headers, Slice reply_to) {
         Slice input = trigger->input.data ? trigger->input : SLICE("null");
-        Slice parent = SLICE_NONE, state = SLICE_NONE;
+        Slice parent = SLICE_NONE, state = SLICE_NONE, thread_id = SLICE_NONE;
         size_t traces;
         int r;
 
         if (headers.size > 0) {
                 parent = trace_of(headers, SLICE("traceparent"), TRACEPARENT_MAX);
                 state = trace_of(headers, SLICE("tracestate"), TRACESTATE_MAX);
+                thread_id = trace_of(headers, SLICE("Compozy-Thread-Id"), ENVELOPE_TEXT_MAX);
         }
         traces = trace_size(SLICE("traceparent"), parent) + trace_size(SLICE("tracestate"), state);
 
         r = reserve(execution, trigger->workflow_id.size + trigger->workflow_exec_id.size +
-                                       trigger->metadata.correlation_id.size + reply_to.size + input.size + traces);
+                                       trigger->metadata.correlation_id.size + reply_to.size + input.size + traces +
+                                       thread_id.size);
         if (r < 0)
                 return r;
 
@@ -164,6 +166,7 @@ static int copy_trigger(Execution *execution, const Trigger *trigger, Slice head
         execution->asker.reply_to = store(execution, reply_to);
         execution->input = store(execution, input);
         execution->envelope.correlation_id = execution->correlation_id;
+        execution->envelope.thread_id = store(execution, thread_id);
 
         if (traces > 0) {
                 execution->headers = (Slice){ execution->storage + execution->n_stored, traces };

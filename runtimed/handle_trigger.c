@@ -23,6 +23,8 @@ typedef struct Arrival {
         Reporter *reporter; /* NULL: came by hand */
         Slice reply_to;     /* absent: nowhere */
         Id made_up;         /* the execution's id when it came without */
+        Envelope envelope;  /* how far the conversation it belongs to has come, and may still go */
+        WireError why;      /* ... and why it may not go on; empty: it may */
 } Arrival;
 
 /* Subjects in a message were checked when it was decoded; the one that it came with was not. */
@@ -197,6 +199,21 @@ static uint64_t deadline_ms(const Trigger *trigger) {
         return trigger->deadline_ms > 0 ? trigger->deadline_ms : DEADLINE_MS_DEFAULT;
 }
 
+/*
+ * An agent that triggers an agent that triggers an agent, and so on: what bounds that is the ttl in the headers, as for
+ * application messages. A trigger from outside has no such headers, and begins a conversation.
+ */
+static void read_envelope(Runtime *runtime, Arrival *arrival) {
+        const Slice headers = arrival->message->headers;
+
+        envelope_init(&arrival->envelope);
+        if (headers.size == 0)
+                return;
+        if (envelope_read(headers, SLICE_NONE, &runtime->names, &arrival->envelope, &arrival->why) ==
+                ENVELOPE_E_EXPIRED)
+                (void)wire_error(&arrival->why, "Compozy-Ttl is used up: too many agents have triggered one another");
+}
+
 /* An execution as it is before it is anywhere. NULL: memory is out. */
 static Execution *take(Runtime *runtime, Arrival *arrival, Agent *agent, Instant now) {
         Execution *execution;
@@ -208,6 +225,8 @@ static Execution *take(Runtime *runtime, Arrival *arrival, Agent *agent, Instant
 
         execution->message_id = ++runtime->n_messages;
         execution->epoch = runtime->session.epoch;
+        execution->envelope.ttl = arrival->envelope.ttl;
+        execution->envelope.hop = arrival->envelope.hop;
         execution->asker.attempt = arrival->trigger.dispatch.attempt;
         execution->asker.ask = arrival->trigger.dispatch.ask;
         execution->expires_usec = now.usec + deadline_ms(&arrival->trigger) * USEC_PER_MSEC;
@@ -258,6 +277,7 @@ static void take_in(Runtime *runtime, Arrival *arrival, Instant now) {
                 return;
         }
 
+        read_envelope(runtime, arrival);
         execution = take(runtime, arrival, agent, now);
         if (!execution) {
                 refuse(runtime, arrival, ERROR_OVERLOADED, "memory is out", now);
@@ -266,6 +286,10 @@ static void take_in(Runtime *runtime, Arrival *arrival, Instant now) {
 
         if (execution->expires_usec <= now.usec) {
                 core_fail(runtime, execution, ERROR_DEADLINE_EXCEEDED, "it had no time left when it arrived", now);
+                return;
+        }
+        if (arrival->why.text[0]) { /* taken, since no other runtime would judge otherwise */
+                core_fail(runtime, execution, ERROR_INVALID_MESSAGE, arrival->why.text, now);
                 return;
         }
         deliver(runtime, execution, arrival, now);

@@ -122,8 +122,10 @@ static void on_execution_outcome(Runtime *runtime, Execution *execution, Run *ru
                 pop_out(run, execution);
 
         if (execution->phase == PHASE_ABANDONED) {
-                if (!execution->outcome.skipped)
+                if (!execution->outcome.skipped) { /* its behaviour counts on what it wanted all the same */
                         runtime->counters.late++;
+                        apply_effects(runtime, execution, now);
+                }
                 runtime->n_abandoned--;
                 executions_remove(&runtime->executions, execution);
                 return;
