@@ -277,18 +277,18 @@ static const struct {
         bool ends;       /* it may end a message or its agent: second pass */
         bool for_living; /* it would outlast an agent that has failed meanwhile */
 } kinds[_EFFECT_KIND_MAX] = {
-        [EFFECT_PUBLISH] = { publish, ANSWERED_IF_WANTED },
-        [EFFECT_REPLY] = { reply, ANSWERED_IF_WANTED, .ends = true },
-        [EFFECT_ASK] = { wish_ask, ANSWERED_LATER_ALWAYS, FOR_LIVING },
-        [EFFECT_INVOKE] = { wish_invoke, ANSWERED_LATER_ALWAYS, FOR_LIVING },
-        [EFFECT_TRIGGER] = { wish_trigger, ANSWERED_LATER_ALWAYS, FOR_LIVING },
-        [EFFECT_SUBSCRIBE] = { subscribe, ANSWERED_IF_WANTED, FOR_LIVING },
-        [EFFECT_UNSUBSCRIBE] = { unsubscribe, ANSWERED_IF_WANTED },
-        [EFFECT_TIMER] = { wish_timer, ANSWERED_IF_WANTED, FOR_LIVING },
-        [EFFECT_CANCEL_TIMER] = { wish_cancel_timer, ANSWERED_IF_WANTED },
-        [EFFECT_CHECKPOINT] = { checkpoint, ANSWERED_LATER, .ends = true, FOR_LIVING },
-        [EFFECT_STOP] = { stop, ANSWERED_IF_WANTED, .ends = true, FOR_LIVING },
-        [EFFECT_LOG] = { log_sentence, ANSWERED_NEVER },
+        [EFFECT_PUBLISH] = { .carry_out = publish, .answered = ANSWERED_IF_WANTED },
+        [EFFECT_REPLY] = { .carry_out = reply, .answered = ANSWERED_IF_WANTED, .ends = true },
+        [EFFECT_ASK] = { .carry_out = wish_ask, .answered = ANSWERED_LATER_ALWAYS, FOR_LIVING },
+        [EFFECT_INVOKE] = { .carry_out = wish_invoke, .answered = ANSWERED_LATER_ALWAYS, FOR_LIVING },
+        [EFFECT_TRIGGER] = { .carry_out = wish_trigger, .answered = ANSWERED_LATER_ALWAYS, FOR_LIVING },
+        [EFFECT_SUBSCRIBE] = { .carry_out = subscribe, .answered = ANSWERED_IF_WANTED, FOR_LIVING },
+        [EFFECT_UNSUBSCRIBE] = { .carry_out = unsubscribe, .answered = ANSWERED_IF_WANTED },
+        [EFFECT_TIMER] = { .carry_out = wish_timer, .answered = ANSWERED_IF_WANTED, FOR_LIVING },
+        [EFFECT_CANCEL_TIMER] = { .carry_out = wish_cancel_timer, .answered = ANSWERED_IF_WANTED },
+        [EFFECT_CHECKPOINT] = { .carry_out = checkpoint, .answered = ANSWERED_LATER, .ends = true, FOR_LIVING },
+        [EFFECT_STOP] = { .carry_out = stop, .answered = ANSWERED_IF_WANTED, .ends = true, FOR_LIVING },
+        [EFFECT_LOG] = { .carry_out = log_sentence, .answered = ANSWERED_NEVER },
 };
 
 static void note_refused(Wish *wish, int r) {

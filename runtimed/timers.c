@@ -30,6 +30,8 @@ static Timer **find(Agent *agent, uint64_t token, uint64_t *ret_n) {
 static void end(Runtime *runtime, Timer **place) {
         Timer *timer = *place;
 
+        assert(timer);
+
         *place = timer->next;
         deadline_disarm(&runtime->deadlines, &timer->due);
         letter_unref(&runtime->letters, timer->context);
