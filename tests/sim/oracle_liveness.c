@@ -28,12 +28,12 @@ static uint64_t window_usec(const Scenario *s, const View *view, double interval
         return (uint64_t)(intervals * (double)interval);
 }
 
-/* After how much silence it is suspect at the latest: in a large fleet a dispatcher asks for longer intervals, and
- * waits for them. */
+/* After how much silence it is suspect at the latest: in a large fleet a dispatcher asks for longer intervals, by a
+ * quarter longer than the rate needs, and waits for them. */
 static uint64_t suspect_usec(const Sim *sim, const View *view) {
         const Scenario *s = &sim->scenario;
         uint64_t n_runtimes = sim->n_nodes - sim->n_dispatchers - sim->n_callers;
-        uint64_t asked = n_runtimes * USEC_PER_SEC / s->heartbeats_per_second_max;
+        uint64_t asked = n_runtimes * USEC_PER_SEC * 5 / 4 / s->heartbeats_per_second_max;
 
         return MAX_OF(window_usec(s, view, s->suspect_after), (uint64_t)(s->suspect_after * (double)asked)) +
                PROMPT_USEC;

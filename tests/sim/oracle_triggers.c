@@ -389,6 +389,8 @@ static void on_check_due(Sim *sim, Event *event) {
         if (!relay || !reach || reach->ended || reach->life != relay->life || !exec->options.wants_reply ||
                 !is_last_of(exec, relay))
                 return;
+        if (sim->now < relay->usec + ASKED_AFTER * sim->scenario.check_usec)
+                return; /* the execution was asked for again meanwhile: this is about the relay before */
         if (relay->n_sent > 1 || relay->word != WORD_NONE || !node_is_sound_since(dispatcher, relay->usec))
                 return;
         runtime = sim->nodes[relay->runtime];
