@@ -4,6 +4,11 @@
  * An entry per file that made an agent: its name, the agent's id, and a hash of its text, so that a reload of 100,000
  * files touches only those that changed. A file that was renamed keeps its agent: an entry whose file is gone is
  * adopted by a new file that names the same agent.
+ *
+ * A file is not even read again when its inode is as it was: nothing changes a file without a new ctime. But two
+ * changes within the same tick of the kernel's clock have one ctime, so what was read so soon after its last change is
+ * read once more (git calls such an index entry racily clean). What was refused is read each time, and refused again by
+ * name.
  */
 
 #include <dirent.h>
@@ -18,11 +23,19 @@
 #include "runtimed/definition.h"
 #include "runtimed/diag.h"
 
+#define TICK_USEC USEC_PER_SEC /* many of the kernel's; some file systems have stamps of a second */
+
+typedef struct Stamp {
+        uint64_t changed_nsec; /* 0: not known */
+        uint64_t inode, size;
+} Stamp;
+
 typedef struct Entry {
         UT_hash_handle hh;
         char *name;
         Id agent_id;
         uint64_t hash;
+        Stamp stamp;   /* of its inode, when the agent was as it says */
         bool is_there; /* its file was seen in this load */
 } Entry;
 
@@ -107,35 +120,77 @@ static void close_fdp(int *fd) {
                 (void)close(*fd);
 }
 
+/* Unknown where it may change yet and look the same. */
+static Stamp stamp_of(const struct stat *st, Instant now) {
+        const uint64_t changed_usec =
+                (uint64_t)st->st_ctim.tv_sec * USEC_PER_SEC + (uint64_t)st->st_ctim.tv_nsec / 1000;
+
+        if (changed_usec + TICK_USEC > now.real_usec)
+                return (Stamp){};
+        return (Stamp){
+                .changed_nsec = (uint64_t)st->st_ctim.tv_sec * 1000000000 + (uint64_t)st->st_ctim.tv_nsec,
+                .inode = st->st_ino,
+                .size = (uint64_t)st->st_size,
+        };
+}
+
+static bool stamp_equal(const Stamp *a, const Stamp *b) {
+        return a->changed_nsec > 0 && a->changed_nsec == b->changed_nsec && a->inode == b->inode && a->size == b->size;
+}
+
+static char *full_path(const char *path, const char *name) {
+        char *full = NULL;
+
+        return asprintf(&full, "%s/%s", path, name) < 0 ? NULL : full;
+}
+
+static bool is_as_it_was(const AgentsDir *dir, const Entry *entry, Instant now) {
+        _cleanup_(free_charp) char *full = entry->stamp.changed_nsec > 0 ? full_path(dir->path, entry->name) : NULL;
+        struct stat st;
+        Stamp stamp;
+
+        if (!full || stat(full, &st) < 0)
+                return false;
+        stamp = stamp_of(&st, now);
+        return stamp_equal(&stamp, &entry->stamp);
+}
+
 /* A named pipe without a writer would hold up its opener for ever, and the loop with it: O_NONBLOCK, and regular files
  * only. */
 static int open_file(const char *path, const char *name) {
-        _cleanup_(free_charp) char *full = NULL;
+        _cleanup_(free_charp) char *full = full_path(path, name);
         int fd;
 
-        if (asprintf(&full, "%s/%s", path, name) < 0) {
-                full = NULL;
+        if (!full)
                 return -ENOMEM;
-        }
         fd = open(full, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
         return fd < 0 ? -errno : fd;
 }
 
+typedef struct File {
+        Buffer text;
+        struct stat st; /* from before it was read */
+} File;
+
+static void file_done(File *file) {
+        buffer_done(&file->text);
+}
+
 /* Of one that grows meanwhile at most a little more than allowed is read; the parser refuses it then. */
-static int read_file(const char *path, const char *name, Buffer *text, WireError *ret_error) {
+static int read_file(const char *path, const char *name, File *file, WireError *ret_error) {
         _cleanup_(close_fdp) int fd = open_file(path, name);
-        struct stat st;
+        Buffer *text = &file->text;
         ssize_t n;
 
         if (fd < 0)
                 return fd;
-        if (fstat(fd, &st) < 0)
+        if (fstat(fd, &file->st) < 0)
                 return -errno;
-        if (!S_ISREG(st.st_mode))
+        if (!S_ISREG(file->st.st_mode))
                 return wire_error(ret_error, "this is no regular file");
-        if (st.st_size > DEFINITION_BYTES_MAX)
+        if (file->st.st_size > DEFINITION_BYTES_MAX)
                 return wire_error(ret_error, "a definition of %lld bytes is over the limit of %d",
-                        (long long)st.st_size, DEFINITION_BYTES_MAX);
+                        (long long)file->st.st_size, DEFINITION_BYTES_MAX);
 
         buffer_clear(text);
         while (text->size <= DEFINITION_BYTES_MAX) {
@@ -171,13 +226,13 @@ static void point_at_line(Slice text, WireError *error) {
 
 /* Reads and parses; on failure writes why. */
 static bool read_definition(
-        const AgentsDir *dir, const char *name, Buffer *text, Definition **ret, WireError *ret_error) {
-        int r = read_file(dir->path, name, text, ret_error);
+        const AgentsDir *dir, const char *name, File *file, Definition **ret, WireError *ret_error) {
+        int r = read_file(dir->path, name, file, ret_error);
 
         if (r == 0) {
-                r = definition_parse(buffer_slice(text), dir->behaviors, ret, ret_error);
+                r = definition_parse(buffer_slice(&file->text), dir->behaviors, ret, ret_error);
                 if (r == WIRE_E_INVALID)
-                        point_at_line(buffer_slice(text), ret_error);
+                        point_at_line(buffer_slice(&file->text), ret_error);
         }
         if (r < 0)
                 (void)wire_error(ret_error, "%s", strerror(-r));
@@ -268,33 +323,41 @@ static void change(Runtime *runtime, Entry *entry, Slice text, Instant now, Agen
 /* A file that made an agent before: its agent changes, or goes when the file is about another one now. */
 static void load_known(AgentsDir *dir, Runtime *runtime, Entry *entry, Instant now, AgentsDirCounts *counts) {
         _cleanup_(definition_freep) Definition *definition = NULL;
-        _cleanup_(buffer_done) Buffer text = {};
+        _cleanup_(file_done) File file = {};
         WireError error = {};
+        uint64_t hash;
 
-        if (!read_definition(dir, entry->name, &text, &definition, &error)) {
+        if (is_as_it_was(dir, entry, now))
+                return;
+        entry->stamp = (Stamp){};
+        if (!read_definition(dir, entry->name, &file, &definition, &error)) {
                 diag_definition_refused(entry->name, error.text);
                 counts->n_refused++;
                 return;
         }
 
+        hash = hash_of(buffer_slice(&file.text));
         if (!id_equal(&entry->agent_id, id_slice(&definition->agent_id))) {
                 (void)runtime_delete_agent(runtime, id_slice(&entry->agent_id), now);
                 diag_definition_changed(entry->name, id_slice(&entry->agent_id), "removed");
                 counts->n_removed++;
                 drop_entry(dir, entry);
-        } else if (entry->hash != hash_of(buffer_slice(&text))) {
-                change(runtime, entry, buffer_slice(&text), now, counts);
+                return;
         }
+        if (entry->hash != hash)
+                change(runtime, entry, buffer_slice(&file.text), now, counts);
+        if (entry->hash == hash)
+                entry->stamp = stamp_of(&file.st, now);
 }
 
 static void load_new(AgentsDir *dir, Runtime *runtime, const char *name, Instant now, AgentsDirCounts *counts) {
         _cleanup_(definition_freep) Definition *definition = NULL;
-        _cleanup_(buffer_done) Buffer text = {};
+        _cleanup_(file_done) File file = {};
         WireError error = {};
         uint64_t hash;
         Entry *entry;
 
-        if (!read_definition(dir, name, &text, &definition, &error)) {
+        if (!read_definition(dir, name, &file, &definition, &error)) {
                 diag_definition_refused(name, error.text);
                 counts->n_refused++;
                 return;
@@ -302,9 +365,13 @@ static void load_new(AgentsDir *dir, Runtime *runtime, const char *name, Instant
 
         entry = adopt(dir, name, &definition->agent_id, &hash) ? find_entry(dir, name) : NULL;
         if (!entry)
-                create(dir, runtime, name, &definition->agent_id, buffer_slice(&text), now, counts);
-        else if (entry->hash != hash_of(buffer_slice(&text)))
-                change(runtime, entry, buffer_slice(&text), now, counts);
+                create(dir, runtime, name, &definition->agent_id, buffer_slice(&file.text), now, counts);
+        else if (entry->hash != hash_of(buffer_slice(&file.text)))
+                change(runtime, entry, buffer_slice(&file.text), now, counts);
+
+        entry = find_entry(dir, name);
+        if (entry && entry->hash == hash_of(buffer_slice(&file.text)))
+                entry->stamp = stamp_of(&file.st, now);
 }
 
 static void remove_gone(AgentsDir *dir, Runtime *runtime, Instant now, AgentsDirCounts *counts) {
@@ -379,10 +446,10 @@ static bool try_init(const Definition *definition, WireError *ret_error) {
 /* `seen`: an entry for each agent so far, named by its id; the hash is the number of its file. */
 static bool check_file(AgentsDir *seen, struct dirent **names, size_t number, WireError *ret_error) {
         _cleanup_(definition_freep) Definition *definition = NULL;
-        _cleanup_(buffer_done) Buffer text = {};
+        _cleanup_(file_done) File file = {};
         const Entry *other;
 
-        if (!read_definition(seen, names[number]->d_name, &text, &definition, ret_error))
+        if (!read_definition(seen, names[number]->d_name, &file, &definition, ret_error))
                 return false;
 
         other = find_entry(seen, definition->agent_id.text);

@@ -1,11 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "runtimed/agents_dir.h"
 #include "runtimed/settings.h"
 #include "tests/unit/runtimed/world.h"
+
+static unsigned n_opened;
+
+/* In place of the library's, so that it is seen which files are read. */
+int open(const char *path, int flags, ...) {
+        n_opened++;
+        return (int)syscall(SYS_openat, AT_FDCWD, path, flags, 0600);
+}
 
 typedef struct Place {
         char path[64];
@@ -87,6 +97,53 @@ static void a_reload_brings_the_agents_in_line_with_the_files(void **state) {
         assert_int_equal(rmdir(place.path), 0);
         assert_int_equal(agents_dir_load(dir, w.runtime, w.now, &counts), -ENOENT);
         assert_non_null(core_find_agent(w.runtime, SLICE("fa"))); /* a directory that is gone removes nobody */
+        (void)agents_dir_free(dir);
+        end_world(&w);
+}
+
+static void what_has_not_changed_for_a_while_is_not_read_again(void **state) {
+        AgentsDirCounts counts;
+        AgentsDir *dir = NULL;
+        Place place;
+        World w;
+
+        (void)state;
+
+        begin(&w);
+        make_place(&place);
+        put_file(&place, "a.json", "{\"agent_id\":\"fa\",\"agent_type\":\"echo\"}");
+        assert_int_equal(agents_dir_new(place.path, behaviors_builtin, &dir), 0);
+        w.now.real_usec = instant_now().real_usec;
+        assert_int_equal(agents_dir_load(dir, w.runtime, w.now, &counts), 0);
+        assert_int_equal(counts.n_created, 1);
+
+        /* So soon after it was written it is read again: what is written within one tick has one time. */
+        put_file(&place, "a.json", "{\"agent_id\":\"fa\",\"agent_type\":\"coun\"}");
+        assert_int_equal(agents_dir_load(dir, w.runtime, w.now, &counts), 0);
+        assert_int_equal(counts.n_refused, 1);
+
+        /* Later it is known by its time, size and inode: another content of the same size is noticed by the first. */
+        put_file(&place, "a.json", "{\"agent_id\":\"fa\",\"agent_type\":\"echo\"}");
+        w.now.real_usec = instant_now().real_usec + 10 * USEC_PER_SEC;
+        assert_int_equal(agents_dir_load(dir, w.runtime, w.now, &counts), 0);
+        assert_int_equal(counts.n_refused + counts.n_changed, 0);
+        put_file(&place, "a.json", "{\"agent_id\":\"fa\",\"agent_type\":\"coun\"}");
+        w.now.real_usec += 10 * USEC_PER_SEC;
+        for (int i = 0; i < 2; i++) { /* and what was refused is refused each time */
+                assert_int_equal(agents_dir_load(dir, w.runtime, w.now, &counts), 0);
+                assert_int_equal(counts.n_refused, 1);
+        }
+
+        put_file(&place, "a.json", "{\"agent_id\":\"fa\",\"agent_type\":\"echo\"}");
+        w.now.real_usec += 10 * USEC_PER_SEC;
+        assert_int_equal(agents_dir_load(dir, w.runtime, w.now, &counts), 0);
+        n_opened = 0;
+        assert_int_equal(agents_dir_load(dir, w.runtime, w.now, &counts), 0);
+        assert_int_equal(n_opened, 0);
+        assert_int_equal(counts.n_refused + counts.n_changed + counts.n_removed, 0);
+
+        drop_file(&place, "a.json");
+        assert_int_equal(rmdir(place.path), 0);
         (void)agents_dir_free(dir);
         end_world(&w);
 }
@@ -189,6 +246,7 @@ static void a_host_name_becomes_an_id(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_reload_brings_the_agents_in_line_with_the_files),
+                cmocka_unit_test(what_has_not_changed_for_a_while_is_not_read_again),
                 cmocka_unit_test(two_files_may_exchange_their_agents),
                 cmocka_unit_test(a_pipe_among_the_definitions_is_refused_and_waited_for_by_nobody),
                 cmocka_unit_test(the_check_refuses_what_a_start_would_refuse),
