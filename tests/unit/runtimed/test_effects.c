@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
+#include "tests/unit/runtimed/failing.h"
 #include "tests/unit/runtimed/world.h"
 
 /* a behaviour that wants what a test says, and keeps what it gets */
@@ -1182,6 +1183,75 @@ static void a_child_that_is_starting_is_answered_when_it_has_started(void **stat
         end_world(&w);
 }
 
+/* memory */
+
+static void want_everything(EffectList *list) {
+        static const Effect drafts[] = {
+                { .kind = EFFECT_PUBLISH, TO("out"), WITH("1"), .headers = SLICE("X-Mine: 1\r\n") },
+                { .kind = EFFECT_ASK, TO("b") },
+                { .kind = EFFECT_INVOKE, TO("x") },
+                { .kind = EFFECT_INVOKE, TO("x"), .key = SLICE("k") },
+                { .kind = EFFECT_INVOKE, TO("x"), .key = SLICE("k") },
+                { .kind = EFFECT_TRIGGER, TO("b") },
+                { .kind = EFFECT_SUBSCRIBE, TO("news") },
+                { .kind = EFFECT_TIMER, .usec = USEC_PER_SEC },
+                { .kind = EFFECT_CHECKPOINT },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(drafts); i++) {
+                Effect *effect = effects_add(list, drafts[i].kind), *next = effect->next;
+
+                *effect = drafts[i];
+                effect->next = next;
+                effect->token = i + 1;
+                effect->wants_answer = drafts[i].kind != EFFECT_TIMER;
+        }
+}
+
+/* One allocation fails while the wishes are carried out, or while the first question is answered. */
+static bool survives(size_t n, bool in_answer) {
+        static const InMessage message = { .subject = SLICE("_INBOX.r1.a.1"), .body = SLICE("42") };
+        RuntimeOptions options = default_options();
+        EffectList list = {};
+        bool has_failed;
+        size_t n_told;
+        World w;
+
+        options.has_store = true;
+        begin_wishing_with(&w, options);
+        create(&w, "{\"agent_id\":\"k\",\"agent_type\":\"keeper\"}");
+        turn(&w);
+        want_everything(&list);
+        fail_at = in_answer ? 0 : n;
+        runtime_on_effects(w.runtime, agent_of(&w, "k"), 0, &list, w.now);
+        has_failed = !in_answer && fail_at == 0;
+        fail_at = in_answer ? n : 0;
+        runtime_on_message(w.runtime, &message, w.now);
+        has_failed = has_failed || (in_answer && fail_at == 0);
+        fail_at = 0;
+        effects_clear(&list);
+
+        pass(&w, 40 * USEC_PER_SEC); /* every question is over by then */
+        assert_int_equal(asks_size(&w.runtime->asks), 0);
+        assert_null(agent_of(&w, "k")->timers);
+        n_told = count_got(MESSAGE_ANSWER) + w.runtime->counters.undelivered[ERROR_INTERNAL];
+        assert_int_equal(n_told, 8); /* all but the timer */
+        end_world(&w);
+        return has_failed;
+}
+
+static void whatever_memory_is_out_for_no_wish_is_forgotten(void **state) {
+        (void)state;
+
+        if (!FAILING_WORKS)
+                skip();
+        log_set_level(LOG_CRIT);
+        for (size_t n = 1; survives(n, /* in_answer= */ false); n++)
+                ;
+        for (size_t n = 1; survives(n, /* in_answer= */ true); n++)
+                ;
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_is_published_carries_on_the_conversation_of_its_message),
@@ -1223,6 +1293,7 @@ int main(void) {
                 cmocka_unit_test(what_a_child_process_wants_belongs_to_the_message_that_it_names),
                 cmocka_unit_test(a_restarted_child_gets_no_answers_to_what_the_crashed_one_asked),
                 cmocka_unit_test(a_child_that_is_starting_is_answered_when_it_has_started),
+                cmocka_unit_test(whatever_memory_is_out_for_no_wish_is_forgotten),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
