@@ -1210,7 +1210,8 @@ static void want_everything(EffectList *list) {
 
 /* One allocation fails while the wishes are carried out, or while the first question is answered. */
 static bool survives(size_t n, bool in_answer) {
-        static const InMessage message = { .subject = SLICE("_INBOX.r1.a.1"), .body = SLICE("42") };
+        static char large[5000]; /* not from the pool */
+        const InMessage message = { .subject = SLICE("_INBOX.r1.a.1"), .body = { large, sizeof(large) } };
         RuntimeOptions options = default_options();
         EffectList list = {};
         bool has_failed;
