@@ -666,7 +666,9 @@ int core_stop_agent(Runtime *runtime, Agent *agent, bool discards, Instant now) 
         return r;
 }
 
-static void become_stopped(Runtime *runtime, Agent *agent) {
+static void become_stopped(Runtime *runtime, Agent *agent, Instant now) {
+        if (core_has_undurable(agent)) /* its child was stopped in the middle of a call */
+                core_lose_state(runtime, agent, ERROR_AGENT_STOPPED, now);
         (void)agent_apply(agent, AGENT_EV_IDLE);
         runtime->n_alive--;
         agent->is_discarding = agent->is_to_pause = false;
@@ -689,6 +691,11 @@ static void settle_stopping(Runtime *runtime, Agent *agent, Instant now) {
         /* Its behaviour was lost, or never came: what it holds can't be handled. */
         if (!agent->has_behavior && !agent->run && agent->n_calls == 0 && !agent_is_idle(agent))
                 core_discard_mail(runtime, agent, ERROR_AGENT_STOPPED, now);
+        if (agent->is_discarding && agent->has_behavior && agent->n_calls > 0 &&
+                agent->definition->behavior->is_remote) {
+                call_hook(runtime, agent, MAIL_STOP, STEP_STOP, now); /* it may hang, so nothing is waited for */
+                return;
+        }
         if (!agent_is_idle(agent) || has_hook_out(agent))
                 return;
         core_end_conversations(runtime, agent); /* or one that lives by timers would never come to its end */
@@ -701,7 +708,7 @@ static void settle_stopping(Runtime *runtime, Agent *agent, Instant now) {
                 return;
         }
         if (!core_save_left_state(runtime, agent, now))
-                become_stopped(runtime, agent);
+                become_stopped(runtime, agent, now);
 }
 
 /* What a worker has brought back since will not be handled either. */

@@ -409,6 +409,11 @@ void core_on_resume(Runtime *runtime, Deadline *deadline, Instant now) {
 
 /* discarding */
 
+/* Its host ends it when the child is stopped; nobody waits for what it says by then. */
+static bool is_with_child(const Execution *execution) {
+        return execution->phase == PHASE_OUT && execution->mail.agent->definition->behavior->is_remote;
+}
+
 static void discard_executions(Runtime *runtime, const Agent *agent, ErrorCode code, Instant now) {
         Execution *execution, *next;
 
@@ -417,7 +422,7 @@ static void discard_executions(Runtime *runtime, const Agent *agent, ErrorCode c
                 if (execution->mail.agent != agent)
                         continue;
                 if (execution->phase != PHASE_QUEUED && execution->phase != PHASE_DEFERRED &&
-                        execution->phase != PHASE_PENDING)
+                        execution->phase != PHASE_PENDING && !is_with_child(execution))
                         continue;
                 if (core_must_hold(runtime, execution))
                         core_withhold(runtime, execution, "its agent was stopped while no answer could go out");

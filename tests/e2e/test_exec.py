@@ -220,6 +220,18 @@ class Dying(Exec):
         self.assertNotEqual(self.told("dreamer", "pid")["pid"], pid)
         wait_until("the old one is gone", lambda: not is_alive(pid), 5)
 
+    def test_a_child_that_hangs_holds_up_nobody_who_discards(self):
+        self.make("stuck", settings={"stop_timeout_ms": 200})
+        pid = self.told("stuck", "pid")["pid"]
+        inbox = self.client.subscribe("stuck.inbox")
+        self.post("stuck", "stuck.inbox", "hang")
+        wait_until("it is with the child", lambda: self.control("get_agent", "stuck")["open"] == 1, 5)
+        began = time.monotonic()
+        self.control("delete_agent", {"agent_id": "stuck", "mode": "discard"})
+        self.assertLess(time.monotonic() - began, 0.4 + scaled(2))
+        self.assert_failure(inbox.next(scaled(2)).json(), "AGENT_STOPPED")
+        wait_until("it is gone", lambda: not is_alive(pid), 5)
+
     def test_a_deadline_is_answered_while_the_child_goes_on(self):
         self.make("late")
         began = time.monotonic()

@@ -599,6 +599,28 @@ static void what_a_crashed_behaviour_held_is_answered_and_what_waited_is_handled
         end_world(&w);
 }
 
+static void who_discards_does_not_wait_for_a_child_that_hangs(void **state) {
+        size_t number;
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ false);
+        make(&w, "remote", "");
+        trigger(&w, "e1", "1"); /* with the child, for ever */
+        trigger(&w, "e2", "2");
+        number = ask(&w, "delete_agent", "{\"agent_id\":\"a\",\"mode\":\"discard\"}");
+        assert_string_equal(result_of(&w, "e1"), "FAILURE AGENT_STOPPED");
+        assert_string_equal(result_of(&w, "e2"), "FAILURE AGENT_STOPPED");
+        assert_int_equal(w.n_calls, 2); /* the one that hangs, and the stop */
+        end_call(&w, 0);                /* as the host does: what the child held, then the stop */
+        end_call(&w, 0);
+        turn(&w);
+        assert_string_equal(answered(&w, number), "ok");
+        assert_null(core_find_agent(w.runtime, SLICE("a")));
+        end_world(&w);
+}
+
 static uint64_t time_until_restart(World *world) {
         const uint64_t begun_usec = world->now.usec;
 
@@ -1024,6 +1046,7 @@ int main(void) {
                 cmocka_unit_test(a_hook_that_hangs_does_not_keep_the_runtime_from_stopping),
                 cmocka_unit_test(a_runtime_that_stops_with_an_agent_in_any_state_gets_there),
                 cmocka_unit_test(requests_that_wait_are_bounded),
+                cmocka_unit_test(who_discards_does_not_wait_for_a_child_that_hangs),
                 cmocka_unit_test(nothing_that_happens_to_agents_at_random_breaks_anything),
         };
 
