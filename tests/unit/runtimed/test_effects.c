@@ -1211,7 +1211,7 @@ static void want_everything(EffectList *list) {
 /* One allocation fails while the wishes are carried out, or while the first question is answered. */
 static bool survives(size_t n, bool in_answer) {
         static char large[5000]; /* not from the pool */
-        const InMessage message = { .subject = SLICE("_INBOX.r1.a.1"), .body = { large, sizeof(large) } };
+        InMessage message = { .subject = SLICE("_INBOX.r1.a.none"), .body = { large, sizeof(large) } };
         RuntimeOptions options = default_options();
         EffectList list = {};
         bool has_failed;
@@ -1226,6 +1226,10 @@ static bool survives(size_t n, bool in_answer) {
         fail_at = in_answer ? 0 : n;
         runtime_on_effects(w.runtime, agent_of(&w, "k"), 0, &list, w.now);
         has_failed = !in_answer && fail_at == 0;
+        fail_at = 0;
+        collect(&w);
+        if (count_sent(&w, "agent.b.replies", NULL) > 0)
+                message.subject = slice_of(last_sent(&w, "agent.b.replies")->reply);
         fail_at = in_answer ? n : 0;
         runtime_on_message(w.runtime, &message, w.now);
         has_failed = has_failed || (in_answer && fail_at == 0);
