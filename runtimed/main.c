@@ -36,6 +36,8 @@
 #define EXIT_REPLACED 3
 #define ROUNDS_MAX 16 /* of a turn: agents that keep each other busy may not keep the loop */
 #define BEHAVIORS_MAX 16
+#define TURN_BYTES UINT64_C(1048576) /* said in a turn: one message on a topic may have 100,000 agents answer it */
+#define CONGESTED_PAUSE_USEC (2 * USEC_PER_MSEC) /* until we look again whether NATS has caught up */
 
 typedef struct App {
         const DaemonArguments *arguments;
@@ -111,6 +113,18 @@ static void run_here(App *app, Run *run) {
         } while (!ended);
 }
 
+/* At half of what the connection bears: what is said before anybody minds must still fit. */
+static bool is_congested(const App *app) {
+        return nats_link_n_unsent(app->link) > app->settings.daemon.pending_bytes_max / 2;
+}
+
+/* Work makes words. What is left has its turn when those are written; a stop waits for nobody who does not read. */
+static bool has_room(const App *app) {
+        const uint64_t bytes_max = MIN_OF(TURN_BYTES, app->settings.daemon.pending_bytes_max / 4);
+
+        return app->outbox.bytes.size + app->events.bytes.size < bytes_max && (app->is_stopping || !is_congested(app));
+}
+
 /* Returns whether something was done here and now, so that there may be more. */
 static bool hand_out_work(App *app) {
         Run *first = NULL, *last = NULL, *run;
@@ -120,7 +134,7 @@ static bool hand_out_work(App *app) {
 
         while ((call = runtime_take_call(app->core)))
                 exec_host_call(app->exec, call);
-        while ((run = runtime_take_run(app->core))) {
+        while (has_room(app) && (run = runtime_take_run(app->core))) {
                 if (app->settings.run_inline && run->behavior->quick) {
                         run_here(app, run);
                         was_here = true;
@@ -140,9 +154,11 @@ static bool hand_out_work(App *app) {
         return was_here;
 }
 
-static void arm(App *app) {
-        const uint64_t next = MIN_OF(runtime_next_deadline(app->core), app->settle_usec);
+static void arm(App *app, Instant now) {
+        uint64_t next = MIN_OF(runtime_next_deadline(app->core), app->settle_usec);
 
+        if (is_congested(app)) /* nothing tells when it is over, and what waits for that is due all the time */
+                next = now.usec + CONGESTED_PAUSE_USEC;
         if (next == app->armed_usec)
                 return;
         app->armed_usec = next;
@@ -174,12 +190,6 @@ static void close_when_stopped(App *app) {
         nats_link_close(app->link, EDGE_CLOSE_TIMEOUT_USEC, on_closed, app);
 }
 
-/* The core is told at half of what the connection bears: what it says in the meantime must still fit. */
-static void look_at_congestion(App *app, Instant now) {
-        runtime_set_congested(
-                app->core, nats_link_n_unsent(app->link) > app->settings.daemon.pending_bytes_max / 2, now);
-}
-
 static void finish_turn(App *app, Instant now) {
         uint64_t n_refused = 0;
         unsigned n = 0;
@@ -203,10 +213,10 @@ static void finish_turn(App *app, Instant now) {
         }
         if (n_refused > 0)
                 diag_publish_refused(n_refused, &app->publish_limit, now.usec);
-        look_at_congestion(app, now);
+        runtime_set_congested(app->core, is_congested(app), now);
 
         tell_ready(app, now);
-        arm(app);
+        arm(app, now);
         close_when_stopped(app);
 }
 
