@@ -259,13 +259,21 @@ static int wait_for(Runtime *runtime, Request *request, Agent *agent, WaitFor wh
                 WAITERS_MAX, agent->id.text);
 }
 
+/* What is started now would not be stopped any more. */
+static int refuse_if_stopping(const Runtime *runtime, Request *request) {
+        if (!runtime->is_stopping)
+                return 0;
+
+        request->code = ERROR_RUNTIME_DRAINING;
+        return wire_error(&request->error, "runtime \"%s\" is stopping", runtime->options.id);
+}
+
 static int run_create_agent(Runtime *runtime, Request *request, Instant now) {
         int r;
 
-        if (runtime->is_stopping) {
-                request->code = ERROR_RUNTIME_DRAINING;
-                return wire_error(&request->error, "runtime \"%s\" is stopping", runtime->options.id);
-        }
+        r = refuse_if_stopping(runtime, request);
+        if (r != 0)
+                return r;
 
         r = core_create_agent(runtime, request->message->body, request->reply, now, &request->code, &request->error);
         request->is_waiting = r == 0;
@@ -289,6 +297,9 @@ static int run_start_agent(Runtime *runtime, Request *request, Instant now) {
         Agent *agent;
         int r = find_agent(runtime, request, agent_fields, &arguments, &agent);
 
+        if (r != 0)
+                return r;
+        r = refuse_if_stopping(runtime, request);
         if (r != 0)
                 return r;
         if (agent->is_leaving || agent_next_state(agent->state, AGENT_EV_START) == AGENT_INVALID)

@@ -75,7 +75,7 @@ void core_on_checkpoint(Runtime *runtime, Control *control, Instant now); /* tak
 void core_on_checkpoint_time(Runtime *runtime, Deadline *due, Instant now);
 /* The behaviour is gone: what was not durable never will be. */
 void core_lose_state(Runtime *runtime, Agent *agent, ErrorCode code, Instant now);
-void core_free_holds(Agent *agent); /* at the end of all */
+void core_free_holds(Runtime *runtime, Agent *agent); /* at the end of all */
 void core_free_requests(Runtime *runtime);
 bool core_has_undurable(const Agent *agent); /* handled something since the last checkpoint */
 bool core_is_storing(const Agent *agent);    /* the store owes an answer about it */

@@ -420,6 +420,8 @@ void core_on_checkpoint(Runtime *runtime, Control *control, Instant now) {
 static void on_saved(Runtime *runtime, Durable *durable, const StoreRequest *request, Instant now) {
         durable->is_saving = false;
         if (request->outcome != STORE_DONE) {
+                durable->generation =
+                        MAX_OF(durable->generation, request->generation); /* the clock may be far behind */
                 on_failure(runtime, durable, slice_of(request->error.text), now);
                 durable->is_lost = false;
                 return;
@@ -596,7 +598,7 @@ void runtime_on_stored(Runtime *runtime, StoreRequest *request, Instant now) {
 
 /* at the end of all */
 
-void core_free_holds(Agent *agent) {
+void core_free_holds(Runtime *runtime, Agent *agent) {
         Held *held, *next;
 
         if (!agent->durable)
@@ -605,6 +607,8 @@ void core_free_holds(Agent *agent) {
                 next = held->next;
                 if (held->execution)
                         held->execution->held = NULL;
+                if (held->delivery)
+                        core_free_delivery(runtime, held->delivery);
                 if (held->outcome)
                         (void)outcome_free(held->outcome);
                 free(held);

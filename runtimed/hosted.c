@@ -267,11 +267,13 @@ static void end_agent(Runtime *runtime, Agent *agent) {
                 agent->waiters = waiter->next;
                 free(waiter);
         }
-        core_free_holds(agent);
+        core_free_holds(runtime, agent);
         if (agent->has_behavior && agent->behavior_state && !agent->run && agent->definition->behavior->stop)
                 agent->definition->behavior->stop(agent->behavior_state);
         agent->has_behavior = false;
         agent->run = run_free(agent->run);
+        if (agent->supervision)
+                deadline_disarm(&runtime->deadlines, &agent->supervision->due);
         core_durable_free(runtime, agent);
         agent->predecessor = definition_free(agent->predecessor);
         (void)agent_free(agent);

@@ -401,6 +401,7 @@ void core_on_resume(Runtime *runtime, Deadline *deadline, Instant now) {
 
         delivery->mail.is_resumed = true;
         delivery->mail.lane = LANE_URGENT;
+        delivery->mail.late_usec = USEC_NEVER; /* it was begun in time */
         if (core_push_mail(runtime, agent, &delivery->mail) < 0)
                 deadline_arm(&runtime->deadlines, deadline, now.usec + USEC_PER_SEC); /* memory may be there by then */
         else

@@ -345,9 +345,15 @@ static void stop_agents(Runtime *runtime, bool discards, Instant now) {
         core_settle_agents(runtime, now);
 }
 
+/* An agent that is deleted is gone, and that is answered, when the store has forgotten it. */
+static bool is_storing(const Runtime *runtime) {
+        return runtime->store_first || runtime->n_stored_out > 0;
+}
+
 /*
  * Three phases: what is held is worked off until the deadline; then, or when nothing is held, agents are stopped; when
- * they are (or HOOKS_USEC beyond the deadline: a hook that hangs must not keep us) we say goodbye.
+ * they are, and the store owes nothing (or HOOKS_USEC beyond the deadline: what hangs must not keep us), we say
+ * goodbye.
  */
 static void check_stop(Runtime *runtime, Instant now) {
         const bool is_late = now.usec >= runtime->stop_usec;
@@ -371,7 +377,7 @@ static void check_stop(Runtime *runtime, Instant now) {
 
         if (runtime->executions.n > runtime->n_abandoned)
                 return;
-        if (runtime->n_alive > 0 && now.usec < runtime->stop_usec + HOOKS_USEC)
+        if ((runtime->n_alive > 0 || is_storing(runtime)) && now.usec < runtime->stop_usec + HOOKS_USEC)
                 return;
         if (runtime->n_alive > 0)
                 diag_hooks_missed(runtime->id, runtime->n_alive);

@@ -47,7 +47,8 @@ struct StoreRequest {
         Id agent_id;
 
         /*
-         * SAVE: above that of any save of this agent before, and above 0. LOAD: the highest that is known of, with DONE
+         * SAVE: above that of any save of this agent before, and above 0; with UNWRITABLE it becomes the one that is
+         * there, when that is why. LOAD: the highest that is known of, with DONE
          * that of `state`: whatever the outcome was, later saves go on above it. 0: nothing is known.
          */
         uint64_t generation;

@@ -216,6 +216,7 @@ static unsigned choose_slot(StoreSqlite *sqlite, StoreRequest *request, const Sl
         }
         (void)snprintf(sentence, sizeof(sentence), "generation %" PRIu64 " is not above %" PRIu64 ", which it holds",
                 request->generation, sound->generation);
+        request->generation = sound->generation;
         refuse(sqlite, request, STORE_UNWRITABLE, sentence);
         return STORE_SLOTS;
 }

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * What tests/sim/ has found, each as short as it could be made.
+ */
+
+#include "tests/unit/runtimed/world.h"
+
+#define AT_ONCE ",\"checkpoint_interval_ms\":0,\"subscribed_topics\":[\"news\"]"
+
+static void an_end_with_an_answer_that_waits_for_the_store_leaves_nothing_behind(void **state) {
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ true);
+        make(&w, "slow", AT_ONCE);
+        w.plays_worker = true;
+        w.plays_store = false;
+        publish_with(&w, "news", "_INBOX.one", NULL, "x");
+        assert_int_equal(count_sent(&w, "_INBOX.one", NULL), 0);
+        end_world(&w); /* asserts that every letter is back */
+}
+
+/* Of one the restart is due, of the other a checkpoint: both are deadlines in one tree. */
+static void an_end_with_an_agent_that_is_to_be_restarted_touches_nothing_that_is_gone(void **state) {
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ true);
+        make(&w, "remote", "");
+        create(&w, "{\"agent_id\":\"b\",\"agent_type\":\"slow\"}");
+        w.plays_host = w.plays_worker = true;
+        turn(&w);
+        relay(&w, .agent = "b", .exec = "e1");
+        crash(&w, "a");
+        assert_string_equal(state_of(&w, "a"), "starting");
+        end_world(&w);
+}
+
+static void a_realtime_message_that_was_begun_in_time_is_not_late_when_it_is_resumed(void **state) {
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ false);
+        make(&w, "slow", ",\"subscribed_topics\":[{\"topic\":\"fast\",\"qos\":\"realtime\"}]");
+        w.plays_worker = true;
+        publish_with(&w, "fast", "_INBOX.one", NULL, "defer");
+        pass(&w, 3 * USEC_PER_SEC);
+        assert_string_equal(script.handled, "defer;defer;");
+        assert_string_equal(last_sent(&w, "_INBOX.one")->body, "1");
+        end_world(&w);
+}
+
+static void an_agent_is_not_started_while_its_runtime_stops(void **state) {
+        size_t started;
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ false);
+        make(&w, "slow", "");
+        w.plays_worker = true;
+        (void)ask_about(&w, "stop_agent", "a");
+        relay(&w, .agent = "sleeper", .exec = "e1", .input = "{\"ms\":500}"); /* keeps it from stopping at once */
+        runtime_stop(w.runtime, w.now.usec + 10 * USEC_PER_SEC, w.now);
+        turn(&w);
+        started = ask_about(&w, "start_agent", "a");
+        assert_string_equal(answered(&w, started), "RUNTIME_DRAINING");
+        pass(&w, USEC_PER_SEC);
+        assert_true(runtime_is_stopped(w.runtime));
+        assert_int_equal(script.n_alive, 0);
+        end_world(&w);
+}
+
+static void who_deletes_an_agent_is_answered_before_a_runtime_that_stops_is_gone(void **state) {
+        size_t deleted;
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ true);
+        make(&w, "quick", "");
+        w.plays_store = false;
+        deleted = ask_about(&w, "delete_agent", "a");
+        runtime_stop(w.runtime, w.now.usec + 10 * USEC_PER_SEC, w.now);
+        turn(&w);
+        assert_false(runtime_is_stopped(w.runtime));
+        w.plays_store = true;
+        turn(&w);
+        assert_string_equal(answered(&w, deleted), "ok");
+        assert_true(runtime_is_stopped(w.runtime));
+        end_world(&w);
+}
+
+/* Its record could not be read, so nobody knew of its generation; and the clock was set back. */
+static void a_save_that_is_refused_for_its_generation_is_tried_again_above_the_one_that_is_there(void **state) {
+        StoreRequest *request;
+        uint64_t above;
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ true);
+        make(&w, "quick", AT_ONCE);
+        w.plays_worker = true;
+        w.plays_store = false;
+        trigger(&w, "e1", "x");
+        assert_int_equal(w.n_requests, 1);
+        request = w.requests[--w.n_requests];
+        above = request->generation + 1000 * USEC_PER_SEC;
+        request->generation = above;
+        request->outcome = STORE_UNWRITABLE;
+        runtime_on_stored(w.runtime, request, w.now);
+        turn(&w);
+        pass(&w, USEC_PER_SEC);
+        assert_int_equal(w.n_requests, 1);
+        assert_true(w.requests[0]->generation > above);
+        end_world(&w);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(an_end_with_an_answer_that_waits_for_the_store_leaves_nothing_behind),
+                cmocka_unit_test(an_end_with_an_agent_that_is_to_be_restarted_touches_nothing_that_is_gone),
+                cmocka_unit_test(a_realtime_message_that_was_begun_in_time_is_not_late_when_it_is_resumed),
+                cmocka_unit_test(an_agent_is_not_started_while_its_runtime_stops),
+                cmocka_unit_test(who_deletes_an_agent_is_answered_before_a_runtime_that_stops_is_gone),
+                cmocka_unit_test(a_save_that_is_refused_for_its_generation_is_tried_again_above_the_one_that_is_there),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
