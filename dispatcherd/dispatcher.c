@@ -251,6 +251,11 @@ static void on_jetstream_due(Dispatcher *d, Deadline *deadline, Instant now) {
         jetstream_on_time(d->jetstream, now);
 }
 
+static void on_records_due(Dispatcher *d, Deadline *deadline, Instant now) {
+        (void)deadline;
+        jetstream_on_records_due(d->jetstream, now);
+}
+
 static void on_drain_due(Dispatcher *d, Deadline *deadline, Instant now) {
         (void)deadline;
 
@@ -266,6 +271,7 @@ static void (*const due[])(Dispatcher *d, Deadline *deadline, Instant now) = {
         [DEADLINE_CREATION] = creations_on_due,
         [DEADLINE_SETTLE] = on_settle_due,
         [DEADLINE_JETSTREAM] = on_jetstream_due,
+        [DEADLINE_RECORDS] = on_records_due,
         [DEADLINE_DRAIN] = on_drain_due,
 };
 
@@ -352,6 +358,7 @@ static int make_parts(Dispatcher *d) {
                 .outbox = d->outbox,
                 .deadlines = &d->deadlines,
                 .deadline = &d->jetstream_deadline,
+                .records = &d->records,
         };
         int r;
 
@@ -385,6 +392,7 @@ int dispatcher_new(const DispatcherOptions *options, Outbox *outbox, Instant now
         deadline_init(&d->settle, DEADLINE_SETTLE);
         deadline_init(&d->drain, DEADLINE_DRAIN);
         deadline_init(&d->jetstream_deadline, DEADLINE_JETSTREAM);
+        deadline_init(&d->records, DEADLINE_RECORDS);
 
         creations_init(&d->creations, &d->rng);
 

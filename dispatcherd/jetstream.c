@@ -12,8 +12,9 @@
  * there would be taken for a dispatcher's answer.
  *
  * Writes to the bucket are not acknowledged: the record is written again with the next change, and a lost one is
- * repaired at the next connect. Several dispatchers write the same records; the last one wins, and all say the same but
- * for what only they see.
+ * repaired at the next connect. A record is whole, and with many agents as long as a message may be: while agents come
+ * and go it is written once a second, not for each of them. Several dispatchers write the same records; the last one
+ * wins, and all say the same but for what only they see.
  */
 
 #include <inttypes.h>
@@ -34,6 +35,8 @@
 
 /* A record leaves room for the envelope in one message. */
 #define RECORD_BYTES_MAX (256 * 1024)
+
+#define RECORD_PAUSE_USEC USEC_PER_SEC /* between two of a runtime that stays in its state */
 
 typedef enum Step {
         STEP_OFF,    /* not asked yet, or no JetStream */
@@ -160,12 +163,13 @@ static Buffer *begin_record(JetStream *js, Slice runtime_id) {
         return buffer;
 }
 
-void jetstream_put_runtime(JetStream *js, const Runtime *runtime, Instant now) {
+static void put_record(JetStream *js, Runtime *runtime, Instant now) {
         Buffer *buffer;
 
-        if (js->steps[WHAT_RUNTIMES] != STEP_READY)
-                return;
         js->n_puts++;
+        runtime->record_is_due = false;
+        runtime->recorded_usec = now.usec;
+        runtime->recorded_state = runtime->state;
         buffer = begin_record(js, id_slice(&runtime->id));
         outbox_body(js->options.outbox);
         emit_object(buffer, NULL);
@@ -175,6 +179,35 @@ void jetstream_put_runtime(JetStream *js, const Runtime *runtime, Instant now) {
         emit_timestamp(buffer, "updated_at", now.real_usec);
         emit_object_end(buffer);
         outbox_end(js->options.outbox);
+}
+
+void jetstream_put_runtime(JetStream *js, Runtime *runtime, Instant now) {
+        const uint64_t next_usec = runtime->recorded_usec + RECORD_PAUSE_USEC;
+
+        if (js->steps[WHAT_RUNTIMES] != STEP_READY)
+                return;
+        if (runtime->recorded_state != runtime->state || now.usec >= next_usec) {
+                put_record(js, runtime, now);
+                return;
+        }
+        runtime->record_is_due = true;
+        deadline_arm(js->options.deadlines, js->options.records, MIN_OF(js->options.records->usec, next_usec));
+}
+
+void jetstream_on_records_due(JetStream *js, Instant now) {
+        uint64_t next_usec = USEC_NEVER;
+
+        if (js->steps[WHAT_RUNTIMES] != STEP_READY)
+                return;
+        for (Runtime *runtime = registry_first(js->options.registry); runtime; runtime = registry_next(runtime)) {
+                if (!runtime->record_is_due)
+                        continue;
+                if (now.usec >= runtime->recorded_usec + RECORD_PAUSE_USEC)
+                        put_record(js, runtime, now);
+                else
+                        next_usec = MIN_OF(next_usec, runtime->recorded_usec + RECORD_PAUSE_USEC);
+        }
+        deadline_arm(js->options.deadlines, js->options.records, next_usec);
 }
 
 void jetstream_delete_runtime(JetStream *js, Slice runtime_id, Instant now) {
@@ -268,9 +301,9 @@ static void ready(JetStream *js, What what, Instant now) {
         diag_jetstream(whats[what].stream, true, "ready");
         if (what != WHAT_RUNTIMES)
                 return;
-        for (const Runtime *runtime = registry_first(js->options.registry); runtime; runtime = registry_next(runtime))
+        for (Runtime *runtime = registry_first(js->options.registry); runtime; runtime = registry_next(runtime))
                 if (runtime->announced)
-                        jetstream_put_runtime(js, runtime, now);
+                        put_record(js, runtime, now);
         ask_sweep(js);
 }
 
@@ -344,6 +377,7 @@ void jetstream_on_link_down(JetStream *js) {
                 js->steps[what] = STEP_OFF;
         js->settled = js->swept = false;
         deadline_disarm(js->options.deadlines, js->options.deadline);
+        deadline_disarm(js->options.deadlines, js->options.records);
 }
 
 void jetstream_on_settled(JetStream *js, Instant now) {

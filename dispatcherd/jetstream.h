@@ -31,6 +31,7 @@ typedef struct JetStreamOptions {
         const Registry *registry;
         DeadlineQueue *deadlines;
         Deadline *deadline; /* armed while an answer is awaited */
+        Deadline *records;  /* armed while a record is to be written that was written a moment ago */
 } JetStreamOptions;
 
 int jetstream_new(const JetStreamOptions *options, JetStream **ret) _must_check_;
@@ -49,7 +50,8 @@ void jetstream_on_time(JetStream *jetstream, Instant now);
 void jetstream_on_settled(JetStream *jetstream, Instant now);
 
 /* Nothing happens while the bucket is not there; when it comes, all records are written. */
-void jetstream_put_runtime(JetStream *jetstream, const Runtime *runtime, Instant now);
+void jetstream_put_runtime(JetStream *jetstream, Runtime *runtime, Instant now);
+void jetstream_on_records_due(JetStream *jetstream, Instant now);
 void jetstream_delete_runtime(JetStream *jetstream, Slice runtime_id, Instant now);
 
 typedef struct JetStreamStatus {

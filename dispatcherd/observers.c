@@ -59,8 +59,7 @@ void observers_emit_agents(Buffer *buffer, const char *key, const Runtime *runti
         }
 }
 
-void observers_runtime_changed(
-        Dispatcher *d, const Runtime *runtime, RuntimeChange change, const char *reason, Instant now) {
+void observers_runtime_changed(Dispatcher *d, Runtime *runtime, RuntimeChange change, const char *reason, Instant now) {
         RuntimeUpdate update = {
                 .metadata = { .source_component = SOURCE },
                 .dispatcher_id = d->id,

@@ -375,6 +375,7 @@ void registry_restart(Registry *registry, Runtime *runtime) {
         runtime->drain_wanted = false;
         runtime->asked_interval_ms = 0;
         runtime->sequence = 0;
+        runtime->recorded_usec = 0; /* a new epoch is told at once */
         runtime->load = (RuntimeLoad){};
 }
 

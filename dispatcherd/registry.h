@@ -107,6 +107,11 @@ struct Runtime {
                 uint8_t *arrived; /* bitmap of `count` */
         } parts;
 
+        /* jetstream's */
+        uint64_t recorded_usec; /* when its record was last written, and what state that told of */
+        RuntimeState recorded_state;
+        bool record_is_due; /* something has changed since then */
+
         /* liveness */
         uint64_t interval_usec;   /* between its heartbeats, as it says */
         uint64_t sequence;        /* of the last heartbeat */

@@ -29,6 +29,7 @@ typedef enum DeadlineKind {
         DEADLINE_CREATION,  /* in a Creation: answer TIMEOUT */
         DEADLINE_SETTLE,    /* in the Dispatcher */
         DEADLINE_JETSTREAM,
+        DEADLINE_RECORDS,
         DEADLINE_DRAIN,
 } DeadlineKind;
 
@@ -76,7 +77,7 @@ struct Dispatcher {
         bool settled;
         uint64_t patience_usec; /* until then, an unknown agent may still be announced */
         uint64_t n_registered_seen;
-        Deadline settle, drain, jetstream_deadline;
+        Deadline settle, drain, jetstream_deadline, records;
         bool draining, drained;
         bool pump_wanted; /* a slot or a runtime came free: waiting triggers may be placed */
 
@@ -148,8 +149,7 @@ void verbs_answer(Dispatcher *d, Slice reply, Slice result);
 
 /* observers.c: what is published for those who watch */
 
-void observers_runtime_changed(
-        Dispatcher *d, const Runtime *runtime, RuntimeChange change, const char *reason, Instant now);
+void observers_runtime_changed(Dispatcher *d, Runtime *runtime, RuntimeChange change, const char *reason, Instant now);
 void observers_execution(
         Dispatcher *d, ExecutionEventKind kind, const Execution *execution, const ErrorReply *error, Instant now);
 void observers_emit_runtime(Buffer *buffer, const char *key, const Runtime *runtime, Instant now);

@@ -156,6 +156,44 @@ static void records_follow_the_runtimes(void **state) {
         assert_string_equal(bench_expect(b, RECORD("r2"), "")->headers, "KV-Operation: DEL\r\n");
 }
 
+static void while_agents_come_and_go_a_record_is_written_once_a_second(void **state) {
+        _cleanup_(bench_freep) Bench *b = bench();
+        const Out *out;
+        char agents[256] = "a";
+
+        (void)state;
+
+        both_there(b);
+        bench_runtime(b, "r1", agents);
+        bench_expect(b, RECORD("r1"), "\"revision\":0");
+        for (unsigned i = 1; i <= 20; i++) {
+                (void)snprintf(agents + strlen(agents), sizeof(agents) - strlen(agents), " b%u", i);
+                bench_register(b, &(Spec){ .id = "r1", .epoch = 1, .revision = i, .agents = agents });
+                bench_pass(b, 10 * MS);
+        }
+        bench_expect_none(b, "$KV.>");
+        bench_pass(b, SECOND);
+        out = bench_expect(b, RECORD("r1"), "\"revision\":20");
+        assert_non_null(strstr(out->body, "\"b20\""));
+        bench_expect_none(b, "$KV.>");
+
+        /* What state it is in, and that it started again, waits for nothing. */
+        bench_register(b, &(Spec){ .id = "r1", .epoch = 1, .revision = 21, .agents = "a" });
+        bench_beat(b, "r1", 1, 21, ",\"draining\":true");
+        bench_expect(b, RECORD("r1"), "\"state\":\"draining\"");
+        bench_register(b, &(Spec){ .id = "r1", .epoch = 2, .agents = "a" });
+        bench_expect(b, RECORD("r1"), "\"epoch\":2");
+        bench_register(b, &(Spec){ .id = "r1", .epoch = 3, .agents = "a" });
+        bench_expect(b, RECORD("r1"), "\"epoch\":3");
+
+        /* One that has gone is not written again. */
+        bench_register(b, &(Spec){ .id = "r1", .epoch = 3, .revision = 1, .agents = "a b" });
+        bench_ask(b, "deregister_runtime", "{\"runtime_id\":\"r1\"}", "\"ok\":true");
+        assert_string_equal(bench_expect(b, RECORD("r1"), "")->headers, "KV-Operation: DEL\r\n");
+        bench_pass(b, 5 * SECOND);
+        bench_expect_none(b, "$KV.>");
+}
+
 static void a_record_of_very_many_agents_fits_and_counts_the_rest(void **state) {
         _cleanup_(bench_freep) Bench *b = NULL;
         DispatcherOptions options = bench_options();
@@ -251,6 +289,7 @@ int main(void) {
                 cmocka_unit_test(a_stream_that_can_not_be_created_is_tried_again_later),
                 cmocka_unit_test(an_answer_that_does_not_come_is_asked_for_again),
                 cmocka_unit_test(records_follow_the_runtimes),
+                cmocka_unit_test(while_agents_come_and_go_a_record_is_written_once_a_second),
                 cmocka_unit_test(a_record_of_very_many_agents_fits_and_counts_the_rest),
                 cmocka_unit_test(records_of_runtimes_that_nobody_knows_are_swept),
                 cmocka_unit_test(nothing_is_swept_before_the_roll_call_is_answered),
