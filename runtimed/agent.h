@@ -103,6 +103,7 @@ struct Agent {
         uint32_t n_deferred; /* messages that its behaviour wants back later */
         uint32_t n_open;     /* messages with a remote behaviour, or left pending: max_concurrency bounds them */
         uint32_t n_calls;    /* all calls out to a remote behaviour */
+        uint32_t n_fired;    /* timers that were due and are not handled yet */
 
         Definition *definition;
         Definition *successor;    /* takes the definition's place as soon as nothing is begun; NULL: none */

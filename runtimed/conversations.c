@@ -313,8 +313,12 @@ int wish_invoke(Wish *wish) {
 /* The ask waits for no invocation any more. When memory is out for telling its agent, its time-out is told later. */
 static void settle(Runtime *runtime, Ask *ask, ErrorCode code, Slice body, Instant now) {
         Agent *agent = CONTAINER_OF(ask->owner, Agent, asks);
-        const WishAnswer news = { .token = ask->token, .code = code, .body = body, .envelope = &ask->envelope };
+        WishAnswer news = { .token = ask->token, .code = code, .body = body, .envelope = &ask->envelope };
 
+        if (code == ERROR_NONE && !core_has_mail_room(runtime)) { /* no mailbox is too full for an answer, memory is */
+                news.code = ERROR_OVERLOADED;
+                news.body = SLICE("the answer could not be kept: limits.max_mail_bytes is reached");
+        }
         if (core_answer_wish(runtime, agent, &news) < 0)
                 deadline_arm(&runtime->deadlines, &ask->deadline, now.usec + USEC_PER_SEC);
         else

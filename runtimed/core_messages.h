@@ -27,6 +27,7 @@ int core_unsubscribe(Runtime *runtime, Agent *agent, Slice topic, ErrorCode *ret
 
 /* deliver.c */
 
+bool core_has_mail_room(const Runtime *runtime);                              /* limits.max_mail_bytes */
 void core_on_letter(Runtime *runtime, const InMessage *message, Instant now); /* it came for a topic */
 /* Answers whoever asked with it, if somebody did: with the output, or with `code` and the sentence. */
 void core_answer_letter(

@@ -123,7 +123,7 @@ static void deliver(Runtime *runtime, Delivery *delivery, Instant now) {
 }
 
 /* Mailboxes are bounded one by one; a hundred thousand of them, each with its share, are not. */
-static bool has_room(const Runtime *runtime) {
+bool core_has_mail_room(const Runtime *runtime) {
         const Letters *letters = &runtime->letters;
         const uint64_t max = runtime->options.max_mail_bytes;
 
@@ -131,7 +131,8 @@ static bool has_room(const Runtime *runtime) {
 }
 
 static void deliver_to(Runtime *runtime, Agent *agent, Letter *letter, Qos qos, Instant now) {
-        Delivery *delivery = has_room(runtime) ? delivery_new(&runtime->letters, agent, MAIL_TOPIC, letter) : NULL;
+        Delivery *delivery =
+                core_has_mail_room(runtime) ? delivery_new(&runtime->letters, agent, MAIL_TOPIC, letter) : NULL;
 
         if (!delivery) {
                 runtime->counters.undelivered[ERROR_OVERLOADED]++;

@@ -59,12 +59,12 @@ struct ExecCall {
 
 TAILQ_HEAD(ExecCallList, ExecCall);
 
-/* A request of the child's that has no response yet. */
+/* A request of the child's that has no response yet, or a notification that the core has not answered yet. */
 struct ExecAsk {
         TAILQ_ENTRY(ExecAsk) link;
         Numbered token;
         ExecChild *child;
-        uint8_t id_size;
+        uint8_t id_size; /* 0: nobody hears the answer */
         char id[EXEC_ID_MAX];
 };
 

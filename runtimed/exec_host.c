@@ -222,12 +222,13 @@ static void respond(ExecAsk *ask, const BehaviorMessage *message) {
         ExecChild *child = ask->child;
         const size_t before = child->out.size;
 
-        if (message->code == ERROR_NONE)
+        if (id.size > 0 && message->code == ERROR_NONE)
                 exec_put_result(&child->out, id, message->input);
-        else
+        else if (id.size > 0)
                 exec_put_error(&child->out, id, EXEC_RPC_FAILED, message->code, message->input);
         exec_ask_free(ask);
-        exec_talk_written(child, before);
+        if (child->out.size > before || child->out.failed)
+                exec_talk_written(child, before);
 }
 
 /* The asker may be gone, or may not have wanted to hear. */

@@ -225,14 +225,15 @@ typedef struct Method {
         const ScanField *fields;
         EffectKind kind;
         bool is_answered;
+        bool is_awaited;
         bool needs_json; /* no payload is null, not empty */
 } Method;
 
 static const Method methods[] = {
         { "publish", publish_fields, EFFECT_PUBLISH, .is_answered = true },
-        { "ask", ask_fields, EFFECT_ASK, .is_answered = true },
-        { "invoke", invoke_fields, EFFECT_INVOKE, .is_answered = true, .needs_json = true },
-        { "trigger", trigger_fields, EFFECT_TRIGGER, .is_answered = true, .needs_json = true },
+        { "ask", ask_fields, EFFECT_ASK, .is_answered = true, .is_awaited = true },
+        { "invoke", invoke_fields, EFFECT_INVOKE, .is_answered = true, .is_awaited = true, .needs_json = true },
+        { "trigger", trigger_fields, EFFECT_TRIGGER, .is_answered = true, .is_awaited = true, .needs_json = true },
         { "subscribe", subscribe_fields, EFFECT_SUBSCRIBE, .is_answered = true },
         { "unsubscribe", unsubscribe_fields, EFFECT_UNSUBSCRIBE, .is_answered = true },
         { "set_timer", timer_fields, EFFECT_TIMER, .is_answered = false },
@@ -375,7 +376,9 @@ int exec_wish_read(const ExecLine *line, EffectList *effects, ExecWish *ret, Wir
         effect->token = params.token;
         effect->usec = (method->kind == EFFECT_TIMER ? params.ms : params.timeout_ms) * USEC_PER_MSEC;
         effect->wants_answer = line->id.data && method->is_answered;
-        *ret = (ExecWish){ .message_id = params.message_id, .is_answered = method->is_answered };
+        *ret = (ExecWish){
+                .message_id = params.message_id, .is_answered = method->is_answered, .is_awaited = method->is_awaited
+        };
         return 0;
 }
 

@@ -53,7 +53,8 @@ enum {
 
 typedef struct ExecWish {
         uint64_t message_id; /* the request that it says it belongs to; 0: it does not say */
-        bool is_answered;    /* by a MESSAGE_ANSWER, if wanted or not; else there is nothing to wait for */
+        bool is_answered;    /* by a MESSAGE_ANSWER, if it is wanted; else there is nothing to wait for */
+        bool is_awaited;     /* by one if it is wanted or not */
 } ExecWish;
 
 /*

@@ -220,7 +220,8 @@ static ExecAsk *ask_new(ExecChild *child, Slice id) {
                 return NULL;
         ask->child = child;
         ask->id_size = (uint8_t)id.size;
-        memcpy(ask->id, id.data, id.size);
+        if (id.size > 0)
+                memcpy(ask->id, id.data, id.size);
         if (number_index_add(&child->host->asks, &ask->token) < 0) {
                 free(ask);
                 return NULL;
@@ -246,13 +247,21 @@ static bool wish_message(const ExecChild *child, const ExecWish *wish, uint64_t 
         return wish->message_id == 0 || (call && call->kind != MESSAGE_NONE);
 }
 
-/* Returns false when memory is out or it has too many open; then the child is killed. */
-static bool give_token(ExecChild *child, const ExecLine *line, Effect *effect) {
+/*
+ * What the core answers in any case counts as open until it has, though nobody may wait for it: answers to a child that
+ * asks faster than its agent may be given them (because it is paused, say) would pile up for ever. Returns false when
+ * memory is out or it has too many open; a request too many is the child's end.
+ */
+static bool give_token(ExecChild *child, const ExecLine *line, const ExecWish *wish, Effect *effect) {
         ExecAsk *ask;
 
-        effect->token = 0; /* nobody's: the answer to a notification finds no ask */
-        if (!line->id.data)
+        effect->token = 0; /* nobody's */
+        if (!line->id.data && !wish->is_awaited)
                 return true;
+        if (child->n_asks == EFFECTS_MAX && !line->id.data) {
+                refuse_wish(child, line, 0, "too many requests are open");
+                return false;
+        }
         if (child->n_asks == EFFECTS_MAX) {
                 exec_child_kill(child, "had more than %d requests open", EFFECTS_MAX);
                 return false;
@@ -275,7 +284,7 @@ static void grant_wish(ExecChild *child, const ExecLine *line, const ExecWish *w
                 refuse_wish(child, line, EXEC_RPC_INVALID_PARAMS, "message_id is that of no message that is open");
                 return;
         }
-        if (wish->is_answered && !give_token(child, line, effects->first))
+        if (wish->is_answered && !give_token(child, line, wish, effects->first))
                 return;
 
         child->host->has_news = true;

@@ -4,6 +4,9 @@
  * Timers that behaviours set. Each fires once, as a message in the urgent lane: a paused agent finds it when it goes
  * on. It carries the envelope of the message that set it, so a conversation that goes on by timers stays one. A timer
  * ends with the behaviour that set it: what starts after it sets its own.
+ *
+ * The limit of timers is one of those that are set and of those that have fired and are not handled yet: a child
+ * process can set new ones while its agent handles nothing.
  */
 
 #include "proto/message.h"
@@ -57,7 +60,7 @@ int wish_timer(Wish *wish) {
         uint64_t n;
         Timer **place = find(wish->agent, wish->effect->token, &n);
 
-        if (!*place && n >= max)
+        if (!*place && n + wish->agent->n_fired >= max)
                 return wish_refuse(wish, ERROR_LIMIT_EXCEEDED, "it has limits.max_timers_per_agent of %llu already",
                         (unsigned long long)max);
         if (!wish_context(wish))
@@ -92,6 +95,7 @@ void core_on_timer(Runtime *runtime, Deadline *deadline, Instant now) {
         uint64_t n;
 
         if (delivery) {
+                agent->n_fired++;
                 delivery->id = ++runtime->n_messages;
                 delivery->token = timer->token;
                 if (core_push_mail(runtime, agent, &delivery->mail) < 0) {

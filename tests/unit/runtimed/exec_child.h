@@ -176,8 +176,11 @@ static void child_handle(json_t *id, json_t *params) {
         } else if (!strcmp(action, "request"))
                 child_request(id, input);
         else if (!strcmp(action, "notify")) {
-                child_say(json_pack("{s:O, s:O}", "method", json_object_get(input, "method"), "params",
-                        json_object_get(input, "params")));
+                const json_int_t times = json_integer_value(json_object_get(input, "times"));
+
+                for (json_int_t i = 0; i < (times > 0 ? times : 1); i++)
+                        child_say(json_pack("{s:O, s:O}", "method", json_object_get(input, "method"), "params",
+                                json_object_get(input, "params")));
                 child_answer(id, json_null());
         } else if (!strcmp(action, "greedy")) {
                 for (int i = 0; i < 2000; i++)

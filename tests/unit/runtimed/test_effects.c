@@ -890,6 +890,32 @@ static void what_one_agent_waits_for_is_bounded(void **state) {
         end_world(&w);
 }
 
+static void an_answer_that_max_mail_bytes_has_no_room_for_is_OVERLOADED(void **state) {
+        RuntimeOptions options = default_options();
+        char large[8192], first[128], second[128];
+        World w;
+
+        (void)state;
+
+        (void)memset(large, 'x', sizeof(large) - 1);
+        large[sizeof(large) - 1] = '\0';
+        options.max_mail_bytes = 4096;
+        begin_wishing_with(&w, options);
+        WANT(.kind = EFFECT_ASK, TO("b"), .token = 1);
+        prompt(&w);
+        (void)snprintf(first, sizeof(first), "%s", last_sent(&w, "agent.b.replies")->reply);
+        WANT(.kind = EFFECT_ASK, TO("b"), .token = 2);
+        prompt(&w);
+        (void)snprintf(second, sizeof(second), "%s", last_sent(&w, "agent.b.replies")->reply);
+        (void)ask_about(&w, "pause_agent", "a");
+        say(&w, first, NULL, large);
+        say(&w, second, NULL, large);
+        (void)ask_about(&w, "resume_agent", "a");
+        assert_int_equal(count_got(MESSAGE_ANSWER), 2);
+        assert_answer(2, ERROR_OVERLOADED, "max_mail_bytes");
+        end_world(&w);
+}
+
 static void a_list_that_is_incomplete_is_carried_out_as_far_as_it_goes_and_counted(void **state) {
         World w;
 
@@ -1106,6 +1132,33 @@ static void effects_of(World *world, const char *agent, uint64_t message_id, Eff
         turn(world);
 }
 
+static void a_timer_that_has_fired_counts_towards_the_limit_until_it_is_handled(void **state) {
+        RuntimeOptions options = default_options();
+        World w;
+
+        (void)state;
+
+        options.max_timers_per_agent = 2;
+        begin_wishing_with(&w, options);
+        w.plays_host = true;
+        create(&w, "{\"agent_id\":\"r\",\"agent_type\":\"remote\"}");
+        turn(&w);
+        (void)ask_about(&w, "pause_agent", "r");
+        for (unsigned i = 0; i < 5; i++) {
+                effects_of(&w, "r", 0, (Effect){ .kind = EFFECT_TIMER, .token = 1 });
+                pass(&w, USEC_PER_MSEC);
+        }
+        assert_int_equal(agent_n_queued(agent_of(&w, "r")), 2);
+        assert_int_equal(w.runtime->counters.effects_refused, 3);
+
+        (void)ask_about(&w, "resume_agent", "r");
+        turn(&w);
+        assert_int_equal(agent_n_queued(agent_of(&w, "r")), 0);
+        effects_of(&w, "r", 0, (Effect){ .kind = EFFECT_TIMER, .token = 1 });
+        assert_int_equal(w.runtime->counters.effects_refused, 3);
+        end_world(&w);
+}
+
 static void what_a_child_process_wants_belongs_to_the_message_that_it_names(void **state) {
         char key[128];
         uint64_t id;
@@ -1286,6 +1339,8 @@ int main(void) {
                 cmocka_unit_test(a_timer_waits_for_a_paused_agent_and_ends_with_a_stop),
                 cmocka_unit_test(an_agent_that_lives_by_timers_can_be_stopped),
                 cmocka_unit_test(what_one_agent_waits_for_is_bounded),
+                cmocka_unit_test(a_timer_that_has_fired_counts_towards_the_limit_until_it_is_handled),
+                cmocka_unit_test(an_answer_that_max_mail_bytes_has_no_room_for_is_OVERLOADED),
                 cmocka_unit_test(a_list_that_is_incomplete_is_carried_out_as_far_as_it_goes_and_counted),
                 cmocka_unit_test(a_reply_ends_what_was_left_pending_after_all_else_was_done),
                 cmocka_unit_test(a_checkpoint_is_answered_when_it_is_durable_or_has_failed),

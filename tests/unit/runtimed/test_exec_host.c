@@ -322,9 +322,30 @@ static void a_notification_is_granted_without_an_answer(void **state) {
                 h, harness_send(h, 0, "{\"do\":\"notify\",\"method\":\"ask\",\"params\":{\"agent_id\":\"b\"}}"));
         assert_int_equal(h->n_wishes, 1);
         assert_false(h->wishes[0].wants_answer);
-        /* the core answers nevertheless, and nobody hears it */
+        /* the core answers nevertheless, once, and nobody hears it */
+        assert_int_not_equal(h->wishes[0].token, 0);
         (void)harness_wait(h, harness_deliver(h, 0, MAIL_ANSWER, NULL, SLICE("1"), 0, h->wishes[0].token, ERROR_NONE));
         assert_string_equal(harness_wait(h, harness_send(h, 0, "1"))->text, "1");
+        harness_free(h);
+}
+
+static void notifications_past_1024_that_the_core_has_not_answered_are_refused_and_kill_nothing(void **state) {
+        Harness *h = harness_new();
+
+        (void)state;
+
+        harness_start(h, 0, "plain", "");
+        (void)harness_wait(h, harness_send(h, 0,
+                                      "{\"do\":\"notify\",\"method\":\"ask\",\"times\":1100,"
+                                      "\"params\":{\"agent_id\":\"b\"}}"));
+        assert_int_equal(h->n_wishes, EFFECTS_MAX);
+        for (size_t i = 0; i < EFFECTS_MAX; i++)
+                (void)harness_wait(
+                        h, harness_deliver(h, 0, MAIL_ANSWER, NULL, SLICE("1"), 0, h->wishes[i].token, ERROR_NONE));
+        (void)harness_wait(
+                h, harness_send(h, 0, "{\"do\":\"notify\",\"method\":\"ask\",\"params\":{\"agent_id\":\"b\"}}"));
+        assert_int_equal(h->n_wishes, EFFECTS_MAX + 1);
+        assert_int_equal(h->n_crashes, 0);
         harness_free(h);
 }
 
@@ -581,6 +602,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(each_method_becomes_its_effect),
                 cmocka_unit_test(what_makes_no_sense_is_refused_by_name),
                 cmocka_unit_test(a_notification_is_granted_without_an_answer),
+                cmocka_unit_test(notifications_past_1024_that_the_core_has_not_answered_are_refused_and_kill_nothing),
                 cmocka_unit_test(with_two_messages_open_a_wish_belongs_to_the_one_it_names_or_to_none),
                 cmocka_unit_test(state_goes_out_with_a_checkpoint_and_comes_back_with_init),
                 cmocka_unit_test(a_child_without_checkpoints_has_the_state_null),
