@@ -105,7 +105,8 @@ $(foreach l,$(layers),$(eval $(call layer_rules,$(l))))
 $(B)/tests/sim/core-%.o: $(B)/lib%d.a
 	@mkdir -p $(@D)
 	$(Q)ld -r --whole-archive -o $@ $<
-	$(Q)objcopy --wildcard --keep-global-symbol='$*_*' --keep-global-symbol='run_*' --keep-global-symbol=mail_read $@
+	$(Q)objcopy --wildcard --keep-global-symbol='$*_*' --keep-global-symbol='run_*' --keep-global-symbol='mail_*' \
+		--keep-global-symbol='behavior*' --keep-global-symbol=store_request_free $@
 $(sim): $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c)) $(B)/tests/sim/core-dispatcher.o $(B)/tests/sim/core-runtime.o $(with.common)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)

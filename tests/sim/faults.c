@@ -12,6 +12,7 @@
 #include "dispatcherd/dispatcher.h"
 #include "proto/wire_error.h"
 #include "runtimed/runtime.h"
+#include "tests/sim/apps.h"
 #include "tests/sim/load.h"
 #include "tests/sim/node.h"
 
@@ -217,6 +218,7 @@ static void fault_runtime_stop(Sim *sim) {
                 return;
         sim_trace(sim, node, "FAULT: told to stop");
         node->runtime.stopping = true;
+        life_on_told_to_stop(sim, node);
         node->restart_wanted = rng_chance(dice(sim), 700);
         runtime_stop(node->runtime.core, now.usec + rng_between(dice(sim), 50, 3000) * USEC_PER_MSEC, now);
         node->class->on_turn_end(sim, node, now);
@@ -370,6 +372,7 @@ static void on_resume_all(Sim *sim, Event *event) {
         for (uint32_t i = 0; i < sim->n_nodes; i++)
                 if (sim->nodes[i]->kind == NODE_RUNTIME && sim->nodes[i]->runtime.drain_wanted)
                         load_verb(sim, "resume_runtime", sim->nodes[i]->runtime.id);
+        apps_end(sim);
 }
 
 void faults_end(Sim *sim) {

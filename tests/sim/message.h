@@ -24,6 +24,10 @@ typedef enum MeaningKind {
         MEANING_DEREGISTERED,
         MEANING_PROBE,        /* dispatcher to runtime: control.status */
         MEANING_PROBE_ANSWER, /* runtime to dispatcher */
+        MEANING_APP,          /* application message; `ask` is its number */
+        MEANING_APP_ANSWER,   /* `ask`: to which */
+        MEANING_REQUEST,      /* caller to runtime: control API; `ask` is its number */
+        MEANING_REQUEST_ANSWER,
 } MeaningKind;
 
 /* What the oracle read from a message when it was published: read once, used at each delivery. */
@@ -43,6 +47,7 @@ struct Message {
         uint32_t from;                    /* node index; INDEX_NONE: the server itself */
         uint32_t from_incarnation;        /* which process of that node */
         bool no_responders, unheard_told; /* the latter: of a relay, its sender knows */
+        bool is_single;                   /* the fault that duplicates leaves it alone */
         Message *cause;                   /* of a "no responders": what nobody listened to */
         uint64_t published_usec;
         Meaning meaning;
@@ -58,14 +63,19 @@ void message_drop(void *message); /* message_unref() for Event.drop */
 
 typedef enum ItemKind {
         ITEM_MESSAGE,
-        ITEM_UP,   /* the link is up: first of what a connection delivers */
-        ITEM_DOWN, /* the client library noticed that it is down */
+        ITEM_UP,          /* the link is up: first of what a connection delivers */
+        ITEM_DOWN,        /* the client library noticed that it is down */
+        ITEM_SUBSCRIBE,   /* to the server: the subscription `number`, of those that the process wants */
+        ITEM_UNSUBSCRIBE, /* likewise */
 } ItemKind;
 
 typedef struct Item {
         ItemKind kind;
         Message *message;
         uint64_t ready_usec;
+        uint64_t number; /* of a subscription: that a message came through, or that is begun or ended */
+        uint64_t tag;    /* of the former */
+        bool in_order;   /* of the former: not to be overtaken by, nor to overtake, others of which that is true */
 } Item;
 
 /* A ring. */

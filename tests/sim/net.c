@@ -8,6 +8,7 @@
 
 #include "tests/sim/net.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -72,7 +73,30 @@ static void link_empty(Sim *sim, Node *node, Direction direction, const char *wh
 
 /* the server */
 
-static void server_deliver(Sim *sim, Node *node, Message *message) {
+static LinkSubscription *list_find(const LinkSubscriptions *list, uint64_t number) {
+        for (size_t i = 0; i < list->n; i++)
+                if (list->items[i].number == number)
+                        return &list->items[i];
+        return NULL;
+}
+
+static void list_add(LinkSubscriptions *list, const LinkSubscription *subscription) {
+        if (list->n == list->n_allocated) {
+                list->n_allocated = MAX_OF(list->n_allocated * 2, (size_t)8);
+                list->items = reallocarray(list->items, list->n_allocated, sizeof(*list->items));
+                assert(list->items);
+        }
+        list->items[list->n++] = *subscription;
+}
+
+/* The others keep their order: the server goes through them in it. */
+static void list_remove(LinkSubscriptions *list, const LinkSubscription *gone) {
+        const size_t at = (size_t)(gone - list->items);
+
+        memmove(&list->items[at], &list->items[at + 1], (--list->n - at) * sizeof(*list->items));
+}
+
+static void server_deliver(Sim *sim, Node *node, Message *message, const LinkSubscription *through) {
         Link *link = &node->link;
 
         if (link->black_hole) {
@@ -83,12 +107,20 @@ static void server_deliver(Sim *sim, Node *node, Message *message) {
                 oracle_on_lost(sim, message, node, "slow consumer");
                 return;
         }
-        link_push(sim, node, FROM_SERVER, (Item){ .kind = ITEM_MESSAGE, .message = message_ref(message) });
+        link_push(sim, node, FROM_SERVER,
+                (Item){
+                        .kind = ITEM_MESSAGE,
+                        .message = message_ref(message),
+                        .number = through->number,
+                        .tag = through->tag,
+                        .in_order = through->in_order,
+                });
 }
 
 typedef struct Late {
         Message *message;
         uint64_t generation;
+        LinkSubscription through;
 } Late;
 
 static void late_drop(void *object) {
@@ -102,18 +134,20 @@ static void on_late(Sim *sim, Event *event) {
         Late *late = event->object;
 
         if (event->node->link.attached && event->node->link.generation == late->generation)
-                server_deliver(sim, event->node, late->message);
+                server_deliver(sim, event->node, late->message, &late->through);
 }
 
 /* A second copy comes later, behind what was sent in between. */
-static void server_duplicate(Sim *sim, Node *node, Message *message) {
+static void server_duplicate(Sim *sim, Node *node, Message *message, const LinkSubscription *through) {
         Late *late;
 
+        if (message->is_single)
+                return;
         if (sim->now >= node->link.duplicate_until || rng_below(&sim->rng_net, 100) >= node->link.duplicate_percent)
                 return;
         late = calloc(1, sizeof(*late));
         assert(late);
-        *late = (Late){ .message = message_ref(message), .generation = node->link.generation };
+        *late = (Late){ .message = message_ref(message), .generation = node->link.generation, .through = *through };
         schedule_add(&sim->schedule,
                 &(Event){
                         .usec = sim->now +
@@ -126,46 +160,57 @@ static void server_duplicate(Sim *sim, Node *node, Message *message) {
 }
 
 static void server_no_responders(Sim *sim, Message *cause, Node *from) {
-        bool listens = false;
+        const LinkSubscriptions *list = &from->link.subscriptions;
+        const LinkSubscription *through = NULL;
         Message *message;
 
-        for (size_t i = 0; i < from->link.n_subscriptions && !listens; i++)
-                listens = subject_matches(slice_of(from->link.subscriptions[i].subject), cause->reply);
-        if (!listens)
+        for (size_t i = 0; i < list->n && !through; i++)
+                if (subject_matches(slice_of(list->items[i].subject), cause->reply))
+                        through = &list->items[i];
+        if (!through)
                 return;
 
         message = message_new(&(OutMessage){ .subject = cause->reply });
         message->no_responders = true;
         message->cause = message_ref(cause);
         message->published_usec = sim->now;
-        server_deliver(sim, from, message);
+        server_deliver(sim, from, message, through);
         (void)message_unref(message);
 }
 
 typedef struct Groups {
         struct {
-                const LinkSubscription *subscription;
-                Node *chosen;
+                const LinkSubscription *subscription; /* the first that was seen */
+                const LinkSubscription *chosen;
+                Node *chosen_node;
                 uint32_t n_members;
-        } items[LINK_SUBSCRIPTIONS_MAX];
+        } items[QUEUE_GROUPS_MAX];
         size_t n_items;
 } Groups;
 
-/* Reservoir sampling: each member of a group is as likely as any other. */
+/*
+ * Reservoir sampling: each member of a group is as likely as any other. To the server a group is its name, whatever
+ * the patterns that its members have.
+ */
 static void groups_add(Sim *sim, Groups *groups, const LinkSubscription *subscription, Node *node) {
         size_t i = 0;
 
-        while (i < groups->n_items &&
-                (strcmp(groups->items[i].subscription->queue, subscription->queue) != 0 ||
-                        strcmp(groups->items[i].subscription->subject, subscription->subject) != 0))
+        while (i < groups->n_items && strcmp(groups->items[i].subscription->queue, subscription->queue) != 0)
                 i++;
         if (i == groups->n_items) {
                 assert(i < ELEMENTSOF(groups->items));
                 groups->items[groups->n_items++].subscription = subscription;
         }
         groups->items[i].n_members++;
-        if (rng_below(&sim->rng_net, groups->items[i].n_members) == 0)
-                groups->items[i].chosen = node;
+        if (rng_below(&sim->rng_net, groups->items[i].n_members) == 0) {
+                groups->items[i].chosen = subscription;
+                groups->items[i].chosen_node = node;
+        }
+}
+
+static void server_give(Sim *sim, Node *node, Message *message, const LinkSubscription *subscription) {
+        server_deliver(sim, node, message, subscription);
+        server_duplicate(sim, node, message, subscription);
 }
 
 static void server_route(Sim *sim, Message *message, Node *from) {
@@ -177,8 +222,8 @@ static void server_route(Sim *sim, Message *message, Node *from) {
         for (uint32_t n = 0; n < sim->n_nodes; n++) {
                 Node *node = sim->nodes[n];
 
-                for (size_t i = 0; node->link.attached && i < node->link.n_subscriptions; i++) {
-                        const LinkSubscription *subscription = &node->link.subscriptions[i];
+                for (size_t i = 0; node->link.attached && i < node->link.subscriptions.n; i++) {
+                        const LinkSubscription *subscription = &node->link.subscriptions.items[i];
 
                         if (!subject_matches(slice_of(subscription->subject), message->subject))
                                 continue;
@@ -187,14 +232,12 @@ static void server_route(Sim *sim, Message *message, Node *from) {
                                 groups_add(sim, &groups, subscription, node);
                                 continue;
                         }
-                        server_deliver(sim, node, message);
-                        server_duplicate(sim, node, message);
+                        server_give(sim, node, message, subscription);
                 }
         }
-        for (size_t i = 0; i < groups.n_items; i++) {
-                server_deliver(sim, groups.items[i].chosen, message);
-                server_duplicate(sim, groups.items[i].chosen, message);
-        }
+        for (size_t i = 0; i < groups.n_items; i++)
+                server_give(sim, groups.items[i].chosen_node, message, groups.items[i].chosen);
+        oracle_on_routed(sim, message);
         if (!anybody && message->reply.size > 0 && from && from->link.attached)
                 server_no_responders(sim, message, from);
         if (!anybody)
@@ -224,6 +267,9 @@ static void on_connect(Sim *sim, Event *event) {
         link->connecting = false;
         link->attached = true;
         link->black_hole = false;
+        link->subscriptions.n = 0;
+        for (size_t i = 0; i < link->kept.n; i++)
+                list_add(&link->subscriptions, &link->kept.items[i]);
         sim_trace(sim, node, "connects");
         link_push(sim, node, FROM_SERVER, (Item){ .kind = ITEM_UP });
 }
@@ -252,6 +298,26 @@ static void link_break(Sim *sim, Node *node, const char *why, bool tell) {
         connect_later(sim, node, rng_between(&sim->rng_net, 1, 400) * USEC_PER_MSEC);
 }
 
+static void server_take(Sim *sim, Node *node, const Item *item) {
+        LinkSubscriptions *list = &node->link.subscriptions;
+        const LinkSubscription *kept, *standing = list_find(list, item->number);
+
+        switch (item->kind) {
+        case ITEM_MESSAGE:
+                server_route(sim, item->message, node);
+                break;
+        case ITEM_SUBSCRIBE:
+                kept = list_find(&node->link.kept, item->number);
+                if (kept && !standing) /* else it was ended meanwhile, or stood when we connected */
+                        list_add(list, kept);
+                break;
+        default:
+                if (standing)
+                        list_remove(list, standing);
+                break;
+        }
+}
+
 static void on_pump(Sim *sim, Event *event) {
         Node *node = event->node;
         Link *link = &node->link;
@@ -271,7 +337,7 @@ static void on_pump(Sim *sim, Event *event) {
                         node_receive(sim, node, item);
                         continue;
                 }
-                server_route(sim, item.message, node);
+                server_take(sim, node, &item);
                 (void)message_unref(item.message);
         }
         if (queue_head(queue))
@@ -291,8 +357,7 @@ static void on_unnoticed_end(Sim *sim, Event *event) {
                 return;
         sim_trace(sim, event->node, "is forgotten by the server");
         link->attached = link->black_hole = false;
-        if (!link->wanted)
-                link->n_subscriptions = 0;
+        link->subscriptions.n = 0;
 }
 
 void net_leave(Sim *sim, Node *node, uint64_t unnoticed_usec, bool lose_sent) {
@@ -304,7 +369,7 @@ void net_leave(Sim *sim, Node *node, uint64_t unnoticed_usec, bool lose_sent) {
                 link_empty(sim, node, TO_SERVER, "power cut");
         /* what a dead process's kernel still sends arrives at once, before the server sees the close */
         while (link->attached && !link->black_hole && sim->now >= link->stall_until && queue_pop(&link->out, &item)) {
-                server_route(sim, item.message, node);
+                server_take(sim, node, &item);
                 (void)message_unref(item.message);
         }
         link_empty(sim, node, TO_SERVER, "process gone");
@@ -313,7 +378,7 @@ void net_leave(Sim *sim, Node *node, uint64_t unnoticed_usec, bool lose_sent) {
         link->spike_until = link->drop_until = link->duplicate_until = 0;
         if (!link->attached || unnoticed_usec == 0) {
                 link->attached = link->black_hole = false;
-                link->n_subscriptions = 0;
+                link->subscriptions.n = 0;
                 return;
         }
         link->black_hole = true;
@@ -337,23 +402,72 @@ void net_publish(Sim *sim, Node *node, const OutMessage *content) {
         (void)message_unref(message);
 }
 
-void net_subscribe(Node *node, const NatsLinkSubscription *subscription) {
-        LinkSubscription *copy = &node->link.subscriptions[node->link.n_subscriptions];
+static LinkSubscription *keep(Sim *sim, Node *node, Slice subject, Slice queue) {
+        LinkSubscription subscription = { .number = ++sim->n_subscriptions };
 
-        assert(node->link.n_subscriptions < LINK_SUBSCRIPTIONS_MAX);
-        node->link.n_subscriptions++;
-        (void)snprintf(copy->subject, sizeof(copy->subject), "%s", subscription->subject);
-        (void)snprintf(copy->queue, sizeof(copy->queue), "%s", subscription->queue ? subscription->queue : "");
+        assert(subject.size < sizeof(subscription.subject) && queue.size < sizeof(subscription.queue));
+        (void)snprintf(subscription.subject, sizeof(subscription.subject), "%.*s", SLICE_ARG(subject));
+        (void)snprintf(subscription.queue, sizeof(subscription.queue), "%.*s", SLICE_ARG(queue));
+        list_add(&node->link.kept, &subscription);
+        return &node->link.kept.items[node->link.kept.n - 1];
+}
+
+void net_subscribe(Sim *sim, Node *node, const NatsLinkSubscription *subscription) {
+        LinkSubscription *kept = keep(sim, node, slice_of(subscription->subject), slice_of(subscription->queue));
+
+        kept->in_order = subscription->ordered || strncmp(subscription->subject, "_INBOX.", 7) == 0;
+}
+
+/* While there is no connection the next one will do it. */
+static void tell_server(Sim *sim, Node *node, ItemKind kind, uint64_t number) {
+        if (node->link.attached && !node->link.black_hole)
+                link_push(sim, node, TO_SERVER, (Item){ .kind = kind, .number = number });
+}
+
+void net_say_subscription(Sim *sim, Node *node, const OutMessage *message) {
+        LinkSubscriptions *list = &node->link.kept;
+        uint64_t number;
+
+        if (message->kind == OUT_SUBSCRIBE) {
+                LinkSubscription *kept = keep(sim, node, message->subject, message->reply);
+
+                kept->tag = message->tag;
+                kept->in_order = true;
+                sim_trace(sim, node, "subscribes to %s %s (tag %" PRIu64 ")", kept->subject, kept->queue, kept->tag);
+                tell_server(sim, node, ITEM_SUBSCRIBE, kept->number);
+                return;
+        }
+        for (size_t i = 0; i < list->n; i++) {
+                if (list->items[i].tag != message->tag)
+                        continue;
+                number = list->items[i].number;
+                sim_trace(sim, node, "unsubscribes from %s (tag %" PRIu64 ")", list->items[i].subject, message->tag);
+                list_remove(list, &list->items[i]);
+                tell_server(sim, node, ITEM_UNSUBSCRIBE, number);
+                return;
+        }
+}
+
+const LinkSubscription *net_find_subscription(const Node *node, uint64_t number) {
+        return list_find(&node->link.kept, number);
+}
+
+void net_forget_subscriptions(Node *node) {
+        node->link.kept.n = 0;
+}
+
+static void leave_queues(LinkSubscriptions *list) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < list->n; i++)
+                if (list->items[i].queue[0] == '\0')
+                        list->items[n++] = list->items[i];
+        list->n = n;
 }
 
 void net_unsubscribe_queues(Node *node) {
-        Link *link = &node->link;
-        size_t n = 0;
-
-        for (size_t i = 0; i < link->n_subscriptions; i++)
-                if (link->subscriptions[i].queue[0] == '\0')
-                        link->subscriptions[n++] = link->subscriptions[i];
-        link->n_subscriptions = n;
+        leave_queues(&node->link.kept);
+        leave_queues(&node->link.subscriptions);
 }
 
 void net_reset(Sim *sim, Node *node) {
@@ -442,4 +556,6 @@ void net_server_start(Sim *sim) {
 void net_done(Node *node) {
         queue_done(&node->link.out);
         queue_done(&node->link.in);
+        free(node->link.kept.items);
+        free(node->link.subscriptions.items);
 }

@@ -13,18 +13,27 @@
 #include "tests/sim/message.h"
 #include "tests/sim/schedule.h"
 
-#define LINK_SUBSCRIPTIONS_MAX 32
+#define QUEUE_GROUPS_MAX 32 /* that one message may be for */
 
 typedef struct LinkSubscription {
-        char subject[192];
-        char queue[64]; /* "": none */
+        char subject[160];
+        char queue[64];  /* "": none */
+        uint64_t tag;    /* 0: none */
+        uint64_t number; /* of all subscriptions that ever were, from 1: a tag may come again */
+        bool in_order;   /* its messages keep the wire's order with those of all others of which that is true */
 } LinkSubscription;
+
+typedef struct LinkSubscriptions {
+        LinkSubscription *items;
+        size_t n, n_allocated;
+} LinkSubscriptions;
 
 typedef struct Link {
         /* the client's side */
-        bool up;         /* the node was told so; publishing works */
-        bool connecting; /* an attempt is scheduled */
-        bool wanted;     /* there is a process that wants it */
+        bool up;               /* the node was told so; publishing works */
+        bool connecting;       /* an attempt is scheduled */
+        bool wanted;           /* there is a process that wants it */
+        uint64_t noticed_usec; /* when the node was last told that it is up, or down */
         /* the server's side */
         bool attached;   /* its subscriptions stand */
         bool black_hole; /* the server has not noticed yet that nobody is there any more */
@@ -37,8 +46,8 @@ typedef struct Link {
         uint64_t stall_until, spike_until, spike_usec, drop_until, duplicate_until;
         unsigned drop_percent, duplicate_percent;
 
-        LinkSubscription subscriptions[LINK_SUBSCRIPTIONS_MAX];
-        size_t n_subscriptions;
+        LinkSubscriptions kept;          /* by the process: set up again with each connection */
+        LinkSubscriptions subscriptions; /* that stand at the server */
 } Link;
 
 /* A process starts to connect, and again whenever the link is gone, until net_leave(). */
@@ -54,8 +63,16 @@ void net_leave(Sim *sim, Node *node, uint64_t unnoticed_usec, bool lose_sent);
 /* What a node publishes. Lost (and the oracle is told) when its link is down. */
 void net_publish(Sim *sim, Node *node, const OutMessage *message);
 
-void net_subscribe(Node *node, const NatsLinkSubscription *subscription);
-void net_unsubscribe_queues(Node *node); /* a draining dispatcher leaves its queue groups */
+/* Before it is connected. */
+void net_subscribe(Sim *sim, Node *node, const NatsLinkSubscription *subscription);
+
+/* What its core has said: to the server in one order with what it publishes. */
+void net_say_subscription(Sim *sim, Node *node, const OutMessage *message);
+
+/* The subscription that the message came through, as long as the process wants it; NULL: it does not any more. */
+const LinkSubscription *net_find_subscription(const Node *node, uint64_t number);
+void net_forget_subscriptions(Node *node); /* a new process has none */
+void net_unsubscribe_queues(Node *node);   /* a draining dispatcher leaves its queue groups */
 
 /* The connection breaks, both sides know at once, the client comes back after its own delay. */
 void net_reset(Sim *sim, Node *node);

@@ -10,6 +10,8 @@
 
 #include <stdio.h>
 
+#include "tests/sim/apps.h"
+#include "tests/sim/host.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/sim.h"
 
@@ -84,7 +86,11 @@ void node_receive(Sim *sim, Node *node, Item item) {
                 (void)message_unref(item.message);
                 return;
         }
-        queue_push(&node->inbox, item);
+        item.ready_usec = sim->now;
+        /* only where there is both: elsewhere all that comes is plain, and keeps the order of its one connection */
+        queue_push(
+                item.kind == ITEM_MESSAGE && !item.in_order && sim->scenario.apps.is_on ? &node->apart : &node->inbox,
+                item);
         schedule_turn(sim, node);
 }
 
@@ -127,11 +133,17 @@ void node_settle(Sim *sim, Node *node) {
                 return;
         if (node->kind == NODE_RUNTIME)
                 workers_take(sim, node);
+        if (node->kind == NODE_RUNTIME && sim->apps) {
+                exec_take(sim, node);
+                disk_take(sim, node);
+        }
         for (size_t i = 0; i < outbox_size(&node->outbox); i++) {
                 const OutMessage message = outbox_get(&node->outbox, i);
 
-                if (message.kind == OUT_PUBLISH) /* nobody publishes to topics here */
+                if (message.kind == OUT_PUBLISH)
                         net_publish(sim, node, &message);
+                else if (sim->scenario.apps.is_on) /* else nobody publishes to topics */
+                        net_say_subscription(sim, node, &message);
         }
         outbox_clear(&node->outbox);
         if (node->kind == NODE_RUNTIME)
@@ -155,19 +167,27 @@ static void handle_item(Sim *sim, Node *node, const Item *item, Instant now) {
         case ITEM_UP:
                 sim_trace(sim, node, "link up");
                 node->link.up = true;
+                apps_on_link(sim, node);
                 node_disturb(sim, node);
                 node_aware(sim, node);
                 node->class->on_link_up(node, sim->scenario.max_payload, now);
                 break;
         case ITEM_DOWN:
                 sim_trace(sim, node, "link down");
+                apps_on_link(sim, node);
                 node->class->on_link_down(node, now);
                 break;
         case ITEM_MESSAGE:
+                if (item->tag > 0 && !net_find_subscription(node, item->number))
+                        break; /* ended meanwhile: the link does not show it any more */
                 sim_count(sim, COUNT_DELIVERIES);
                 oracle_before_delivery(sim, node, item->message);
-                node->class->on_message(sim, node, item->message, now);
+                if (item->tag > 0)
+                        apps_on_delivery(sim, node, item->message, net_find_subscription(node, item->number));
+                node->class->on_message(sim, node, item->message, item->tag, now);
                 oracle_after_delivery(sim, node, item->message);
+                break;
+        default:
                 break;
         }
 }
@@ -180,6 +200,22 @@ static void run_timers(Sim *sim, Node *node, Instant now) {
         }
         if (++node->n_idle_timers > IDLE_TIMERS_MAX)
                 sim_break(sim, "progress", "%s: next_deadline stays in the past after on_time", node->name);
+}
+
+/* What comes of the link itself (up, down) nothing overtakes. */
+static bool is_apart_next(Sim *sim, const Item *first, const Item *apart) {
+        if (!apart || !first)
+                return apart;
+        if (first->kind != ITEM_MESSAGE)
+                return apart->ready_usec < first->ready_usec ||
+                       (apart->ready_usec == first->ready_usec && first->kind == ITEM_DOWN);
+        return rng_chance(&sim->rng_apps, 500);
+}
+
+static bool next_item(Sim *sim, Node *node, Item *ret) {
+        const bool is_apart = is_apart_next(sim, queue_head(&node->inbox), queue_head(&node->apart));
+
+        return queue_pop(is_apart ? &node->apart : &node->inbox, ret);
 }
 
 static void on_turn(Sim *sim, Event *event) {
@@ -195,13 +231,13 @@ static void on_turn(Sim *sim, Event *event) {
         timers_first = node->class->next_deadline(node) <= now.usec && rng_chance(&sim->rng_nodes, 500);
         if (timers_first)
                 run_timers(sim, node, now);
-        for (unsigned i = 0; i < TURN_MESSAGES_MAX && queue_pop(&node->inbox, &item); i++) {
+        for (unsigned i = 0; i < TURN_MESSAGES_MAX && next_item(sim, node, &item); i++) {
                 handle_item(sim, node, &item, now);
                 (void)message_unref(item.message);
         }
         node->class->on_turn_end(sim, node, now);
         node_settle(sim, node);
-        if (queue_head(&node->inbox))
+        if (queue_head(&node->inbox) || queue_head(&node->apart))
                 schedule_turn(sim, node);
 }
 
@@ -233,11 +269,13 @@ void node_start(Sim *sim, Node *node) {
         node->timer_usec = USEC_NEVER;
         node->timer_generation++;
         node->n_idle_timers = 0;
-        node->link.n_subscriptions = 0;
+        net_forget_subscriptions(node);
         node_disturb(sim, node);
         (void)snprintf(node->inbox_prefix, sizeof(node->inbox_prefix), "_INBOX.%sx%u", node->name, node->incarnation);
         sim_trace(sim, node, "starts (process %u)", node->incarnation);
         outbox_init(&node->outbox);
+        if (node->kind == NODE_RUNTIME)
+                apps_on_start(sim, node);
         node->class->start(sim, node, node_instant(sim, node));
         net_join(sim, node);
         oracle_on_start(sim, node);
@@ -254,7 +292,7 @@ void node_kill(Sim *sim, Node *node, uint64_t unnoticed_usec, bool lose_sent) {
         node->crashed_usec = sim->now;
         node->timer_generation++;
         node_disturb(sim, node);
-        while (queue_pop(&node->inbox, &item)) {
+        while (next_item(sim, node, &item)) {
                 if (item.message)
                         oracle_on_lost(sim, item.message, node, "process gone");
                 (void)message_unref(item.message);
@@ -319,18 +357,17 @@ Node *node_new(Sim *sim, NodeKind kind, const char *name) {
 }
 
 Node *node_free(Sim *sim, Node *node) {
-        Item item;
-
         if (!node)
                 return NULL;
         if (node->state != NODE_DOWN) {
                 node->class->stop(sim, node);
                 outbox_done(&node->outbox);
         }
-        while (queue_pop(&node->inbox, &item))
-                (void)message_unref(item.message);
         queue_done(&node->inbox);
+        queue_done(&node->apart);
         net_done(node);
+        if (node->kind == NODE_RUNTIME)
+                disk_free(node);
         free(node);
         return NULL;
 }

@@ -15,7 +15,11 @@
 #include "tests/sim/scenario.h"
 #include "tests/sim/schedule.h"
 
+typedef struct Disk Disk;
 typedef struct Dispatcher Dispatcher;
+typedef struct ExecCall ExecCall;
+typedef struct ExecChild ExecChild;
+typedef struct Probes Probes;
 typedef struct Runtime Runtime;
 typedef struct Worker Worker;
 
@@ -37,7 +41,7 @@ typedef struct NodeClass {
         void (*stop)(Sim *sim, Node *node);               /* frees it, whatever it was doing */
         void (*on_link_up)(Node *node, uint64_t max_payload, Instant now);
         void (*on_link_down)(Node *node, Instant now);
-        void (*on_message)(Sim *sim, Node *node, const Message *message, Instant now);
+        void (*on_message)(Sim *sim, Node *node, const Message *message, uint64_t tag, Instant now);
         void (*on_turn_end)(Sim *sim, Node *node, Instant now);
         void (*on_time)(Node *node, Instant now);
         uint64_t (*next_deadline)(const Node *node);
@@ -72,6 +76,7 @@ struct Node {
 
         Link link;
         Queue inbox; /* arrived, not handled */
+        Queue apart; /* likewise, what may overtake that and be overtaken by it */
         Outbox outbox;
         bool turn_scheduled;
         uint64_t timer_usec, timer_generation; /* the timer event that counts */
@@ -97,6 +102,12 @@ struct Node {
                         Run *waiting[_AGENT_CLASS_MAX], *waiting_last[_AGENT_CLASS_MAX];
                         uint64_t taken_usec; /* when it last heard that a dispatcher took its registration */
                         bool drain_wanted, stopping;
+                        const Mail *at_work; /* with a worker, in the call that is going on */
+                        Probes *probes;      /* host.h: only in a world with apps */
+                        ExecChild *children; /* APPS_MAX of them */
+                        ExecCall *calls;
+                        uint64_t n_calls; /* that ever were */
+                        Disk *disk;
                 } runtime;
                 struct {
                         uint64_t n_asked;

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "tests/sim/apps.h"
 #include "tests/sim/node.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/sim.h"
@@ -13,13 +14,12 @@
 static void caller_start(Sim *sim, Node *node, Instant now) {
         char inbox[80], results[96];
 
-        (void)sim;
         (void)now;
 
         (void)snprintf(inbox, sizeof(inbox), "%s.>", node->inbox_prefix);
         (void)snprintf(results, sizeof(results), "compozy.results.agent.%s.*", node->name);
-        net_subscribe(node, &(NatsLinkSubscription){ .subject = inbox });
-        net_subscribe(node, &(NatsLinkSubscription){ .subject = results });
+        net_subscribe(sim, node, &(NatsLinkSubscription){ .subject = inbox });
+        net_subscribe(sim, node, &(NatsLinkSubscription){ .subject = results });
 }
 
 static void caller_stop(Sim *sim, Node *node) {
@@ -38,11 +38,12 @@ static void on_link_down(Node *node, Instant now) {
         (void)now;
 }
 
-static void on_message(Sim *sim, Node *node, const Message *message, Instant now) {
-        (void)sim;
-        (void)node;
-        (void)message;
+static void on_message(Sim *sim, Node *node, const Message *message, uint64_t tag, Instant now) {
+        (void)tag;
         (void)now;
+
+        if (message->meaning.kind == MEANING_REQUEST_ANSWER)
+                apps_on_answer(sim, node, message);
 }
 
 static void on_turn_end(Sim *sim, Node *node, Instant now) {

@@ -48,7 +48,7 @@ static void dispatcher_start(Sim *sim, Node *node, Instant now) {
         node->dispatcher.draining = false;
         subscriptions = dispatcher_subscriptions(node->dispatcher.core, &n);
         for (size_t i = 0; i < n; i++)
-                net_subscribe(node, &subscriptions[i]);
+                net_subscribe(sim, node, &subscriptions[i]);
 }
 
 static void dispatcher_stop(Sim *sim, Node *node) {
@@ -64,7 +64,7 @@ static void on_link_down(Node *node, Instant now) {
         dispatcher_on_link_down(node->dispatcher.core, now);
 }
 
-static void on_message(Sim *sim, Node *node, const Message *message, Instant now) {
+static void on_message(Sim *sim, Node *node, const Message *message, uint64_t tag, Instant now) {
         const InMessage in = {
                 .subject = message->subject,
                 .reply = message->reply,
@@ -74,6 +74,7 @@ static void on_message(Sim *sim, Node *node, const Message *message, Instant now
         };
 
         (void)sim;
+        (void)tag;
         dispatcher_on_message(node->dispatcher.core, &in, now);
 }
 

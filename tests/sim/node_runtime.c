@@ -9,6 +9,8 @@
 
 #include <inttypes.h>
 
+#include "tests/sim/apps.h"
+#include "tests/sim/host.h"
 #include "tests/sim/node.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/sim.h"
@@ -43,6 +45,12 @@ static void create_agents(Sim *sim, Node *node, Instant now) {
                 if (strcmp(agent->type, "delay") == 0)
                         buffer_printf(&text, ",\"parameters\":{\"ms\":%" PRIu64 "}", agent->delay_ms);
                 buffer_printf(&text, "}");
+                create_agent(node, &text, now);
+        }
+        for (uint32_t a = 0; sim->apps && a < sim->scenario.apps.n_agents; a++) {
+                if (!apps_hosts(sim, node, a))
+                        continue;
+                apps_definition(sim, a, /* fails= */ false, &text);
                 create_agent(node, &text, now);
         }
         for (unsigned i = 0; spec->many_agents && i < MANY_AGENTS; i++) {
@@ -91,7 +99,9 @@ static void runtime_start(Sim *sim, Node *node, Instant now) {
                 .max_asks = 1000,
                 .max_asks_per_agent = 100,
                 .max_timers_per_agent = 100,
-                .realtime_max_age_usec = USEC_PER_SEC,
+                .realtime_max_age_usec = sim->apps ? s->apps.realtime_max_age_usec : USEC_PER_SEC,
+                .has_store = sim->apps && s->apps.has_store,
+                .behaviors = sim->apps ? probes_new(sim, node) : NULL,
         };
         const NatsLinkSubscription *subscriptions;
         size_t n;
@@ -105,15 +115,26 @@ static void runtime_start(Sim *sim, Node *node, Instant now) {
         node->runtime.epoch = runtime_epoch(node->runtime.core);
         node->runtime.dead_epoch = node->runtime.told_dead_epoch = 0;
         node->runtime.stopping = false;
+        if (sim->apps)
+                node->runtime.children = calloc(APPS_MAX, sizeof(ExecChild));
         create_agents(sim, node, now);
         subscriptions = runtime_subscriptions(node->runtime.core, &n);
         for (size_t i = 0; i < n; i++)
-                net_subscribe(node, &subscriptions[i]);
+                net_subscribe(sim, node, &subscriptions[i]);
 }
 
 static void runtime_stop_process(Sim *sim, Node *node) {
-        workers_abandon(sim, node, node_instant(sim, node));
+        const Instant now = node_instant(sim, node);
+
+        if (sim->apps) {
+                disk_abandon(sim, node, node->runtime.stopping && runtime_is_stopped(node->runtime.core));
+                exec_abandon(sim, node, now);
+        }
+        workers_abandon(sim, node, now);
         node->runtime.core = runtime_free(node->runtime.core);
+        probes_free(node);
+        free(node->runtime.children);
+        node->runtime.children = NULL;
 }
 
 static void on_link_up(Node *node, uint64_t max_payload, Instant now) {
@@ -124,13 +145,14 @@ static void on_link_down(Node *node, Instant now) {
         runtime_on_link_down(node->runtime.core, now);
 }
 
-static void on_message(Sim *sim, Node *node, const Message *message, Instant now) {
+static void on_message(Sim *sim, Node *node, const Message *message, uint64_t tag, Instant now) {
         const InMessage in = {
                 .subject = message->subject,
                 .reply = message->reply,
                 .headers = message->headers,
                 .body = message->body,
                 .no_responders = message->no_responders,
+                .tag = tag,
         };
 
         (void)sim;
@@ -143,6 +165,7 @@ static void on_turn_end(Sim *sim, Node *node, Instant now) {
                 sim_count(sim, COUNT_REPLACED);
                 node->runtime.stopping = true;
                 node->restart_wanted = false;
+                life_on_told_to_stop(sim, node);
                 runtime_stop(node->runtime.core, now.usec + DRAIN_USEC, now);
         }
         runtime_on_turn_end(node->runtime.core, now);

@@ -16,6 +16,7 @@
 #include "proto/trigger.h"
 #include "proto/wire_error.h"
 #include "runtimed/runtime.h"
+#include "tests/sim/apps.h"
 #include "tests/sim/load.h"
 #include "tests/sim/record.h"
 
@@ -281,6 +282,8 @@ static void read_meaning(Oracle *oracle, const Node *node, Message *message) {
         const SubjectMatch match = subject_parse(PREFIX, message->subject);
         _cleanup_(arena_clear) Arena arena = {};
 
+        if (apps_on_publish(oracle->sim, node, message))
+                return;
         if (node->kind == NODE_CALLER) {
                 if (match.kind == SUBJECT_TRIGGER && oracle->pending_ask != INDEX_NONE) {
                         message->meaning.kind = MEANING_TRIGGER;
@@ -393,6 +396,10 @@ void oracle_on_lost(Sim *sim, const Message *message, const Node *to, const char
         liveness_on_lost(oracle, message, to);
 }
 
+void oracle_on_routed(Sim *sim, const Message *message) {
+        apps_on_routed(sim, message);
+}
+
 void oracle_on_unheard(Sim *sim, const Message *message) {
         if (message->meaning.kind == MEANING_RESULT)
                 sim->oracle->asks[message->meaning.ask].n_lost++;
@@ -418,6 +425,8 @@ void oracle_before_delivery(Sim *sim, Node *node, const Message *message) {
                 else if (message->subject.size > 5 &&
                          memcmp(message->subject.data + message->subject.size - 5, ".verb", 5) == 0)
                         sim_count(sim, COUNT_VERB), oracle->n_verbs_answered++;
+        } else if (message->meaning.kind == MEANING_REQUEST) {
+                life_on_request(sim, node, message);
         } else if (message->meaning.kind == MEANING_RELAY) {
                 triggers_on_relay_delivered(oracle, node, message);
         } else if (memmem(message->subject.data, message->subject.size, ".register.", 10) &&

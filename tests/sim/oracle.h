@@ -27,7 +27,8 @@ void oracle_on_work(Sim *sim, Node *node, const Mail *mail); /* a message is han
 void oracle_on_publish(Sim *sim, Node *node, Message *message); /* reads its meaning */
 void oracle_on_lost(
         Sim *sim, const Message *message, const Node *to, const char *why); /* `to` NULL: before the server had it */
-void oracle_on_unheard(Sim *sim, const Message *message);                   /* no subscription matched */
+void oracle_on_routed(Sim *sim, const Message *message);  /* it is on its way to all who have subscribed */
+void oracle_on_unheard(Sim *sim, const Message *message); /* no subscription matched */
 void oracle_before_delivery(Sim *sim, Node *node, const Message *message);
 void oracle_after_delivery(Sim *sim, Node *node, const Message *message);
 

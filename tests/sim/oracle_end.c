@@ -10,6 +10,7 @@
 #include "dispatcherd/dispatcher.h"
 #include "proto/wire_error.h"
 #include "runtimed/runtime.h"
+#include "tests/sim/apps.h"
 #include "tests/sim/record.h"
 
 /* Promise 10: what was not given to any runtime is answered before a dispatcher leaves. */
@@ -59,6 +60,8 @@ void oracle_on_leave(Sim *sim, Node *node) {
                 check_dispatcher_left(sim, node);
         else if (node->kind == NODE_RUNTIME && !runtime_was_replaced(node->runtime.core))
                 check_runtime_left(sim, node);
+        if (node->kind == NODE_RUNTIME)
+                life_on_leave(sim, node);
 }
 
 static void check_known(Sim *sim, const Node *dispatcher, const Node *runtime) {

@@ -17,6 +17,8 @@
 #include "tests/sim/record.h"
 
 #define MASS_PATIENCE_MIN 2 /* windows: "slow down" must mean at least this */
+#define LOADING_USEC \
+        USEC_PER_SEC /* after a start: the slowest store has brought agents their states, they are announced */
 
 static View *view_of(Oracle *oracle, const Node *dispatcher, uint32_t runtime) {
         return &oracle->views[dispatcher->index][runtime];
@@ -261,6 +263,8 @@ bool view_could_take(const Oracle *oracle, const Node *dispatcher, const Node *r
         uint64_t epoch = 0;
 
         if (exec->options.agent == INDEX_NONE || !(spec->agents & (UINT32_C(1) << exec->options.agent)))
+                return false;
+        if (sim->scenario.apps.has_store && sim->now < runtime->started_usec + LOADING_USEC)
                 return false;
         if (exec->options.labelled && strcmp(spec->labels, "zone=a") != 0)
                 return false;

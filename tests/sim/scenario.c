@@ -100,6 +100,58 @@ static void draw_load(Scenario *s, Rng *rng) {
         s->unknown_agent_per_mille = rng_chance(rng, 300) ? 30 : 0;
 }
 
+static void draw_app(ScenarioApp *app, uint32_t number, Rng *rng) {
+        static const char *const overflows[] = { "reject", "reject", "drop_oldest", "drop_newest" };
+        static const char *const on_restore_errors[] = { "fail", "fresh", "previous" };
+
+        (void)snprintf(app->id, sizeof(app->id), "t%u", number);
+        app->kind = (AppKind)rng_below(rng, _APP_KIND_MAX);
+        app->mailbox_capacity = rng_chance(rng, 150) ? rng_between(rng, 1, 4) : 100000;
+        app->quantum = rng_chance(rng, 300) ? rng_between(rng, 1, 4) : 64;
+        app->max_concurrency = app->kind == APP_REMOTE && rng_chance(rng, 500) ? rng_between(rng, 2, 4) : 1;
+        app->checkpoint_interval_ms = rng_chance(rng, 500) ? 0 : rng_between(rng, 20, 2000);
+        app->priority = (unsigned)rng_below(rng, 101);
+        app->overflow = overflows[rng_below(rng, ELEMENTSOF(overflows))];
+        app->on_restore_error = on_restore_errors[rng_below(rng, ELEMENTSOF(on_restore_errors))];
+        app->topics = (uint32_t)(rng_next(rng) & rng_next(rng) & 0x7f);
+        app->queued = rng_chance(rng, 300) ? (uint32_t)(rng_next(rng) & 0x7f) : 0;
+        app->qos = (unsigned)rng_below(rng, 4);
+        app->defer_per_mille = app->kind != APP_REMOTE && rng_chance(rng, 300) ? 100 : 0;
+        app->error_per_mille = rng_chance(rng, 300) ? 100 : 0;
+        app->pending_per_mille = rng_chance(rng, 300) ? 100 : 0;
+        app->crash_per_mille = app->kind == APP_REMOTE && rng_chance(rng, 400) ? 30 : 0;
+        app->is_durable = rng_chance(rng, 700);
+}
+
+/* From a stream of its own: seeds without such agents stay as they were. */
+static void draw_apps(Scenario *s, uint64_t seed, bool is_long) {
+        ScenarioApps *apps = &s->apps;
+        Rng rng;
+
+        rng_seed(&rng, seed ^ UINT64_C(0xa995a995));
+        apps->is_on = seed % 4 == 1 && s->n_runtimes <= 6;
+        if (!apps->is_on)
+                return;
+        apps->n_agents = (uint32_t)rng_between(&rng, 1, APPS_MAX);
+        for (uint32_t i = 0; i < apps->n_agents; i++)
+                draw_app(&apps->agents[i], i, &rng);
+        for (uint32_t i = 0; i < s->n_runtimes; i++)
+                apps->hosted[i] = (uint32_t)rng_next(&rng);
+        apps->n_bursts = rng_between(&rng, 10, 80) * (is_long ? 4 : 1);
+        apps->n_requests = rng_between(&rng, 5, 60) * (is_long ? 4 : 1);
+        apps->realtime_max_age_usec =
+                rng_chance(&rng, 300) ? rng_between(&rng, 1, 50) * USEC_PER_MSEC : USEC_PER_SEC * 3600;
+        apps->has_store = rng_chance(&rng, 700);
+        apps->store_usec_max = rng_chance(&rng, 200) ? 500 * USEC_PER_MSEC : 5 * USEC_PER_MSEC;
+        apps->call_usec_max = rng_chance(&rng, 200) ? 200 * USEC_PER_MSEC : 3 * USEC_PER_MSEC;
+        if (s->work_usec_max > 10000 || s->work_long_per_mille > 0 || apps->call_usec_max > 10000) {
+                apps->n_bursts = MIN_OF(apps->n_bursts, UINT64_C(8)); /* or it would not be done by the end */
+                apps->n_requests = MIN_OF(apps->n_requests, UINT64_C(20));
+        }
+        apps->save_fails_per_mille = rng_chance(&rng, 250) ? 150 : 0;
+        apps->load_fails_per_mille = rng_chance(&rng, 250) ? 200 : 0;
+}
+
 void scenario_draw(Scenario *s, uint64_t seed) {
         const bool is_long = seed % 64 == 63;
         Rng rng;
@@ -122,5 +174,6 @@ void scenario_draw(Scenario *s, uint64_t seed) {
         }
         s->load_usec = rng_between(&rng, 4, 10) * USEC_PER_SEC * (is_long ? 4 : 1);
         s->faults_usec = s->load_usec + USEC_PER_SEC;
-        s->check_each_turn = seed % 8 == 0;
+        s->check_each_turn = seed % 8 == 0 || seed % 16 == 1;
+        draw_apps(s, seed, is_long);
 }

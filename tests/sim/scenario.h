@@ -15,6 +15,7 @@
 #define RUNTIMES_MAX 30
 #define AGENTS_MAX 12 /* in one world */
 #define WORKERS_MAX 4
+#define APPS_MAX 6 /* agents that topics and the control API are about */
 
 typedef enum FaultKind {
 #define X(name, text) FAULT_##name,
@@ -39,6 +40,37 @@ typedef struct ScenarioRuntime {
         const char *labels;
         bool many_agents; /* so many that its registration comes in parts */
 } ScenarioRuntime;
+
+typedef enum AppKind {
+        APP_PROBE,  /* on workers */
+        APP_QUICK,  /* on the loop's thread, if the seed says so */
+        APP_REMOTE, /* with the host of child processes */
+        _APP_KIND_MAX,
+} AppKind;
+
+typedef struct ScenarioApp {
+        char id[16];
+        AppKind kind;
+        uint64_t mailbox_capacity, quantum, max_concurrency, checkpoint_interval_ms;
+        unsigned priority;
+        const char *overflow, *on_restore_error;
+        uint32_t topics, queued; /* bitmaps of configured patterns, and which of them in a queue group */
+        unsigned qos;            /* of all of them */
+        unsigned defer_per_mille, error_per_mille, pending_per_mille, crash_per_mille;
+        bool is_durable;
+} ScenarioApp;
+
+typedef struct ScenarioApps {
+        bool is_on; /* in a share of the seeds */
+        uint32_t n_agents;
+        ScenarioApp agents[APPS_MAX];
+        uint32_t hosted[RUNTIMES_MAX]; /* bitmaps: what each runtime has from its start */
+        uint64_t n_bursts, n_requests;
+        uint64_t realtime_max_age_usec;
+        bool has_store;
+        uint64_t store_usec_max, call_usec_max;
+        unsigned save_fails_per_mille, load_fails_per_mille;
+} ScenarioApps;
 
 typedef struct Scenario {
         uint64_t load_usec;   /* for how long triggers come */
@@ -69,6 +101,8 @@ typedef struct Scenario {
         /* load */
         uint64_t n_triggers, deadline_ms_min, deadline_ms_max;
         unsigned ask_again_per_mille, never_per_mille, always_per_mille, unknown_agent_per_mille;
+
+        ScenarioApps apps;
 
         unsigned n_faults;
         unsigned fault_weights[_FAULT_KIND_MAX]; /* 0: this kind does not occur */

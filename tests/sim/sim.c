@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "common/log.h"
+#include "tests/sim/apps.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/load.h"
 #include "tests/sim/node.h"
@@ -164,6 +165,7 @@ static void run_phases(Sim *sim) {
         if (sim->broken)
                 return;
         oracle_check_quiet(sim);
+        apps_check_end(sim);
         oracle_forget_verbs(sim);
         load_verb(sim, "list_runtimes", NULL);
         first_fresh = ask_fresh(sim);
@@ -187,13 +189,16 @@ bool sim_run(const SimOptions *options, Stats *stats, uint64_t *ret_hash, char *
         rng_seed(&sim->rng_nodes, options->seed * 4 + 2);
         rng_seed(&sim->rng_faults, options->seed * 4 + 3);
         rng_seed(&sim->rng_load, options->seed * 4 + 4);
+        rng_seed(&sim->rng_apps, options->seed ^ UINT64_C(0xa995));
         scenario_draw(&sim->scenario, options->seed);
         sim->oracle = oracle_new(sim);
+        apps_init(sim);
         log_set_sink(on_log_line, sim);
         log_set_level(options->trace ? LOG_DEBUG : LOG_EMERG);
 
         build(sim);
         load_plan(sim);
+        apps_plan(sim);
         faults_plan(sim);
         run_phases(sim);
 
@@ -205,6 +210,7 @@ bool sim_run(const SimOptions *options, Stats *stats, uint64_t *ret_hash, char *
                 sim->nodes[i] = node_free(sim, sim->nodes[i]);
         schedule_done(&sim->schedule);
         hostile_done(sim);
+        apps_done(sim);
         sim->oracle = oracle_free(sim->oracle);
         log_set_sink(NULL, NULL);
         free(sim);

@@ -17,6 +17,7 @@
 #define SIM_EPOCH_USEC (1000 * USEC_PER_SEC)                /* virtual boot time when a seed begins */
 #define SIM_REAL_USEC (UINT64_C(1763675000) * USEC_PER_SEC) /* and its wall clock */
 
+typedef struct Apps Apps;
 typedef struct Oracle Oracle;
 
 typedef struct SimOptions {
@@ -33,10 +34,11 @@ struct Sim {
         uint64_t hash; /* of everything that was published */
 
         /* a stream for each use, so that a change of one does not shift the others */
-        Rng rng_net, rng_nodes, rng_faults, rng_load;
+        Rng rng_net, rng_nodes, rng_faults, rng_load, rng_apps;
 
         bool server_up;
         uint64_t n_published;
+        uint64_t n_subscriptions; /* that ever were */
         uint64_t kv_sequence;
 
         Node *nodes[NODES_MAX];
@@ -50,6 +52,7 @@ struct Sim {
         uint64_t n_remembered;
 
         Oracle *oracle;
+        Apps *apps;  /* NULL: none in this world */
         bool broken; /* a promise is; the run ends */
         char broken_text[1024];
 };

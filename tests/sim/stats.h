@@ -64,7 +64,23 @@
         X(EXCUSED, "unanswered triggers whose answer was lost, or whose dispatcher was") \
         X(NEVER_ARRIVED, "unanswered triggers that reached no dispatcher")               \
         X(VERB, "verbs answered")                                                        \
-        X(JETSTREAM, "JetStream calls answered")
+        X(JETSTREAM, "JetStream calls answered")                                         \
+        X(APP_MESSAGES, "application messages published")                                \
+        X(APP_COPIES, "copies of them handled by behaviours")                            \
+        X(APP_EXPIRED, "of them with a ttl that was used up")                            \
+        X(APP_ANSWERS, "of them answered")                                               \
+        X(APP_ERRORS, "of them answered with an error")                                  \
+        X(APP_KNOWN, "of them published after an answer that promised their delivery")   \
+        X(APP_REQUESTS, "control requests about agents")                                 \
+        X(APP_REQUESTS_OK, "of them carried out")                                        \
+        X(APP_REQUESTS_REFUSED, "of them refused")                                       \
+        X(APP_INITS, "agents started")                                                   \
+        X(APP_INITS_FAILED, "agents whose init failed")                                  \
+        X(APP_RESTORED, "agents started with a state")                                   \
+        X(APP_CRASHES, "remote behaviours lost")                                         \
+        X(APP_SAVES, "states saved")                                                     \
+        X(APP_SAVES_FAILED, "states that the store could not save")                      \
+        X(APP_LOADS_FAILED, "states that the store could not bring")
 
 typedef enum Count {
 #define X(name, text) COUNT_FAULT_##name,

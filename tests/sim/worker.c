@@ -6,7 +6,10 @@
  */
 
 #include "proto/wire_error.h"
+#include "runtimed/agent.h"
 #include "runtimed/runtime.h"
+#include "tests/sim/apps.h"
+#include "tests/sim/host.h"
 #include "tests/sim/node.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/sim.h"
@@ -52,11 +55,37 @@ static uint64_t step_argument(const Node *node, unsigned index) {
         return (uint64_t)node->incarnation * WORKERS_MAX + index;
 }
 
+/* Promise 7: one message at a time per agent. */
+static void check_alone(Sim *sim, const Node *node, const Run *run) {
+        for (unsigned i = 0; i < WORKERS_MAX; i++) {
+                const Run *other = node->runtime.workers[i].run;
+
+                if (other && other != run && other->agent == run->agent)
+                        sim_break(sim, "P7", "%s has an agent with two workers", node->name);
+        }
+}
+
+/* Gives an outcome to the core, and tells the oracle that it has it. */
+static void hand_over(Sim *sim, Node *node, const Agent *agent, Outcome *outcome, Instant now) {
+        const bool is_probe = sim->apps && agent->id.text[0] == 't';
+        const bool is_ready = outcome->mail && outcome->mail->kind == MAIL_INIT && outcome->result == 0;
+        uint32_t number = is_probe ? probe_agent(agent_id_slice(agent)) : 0;
+
+        runtime_on_outcome(node->runtime.core, outcome, now);
+        if (is_probe && is_ready)
+                life_on_ready(sim, node, number);
+        if (is_probe)
+                apps_host(sim, node, number)->n_done = apps_host(sim, node, number)->state;
+}
+
 /* Calls the behaviour; the outcome, if there is one, is the caller's. */
 static Outcome *step(Sim *sim, Node *node, Run *run) {
         Mail *mail = run->mail;
-        Outcome *outcome = run_step(run, node_instant(sim, node).usec);
+        Outcome *outcome;
 
+        check_alone(sim, node, run);
+        node->runtime.at_work = mail;
+        outcome = run_step(run, node_instant(sim, node).usec);
         if (!outcome || outcome->skipped || mail->kind != MAIL_TRIGGER)
                 return outcome;
         oracle_on_work(sim, node, mail);
@@ -87,6 +116,7 @@ static void on_step_done(Sim *sim, Event *event) {
         unsigned index = event->argument % WORKERS_MAX;
         Worker *worker = &node->runtime.workers[index];
         Outcome *outcome = worker->outcome;
+        const Agent *agent;
         Instant now;
         bool ended;
 
@@ -97,6 +127,7 @@ static void on_step_done(Sim *sim, Event *event) {
                 return;
         }
         now = node_instant(sim, node);
+        agent = worker->run->agent;
         ended = end_of_run(worker->run, /* gives_up= */ rng_chance(&sim->rng_nodes, 50), &outcome);
         worker->outcome = NULL;
         if (ended)
@@ -104,7 +135,7 @@ static void on_step_done(Sim *sim, Event *event) {
 
         if (outcome) {
                 outcome->finished_usec = now.usec;
-                runtime_on_outcome(node->runtime.core, outcome, now);
+                hand_over(sim, node, agent, outcome, now);
         }
         node->class->on_turn_end(sim, node, now);
         if (!ended)
@@ -114,6 +145,7 @@ static void on_step_done(Sim *sim, Event *event) {
 
 /* On the loop's thread: no time passes, and the turn ends after it. */
 static void run_here(Sim *sim, Node *node, Run *run) {
+        const Agent *agent = run->agent;
         bool ended;
 
         do {
@@ -121,7 +153,7 @@ static void run_here(Sim *sim, Node *node, Run *run) {
 
                 ended = end_of_run(run, /* gives_up= */ false, &outcome);
                 if (outcome)
-                        runtime_on_outcome(node->runtime.core, outcome, node_instant(sim, node));
+                        hand_over(sim, node, agent, outcome, node_instant(sim, node));
         } while (!ended);
 }
 

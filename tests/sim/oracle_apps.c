@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Promises 7 and 8, ttl, and answers to application messages.
+ *
+ * At each delivery to a runtime the model says which agents get a copy: those that have the pattern it came through.
+ * Where that is certain (the subscription was answered, nobody has told the agent to stop, ...) the copy must be
+ * handled and, if an answer is wanted, answered; where it is not, it may be. What a behaviour sees without such a copy
+ * it was not subscribed to, or it sees it twice.
+ */
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "tests/sim/apps.h"
+#include "tests/sim/oracle.h"
+#include "tests/sim/sim.h"
+
+#define MAILBOX_AMPLE 10000 /* a mailbox of more messages than a seed publishes */
+
+Host *apps_host(Sim *sim, const Node *node, uint32_t agent) {
+        return &sim->apps->hosts[node->index][agent];
+}
+
+static bool parse_number(Slice text, uint32_t *ret) {
+        uint64_t number = 0;
+
+        if (text.size == 0 || text.size > 9)
+                return false;
+        for (size_t i = 0; i < text.size; i++) {
+                if (text.data[i] < '0' || text.data[i] > '9')
+                        return false;
+                number = number * 10 + (uint64_t)(text.data[i] - '0');
+        }
+        *ret = (uint32_t)number;
+        return true;
+}
+
+/* "<anything>.<letter><number>" */
+static bool subject_number(Slice subject, char letter, size_t n_max, uint32_t *ret) {
+        const char *dot = subject.size > 0 ? memrchr(subject.data, '.', subject.size) : NULL;
+        Slice last;
+
+        if (!dot || !slice_starts_with(subject, SLICE("_INBOX.c")))
+                return false;
+        last = slice_after(subject, (size_t)(dot + 1 - subject.data));
+        return last.size > 1 && last.data[0] == letter && parse_number(slice_after(last, 1), ret) && *ret < n_max;
+}
+
+static bool read_body(const Sim *sim, Slice body, uint32_t *ret) {
+        return body.size > 1 && body.data[0] == 'm' && parse_number(slice_after(body, 1), ret) &&
+               *ret < sim->apps->n_messages;
+}
+
+/* processes */
+
+void apps_on_start(Sim *sim, Node *node) {
+        for (uint32_t a = 0; sim->apps && a < sim->scenario.apps.n_agents; a++) {
+                Host *host = apps_host(sim, node, a);
+                const Host old = *host;
+
+                *host = (Host){
+                        .exists = apps_hosts(sim, node, a) ? YES : NO,
+                        .serial = old.serial + 1,
+                        .copies = old.copies,
+                        .n_copies_allocated = old.n_copies_allocated,
+                        .stored = old.stored,
+                        .may_be_older = old.may_be_older,
+                };
+        }
+}
+
+/* While the link is down an answer goes nowhere. */
+void apps_on_link(Sim *sim, Node *node) {
+        node->link.noticed_usec = sim->now;
+        for (uint32_t a = 0; sim->apps && node->kind == NODE_RUNTIME && a < sim->scenario.apps.n_agents; a++) {
+                Host *host = apps_host(sim, node, a);
+
+                for (size_t i = 0; i < host->n_copies; i++)
+                        host->copies[i].must_be_answered = false;
+        }
+}
+
+/* copies */
+
+static void copy_add(Host *host, Copy copy) {
+        if (host->n_copies == host->n_copies_allocated) {
+                host->n_copies_allocated = MAX_OF(host->n_copies_allocated * 2, (size_t)16);
+                host->copies = reallocarray(host->copies, host->n_copies_allocated, sizeof(*host->copies));
+                assert(host->copies);
+        }
+        host->copies[host->n_copies++] = copy;
+}
+
+static void copy_remove(Host *host, Copy *copy) {
+        const size_t at = (size_t)(copy - host->copies);
+
+        memmove(&host->copies[at], &host->copies[at + 1], (--host->n_copies - at) * sizeof(*host->copies));
+}
+
+/* The first of that message; NULL: none. */
+static Copy *copy_find(Host *host, uint32_t message, bool is_handled) {
+        for (size_t i = 0; i < host->n_copies; i++)
+                if (host->copies[i].message == message && host->copies[i].is_handled == is_handled)
+                        return &host->copies[i];
+        return NULL;
+}
+
+/* Whatever the lane: a realtime message that came too late is dropped, and so is what a small mailbox has no room for.
+ */
+static bool may_be_shed(const Sim *sim, uint32_t agent) {
+        const ScenarioApps *apps = &sim->scenario.apps;
+
+        return apps->agents[agent].mailbox_capacity < MAILBOX_AMPLE || apps->realtime_max_age_usec < 60 * USEC_PER_SEC;
+}
+
+static void deliver_to(
+        Sim *sim, Node *node, uint32_t agent, uint32_t pattern, uint32_t number, const LinkSubscription *through) {
+        const AppMessage *message = &sim->apps->messages[number];
+        const bool is_queued = through->queue[0] != '\0' && pattern != PATTERN_REPLIES;
+        Host *host = apps_host(sim, node, agent);
+        const HostTopic *topic = &host->topics[pattern];
+        bool is_certain;
+
+        if (host->exists == NO || topic->is_had == NO || (topic->is_had == YES && topic->is_queued != is_queued))
+                return;
+        if (message->ttl <= 1)
+                return;
+        is_certain =
+                topic->is_had == YES && host->exists == YES && host->is_up && !is_queued && !node->runtime.stopping;
+        copy_add(host, (Copy){
+                               .message = number,
+                               .must_be_handled = is_certain && !may_be_shed(sim, agent),
+                               .must_be_answered = is_certain && message->wants_answer && node->link.up,
+                               .serial = host->serial,
+                       });
+}
+
+void apps_on_delivery(Sim *sim, Node *node, const Message *message, const LinkSubscription *through) {
+        char pattern[48];
+        uint32_t number;
+
+        if (message->meaning.kind != MEANING_APP)
+                return;
+        number = message->meaning.ask;
+        if (sim->apps->messages[number].ttl <= 1)
+                sim_count(sim, COUNT_APP_EXPIRED);
+        for (uint32_t a = 0; a < sim->scenario.apps.n_agents; a++)
+                for (uint32_t p = 0; p < PATTERNS_MAX; p++)
+                        if (strcmp(app_pattern(p, a, pattern), through->subject) == 0)
+                                deliver_to(sim, node, a, p, number, through);
+}
+
+/* publishing */
+
+/* The copy that an output is about: it says the number of its handling. */
+static Copy *find_by_output(Host *host, uint32_t message, Slice output) {
+        const uint64_t handled = output.size > 2 ? strtoull(output.data + 2, NULL, 10) : 0;
+
+        for (size_t i = 0; i < host->n_copies; i++)
+                if (host->copies[i].message == message && host->copies[i].handled == handled)
+                        return &host->copies[i];
+        return NULL;
+}
+
+/* An error does not say which of two copies it is about: then neither has to come to anything any more. */
+static Copy *find_by_error(Host *host, uint32_t message) {
+        Copy *found = NULL;
+        size_t n = 0;
+
+        for (size_t i = 0; i < host->n_copies; i++)
+                if (host->copies[i].message == message) {
+                        found = &host->copies[i];
+                        n++;
+                }
+        for (size_t i = 0; i < host->n_copies && n > 1; i++)
+                if (host->copies[i].message == message)
+                        host->copies[i].must_be_handled = host->copies[i].must_be_answered = false;
+        if (found && n > 1)
+                found->is_doubtful = true;
+        return found;
+}
+
+static void on_answer(Sim *sim, const Node *node, const Message *message) {
+        const Slice sender = headers_get(message->headers, SLICE("Compozy-Sender"));
+        const Slice code = headers_get(message->headers, SLICE("Nats-Service-Error-Code"));
+        const ScenarioApp *app;
+        uint32_t agent;
+        Copy *copy;
+        Host *host;
+
+        if (!slice_starts_with(sender, SLICE("agent.t")) || !parse_number(slice_after(sender, 7), &agent) ||
+                agent >= sim->scenario.apps.n_agents) {
+                sim_break(sim, "envelope", "%s answered in the name of \"%.*s\"", node->name, SLICE_ARG(sender));
+                return;
+        }
+        host = apps_host(sim, node, agent);
+        app = &sim->scenario.apps.agents[agent];
+        copy = code.data ? find_by_error(host, message->meaning.ask)
+                         : find_by_output(host, message->meaning.ask, message->body);
+        sim_count(sim, code.data ? COUNT_APP_ERRORS : COUNT_APP_ANSWERS);
+        sim_trace(sim, node, "that was t%" PRIu32 "'s answer", agent);
+        if (!copy) {
+                sim_break(sim, "P8", "%s on %s answered message %" PRIu32 " (%s), which it %s", app->id, node->name,
+                        message->meaning.ask, code.data ? "error" : "output",
+                        code.data ? "did not get, or has answered" : "did not handle, or has answered");
+                return;
+        }
+        if (!copy->is_handled && copy->must_be_handled && host->is_up && host->serial == copy->serial)
+                sim_break(sim, "P8", "%s on %s did not handle message %" PRIu32 " and said %.*s", app->id, node->name,
+                        copy->message, SLICE_ARG(message->body));
+        if (!code.data && sim->scenario.apps.has_store && app->is_durable && app->checkpoint_interval_ms == 0 &&
+                copy->handled > host->stored)
+                sim_break(sim, "durability",
+                        "%s on %s answered message %" PRIu32 " (number %" PRIu64 "), the store has %" PRIu64, app->id,
+                        node->name, copy->message, copy->handled, host->stored);
+        if (copy->is_doubtful)
+                return;
+        copy_remove(host, copy);
+}
+
+bool apps_on_publish(Sim *sim, const Node *node, Message *message) {
+        Meaning *meaning = &message->meaning;
+        uint32_t number;
+
+        if (!sim->apps)
+                return false;
+        if (node->kind == NODE_CALLER && read_body(sim, message->body, &number))
+                meaning->kind = MEANING_APP;
+        else if (node->kind == NODE_CALLER && memmem(message->subject.data, message->subject.size, ".control.", 9) &&
+                 subject_number(message->reply, 'q', sim->apps->n_requests, &number))
+                meaning->kind = MEANING_REQUEST;
+        else if (node->kind == NODE_RUNTIME && subject_number(message->subject, 'q', sim->apps->n_requests, &number))
+                meaning->kind = MEANING_REQUEST_ANSWER;
+        else if (node->kind == NODE_RUNTIME && subject_number(message->subject, 'a', sim->apps->n_messages, &number))
+                meaning->kind = MEANING_APP_ANSWER;
+        else
+                return false;
+
+        meaning->ask = number;
+        message->is_single = true;
+        if (meaning->kind == MEANING_REQUEST_ANSWER)
+                life_on_request_answer(sim, node, message);
+        else if (meaning->kind == MEANING_APP_ANSWER)
+                on_answer(sim, node, message);
+        return true;
+}
+
+/* Promise 8: what its publisher was told is subscribed is, at the server, now that the message is there. */
+static void check_routed(Sim *sim, const Node *node, uint32_t agent, uint32_t pattern, const Message *message) {
+        const LinkSubscriptions *list = &node->link.subscriptions;
+        char text[48];
+
+        (void)app_pattern(pattern, agent, text);
+        if (!subject_matches(slice_of(text), message->subject))
+                return;
+        sim_count(sim, COUNT_APP_KNOWN);
+        for (size_t i = 0; i < list->n; i++)
+                if (list->items[i].tag > 0 && strcmp(list->items[i].subject, text) == 0 &&
+                        (pattern == PATTERN_REPLIES) == (list->items[i].queue[0] != '\0'))
+                        return;
+        sim_break(sim, "P8",
+                "message %" PRIu32 " was published after its publisher had read that t%" PRIu32
+                " on %s has %s, and the server has no such subscription",
+                message->meaning.ask, agent, node->name, text);
+}
+
+void apps_on_routed(Sim *sim, const Message *message) {
+        uint32_t caller;
+
+        if (message->meaning.kind != MEANING_APP)
+                return;
+        caller = sim->apps->messages[message->meaning.ask].caller;
+        for (uint32_t n = sim->n_dispatchers + sim->n_callers; n < sim->n_nodes; n++) {
+                const Node *node = sim->nodes[n];
+
+                if (node->state == NODE_DOWN || !node->link.attached || node->link.black_hole)
+                        continue;
+                for (uint32_t a = 0; a < sim->scenario.apps.n_agents; a++)
+                        for (uint32_t p = 0; p < PATTERNS_MAX; p++)
+                                if (apps_host(sim, node, a)->topics[p].is_known[caller])
+                                        check_routed(sim, node, a, p, message);
+        }
+}
+
+/* handling */
+
+static uint32_t subject_index(Slice subject) {
+        static const char *const subjects[PATTERN_REPLIES] = { "room.0", "room.1", "room.2", "hall.0", "hall.1",
+                "hall.0.x" };
+
+        for (uint32_t i = 0; i < ELEMENTSOF(subjects) && subjects[i]; i++)
+                if (slice_equal(subject, slice_of(subjects[i])))
+                        return i;
+        return PATTERN_REPLIES;
+}
+
+static void check_envelope(Sim *sim, const Node *node, uint32_t number, const BehaviorMessage *message) {
+        const AppMessage *published = &sim->apps->messages[number];
+        const Envelope *envelope = message->envelope;
+        char thread[16];
+
+        (void)snprintf(thread, sizeof(thread), "h%" PRIu32, number);
+        if (envelope->ttl != published->ttl - 1 || envelope->hop != published->hop + 1 ||
+                !slice_equal(envelope->thread_id, slice_of(thread)) ||
+                !slice_equal(message->topic, slice_of(published->subject)) ||
+                envelope->is_request != published->wants_answer)
+                sim_break(sim, "envelope",
+                        "%s got message %" PRIu32 " with ttl %" PRIu64 ", hop %" PRIu64 ", thread %.*s on %.*s",
+                        node->name, number, envelope->ttl, envelope->hop, SLICE_ARG(envelope->thread_id),
+                        SLICE_ARG(message->topic));
+}
+
+void apps_on_handle(Sim *sim, Node *node, uint32_t agent, const Mail *mail, const BehaviorMessage *message) {
+        Host *host = apps_host(sim, node, agent);
+        uint64_t *last;
+        uint32_t number;
+        Copy *copy;
+
+        if (message->kind != MESSAGE_TOPIC)
+                return;
+        if (!read_body(sim, message->input, &number)) {
+                sim_break(sim, "content", "t%" PRIu32 " on %s got \"%.*s\"", agent, node->name,
+                        SLICE_ARG(message->input));
+                return;
+        }
+        sim_count(sim, COUNT_APP_COPIES);
+        sim_trace(sim, node, "t%" PRIu32 " is given message %" PRIu32, agent, number);
+        check_envelope(sim, node, number, message);
+
+        copy = copy_find(host, number, false);
+        if (!copy) {
+                sim_break(sim, "P8",
+                        "t%" PRIu32 " on %s handled message %" PRIu32
+                        " on %s, for which it was not subscribed, or twice",
+                        agent, node->name, number, sim->apps->messages[number].subject);
+                return;
+        }
+        copy->is_handled = true;
+        if (!sim->apps->messages[number].wants_answer)
+                copy_remove(host, copy);
+
+        last = &host->last_seen[mail->lane][sim->apps->messages[number].caller][subject_index(message->topic)];
+        if (number + 1 < *last)
+                sim_break(sim, "P7", "t%" PRIu32 " on %s handled message %" PRIu32 " on %s after %" PRIu64, agent,
+                        node->name, number, sim->apps->messages[number].subject, *last - 1);
+        *last = number + 1;
+}
+
+void apps_on_handled(Sim *sim, Node *node, uint32_t agent, const BehaviorMessage *message, uint64_t state) {
+        Host *host = apps_host(sim, node, agent);
+        uint32_t number;
+
+        host->state = state;
+        if (!read_body(sim, message->input, &number))
+                return;
+        for (size_t i = 0; i < host->n_copies; i++)
+                if (host->copies[i].message == number && host->copies[i].is_handled && host->copies[i].handled == 0) {
+                        host->copies[i].handled = state;
+                        return;
+                }
+}
+
+/* the end */
+
+void apps_check_copies(Sim *sim, const Node *node, uint32_t agent, const char *when, bool answers_only) {
+        const Host *host = apps_host(sim, node, agent);
+
+        for (size_t i = 0; i < host->n_copies; i++) {
+                const Copy *copy = &host->copies[i];
+
+                if (copy->must_be_handled && !copy->is_handled && !answers_only)
+                        sim_break(sim, "P8", "%s, t%" PRIu32 " on %s has not handled message %" PRIu32, when, agent,
+                                node->name, copy->message);
+                if (copy->must_be_answered)
+                        sim_break(sim, "P10", "%s, t%" PRIu32 " on %s has not answered message %" PRIu32, when, agent,
+                                node->name, copy->message);
+        }
+}
+
+/* Where each message takes seconds, there may be some left. */
+static bool is_at_work(const Node *node) {
+        for (unsigned i = 0; i < WORKERS_MAX; i++)
+                if (node->runtime.workers[i].run)
+                        return true;
+        return node->runtime.calls;
+}
+
+void apps_check_end(Sim *sim) {
+        for (uint32_t n = sim->n_dispatchers + sim->n_callers; sim->apps && n < sim->n_nodes; n++) {
+                const Node *node = sim->nodes[n];
+
+                for (uint32_t a = 0; node->state == NODE_RUNNING && a < sim->scenario.apps.n_agents; a++)
+                        if (!apps_host(sim, node, a)->is_paused && !is_at_work(node))
+                                apps_check_copies(sim, node, a, "at the end", /* answers_only= */ false);
+        }
+        if (sim->apps)
+                life_check_end(sim);
+}

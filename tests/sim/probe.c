@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * A behaviour that does nothing but tell the oracle. Its state is the number of the last message that it has handled to
+ * the end; numbers grow over the whole world, so an older state has a smaller one.
+ */
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "tests/sim/apps.h"
+#include "tests/sim/host.h"
+#include "tests/sim/sim.h"
+
+#define STATE_FORM "probe 1 t%u %llu"
+#define DEFER_USEC_MAX (300 * USEC_PER_MSEC)
+
+struct Probes {
+        Sim *sim;
+        Node *node;
+        Behavior types[6];
+        const Behavior *list[16];
+};
+
+uint32_t probe_agent(Slice agent_id) {
+        return (uint32_t)strtoul(agent_id.data + 1, NULL, 10);
+}
+
+static bool read_state(Slice state, uint32_t agent, uint64_t *ret) {
+        char text[64], again[64];
+        unsigned long long number;
+        unsigned whose;
+
+        (void)snprintf(text, sizeof(text), "%.*s", SLICE_ARG(state));
+        if (sscanf(text, STATE_FORM, &whose, &number) != 2 || whose != agent)
+                return false;
+        (void)snprintf(again, sizeof(again), STATE_FORM, whose, number);
+        *ret = number;
+        return slice_equal(state, slice_of(again));
+}
+
+void probe_write(const Probe *probe, Buffer *ret) {
+        buffer_printf(ret, STATE_FORM, probe->agent, (unsigned long long)probe->state);
+}
+
+int probe_begin(
+        Sim *sim, Node *node, Slice agent_id, const BehaviorStart *start, Probe *ret, char *ret_why, size_t why_size) {
+        Probe probe = { .sim = sim, .node = node, .agent = probe_agent(agent_id) };
+        const bool fails = start->parameters.data && memmem(start->parameters.data, start->parameters.size, "fail", 4);
+
+        if (start->state.data && !read_state(start->state, probe.agent, &probe.state))
+                sim_break(sim, "durability", "t%" PRIu32 " on %s is started with \"%.*s\"", probe.agent, node->name,
+                        SLICE_ARG(start->state));
+        sim_trace(sim, node, "t%" PRIu32 " begins with \"%.*s\"%s", probe.agent, SLICE_ARG(start->state),
+                fails ? ", and fails" : "");
+        life_on_init(sim, node, probe.agent, start->state, probe.state, !fails);
+        if (fails) {
+                (void)snprintf(ret_why, why_size, "it was told to fail");
+                return BEHAVIOR_E_REFUSED;
+        }
+        *ret = probe;
+        return 0;
+}
+
+/* The first sight of a message decides; one that comes again is done. */
+void probe_handle(Probe *probe, const BehaviorMessage *message, BehaviorReply *reply) {
+        Sim *sim = probe->sim;
+        const ScenarioApp *app = &sim->scenario.apps.agents[probe->agent];
+
+        if (message->kind != MESSAGE_RESUME && rng_chance(&sim->rng_apps, app->defer_per_mille)) {
+                sim_count(sim, COUNT_DEFERRED);
+                reply->verdict = BEHAVIOR_DEFER;
+                reply->defer_usec = rng_below(&sim->rng_apps, DEFER_USEC_MAX);
+                return;
+        }
+        if (rng_chance(&sim->rng_apps, app->error_per_mille)) {
+                behavior_fail(reply, ERROR_CAPABILITY_ERROR, "it did not want to");
+                return;
+        }
+        probe->state = ++sim->apps->n_handled;
+        apps_on_handled(sim, probe->node, probe->agent, message, probe->state);
+        buffer_printf(&reply->output, "\"o%" PRIu64 "\"", probe->state);
+        reply->verdict = BEHAVIOR_DONE;
+}
+
+static int probe_init(const BehaviorStart *start, void **ret_state, char *ret_why, size_t why_size) {
+        const Probes *probes = start->behavior->userdata;
+        Probe *probe = calloc(1, sizeof(*probe));
+        int r;
+
+        assert(probe);
+        r = probe_begin(probes->sim, probes->node, start->agent_id, start, probe, ret_why, why_size);
+        if (r == 0)
+                *ret_state = probe;
+        else
+                free(probe);
+        return r;
+}
+
+/* On the loop's thread the core has the outcome as soon as it returns. */
+static int probe_init_quick(const BehaviorStart *start, void **ret_state, char *ret_why, size_t why_size) {
+        const Probes *probes = start->behavior->userdata;
+        int r = probe_init(start, ret_state, ret_why, why_size);
+
+        if (r == 0)
+                life_on_ready(probes->sim, probes->node, probe_agent(start->agent_id));
+        return r;
+}
+
+static void probe_stop(void *state) {
+        Probe *probe = state;
+
+        life_on_stop_hook(probe->sim, probe->node, probe->agent);
+        free(probe);
+}
+
+static void probe_call(void *state, const BehaviorMessage *message, BehaviorReply *reply) {
+        Probe *probe = state;
+
+        apps_on_handle(probe->sim, probe->node, probe->agent, probe->node->runtime.at_work, message);
+        probe_handle(state, message, reply);
+}
+
+static int probe_checkpoint(void *state, Buffer *ret) {
+        probe_write(state, ret);
+        return ret->failed ? -ENOMEM : 0;
+}
+
+static void add_type(Probes *probes, size_t i, Behavior type) {
+        type.help = "for the oracle";
+        type.stop = type.is_remote ? NULL : probe_stop;
+        type.handle = type.is_remote ? NULL : probe_call;
+        type.userdata = probes;
+        probes->types[i] = type;
+}
+
+const Behavior *const *probes_new(Sim *sim, Node *node) {
+        Probes *probes = calloc(1, sizeof(*probes));
+        size_t n = 0;
+
+        assert(probes);
+        probes->sim = sim;
+        probes->node = node;
+        add_type(probes, 0, (Behavior){ .type = "probe", .init = probe_init, .checkpoint = probe_checkpoint });
+        add_type(probes, 1, (Behavior){ .type = "probe-stateless", .init = probe_init });
+        add_type(probes, 2,
+                (Behavior){ .type = "probe-quick",
+                        .quick = true,
+                        .init = probe_init_quick,
+                        .checkpoint = probe_checkpoint });
+        add_type(probes, 3, (Behavior){ .type = "probe-quick-stateless", .quick = true, .init = probe_init_quick });
+        add_type(probes, 4, (Behavior){ .type = "probe-remote", .is_remote = true, .is_durable = true });
+        add_type(probes, 5, (Behavior){ .type = "probe-remote-stateless", .is_remote = true });
+        for (; behaviors_builtin[n]; n++)
+                probes->list[n] = behaviors_builtin[n];
+        for (size_t i = 0; i < ELEMENTSOF(probes->types); i++)
+                probes->list[n++] = &probes->types[i];
+        assert(n < ELEMENTSOF(probes->list));
+        node->runtime.probes = probes;
+        return probes->list;
+}
+
+void probes_free(Node *node) {
+        free(node->runtime.probes);
+        node->runtime.probes = NULL;
+}
