@@ -33,7 +33,8 @@
  * library's own threads are started under SCHED_BATCH, so that being woken they don't preempt the loop.
  *
  * - Writing. nats.c appends what is published to a buffer and never refuses. The buffer is written once at the end
- *   of a turn; what the socket did not take is `n_unsent`, and past pending_bytes_max nothing more goes in.
+ *   of a turn; what the socket did not take is `n_unsent`, and past pending_bytes_max nothing more goes in. Long
+ *   before that nothing more is read: what peers make us say can't push out what we have to say.
  */
 
 #include <limits.h>
@@ -102,8 +103,10 @@ struct NatsLink {
         bool in_turn;         /* the end of the turn will write */
         bool flush_scheduled; /* nobody's turn, so an event will */
         bool write_pending;   /* the socket was full */
-        bool is_paused;       /* reading, until what was read is handled */
-        bool is_dropping;     /* said; until the inbox has been empty */
+        bool is_paused;       /* reading, until what was read is handled, and what was said to it is written */
+        bool is_inbox_full;
+        bool is_choked;   /* the server takes too slowly what we say */
+        bool is_dropping; /* said; until the inbox has been empty */
 
         uint64_t max_payload;
         size_t n_unsent; /* an estimate; exact after each write */
@@ -319,6 +322,27 @@ void nats_link_unsubscribe_tag(NatsLink *link, uint64_t tag) {
 
 static void on_wire_end(NatsLink *link);
 
+/* With what was read: the inbox is not empty, or the delivery thread too far behind. */
+static bool is_behind(NatsLink *link) {
+        return link->is_inbox_full || !link_fence_is_open(&link->fence);
+}
+
+/* Whoever asks faster than the server takes our answers is not listened to meanwhile: at pending_bytes_max answers
+ * would be lost, and heartbeats. */
+static void update_reading(NatsLink *link) {
+        bool is_paused;
+
+        link->is_choked = link->n_unsent > link->options.pending_bytes_max / (link->is_choked ? 8 : 4);
+        is_paused = link->is_choked || is_behind(link);
+        if (is_paused == link->is_paused || link->state != LINK_UP)
+                return;
+        link->is_paused = is_paused;
+        if (is_paused)
+                (void)event_del(link->read_event);
+        else
+                (void)event_add(link->read_event, NULL);
+}
+
 static void link_write(NatsLink *link) {
         if (!link->wire || nats_wire_state(link->wire) != WIRE_OPEN)
                 return;
@@ -342,6 +366,7 @@ static void on_writable(evutil_socket_t fd, short what, void *userdata) {
 
         link->write_pending = false;
         link_write(link);
+        update_reading(link);
         if (link->state == LINK_SETTING_UP && !link->write_pending)
                 link_inbox_wake(link_inbox_ticket(link->inbox)); /* there is room to go on */
         on_wire_end(link);
@@ -356,6 +381,7 @@ static void on_flush(evutil_socket_t fd, short what, void *userdata) {
         link->flush_scheduled = false;
         if (!link->write_pending)
                 link_write(link);
+        update_reading(link);
         on_wire_end(link);
 }
 
@@ -432,6 +458,7 @@ static void turn_end(NatsLink *link, bool any_message) {
                 sweep_subscriptions(link);
         if (!link->write_pending)
                 link_write(link);
+        update_reading(link);
         if (link->n_spent >= SPENT_MAX / 2 || link->n_spent_bytes >= SPENT_BYTES_MAX)
                 free_spent(link);
         on_wire_end(link);
@@ -449,17 +476,9 @@ static void send_fence(NatsLink *link) {
                 link_fence_send(&link->fence, nats_wire_connection(link->wire), subject);
 }
 
-/* Reading goes on when the inbox is empty, and the delivery thread not too far behind. */
-static void set_paused(NatsLink *link, bool is_inbox_full) {
-        const bool is_paused = !link_fence_is_open(&link->fence) || is_inbox_full;
-
-        if (is_paused == link->is_paused || link->state != LINK_UP)
-                return;
-        link->is_paused = is_paused;
-        if (is_paused)
-                (void)event_del(link->read_event);
-        else
-                (void)event_add(link->read_event, NULL);
+static void set_inbox_full(NatsLink *link, bool is_inbox_full) {
+        link->is_inbox_full = is_inbox_full;
+        update_reading(link);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *userdata) {
@@ -476,7 +495,7 @@ static void on_readable(evutil_socket_t fd, short what, void *userdata) {
                         n += drain_subscription(link, i);
         if (link_fence_is_due(&link->fence, nats_wire_connection(link->wire)))
                 send_fence(link);
-        set_paused(link, link->is_paused);
+        update_reading(link);
         turn_end(link, n > 0);
 }
 
@@ -514,7 +533,7 @@ static void drop_wire(NatsLink *link) {
         }
         sweep_subscriptions(link);
         link->wire = nats_wire_free(link->wire);
-        link->write_pending = link->is_paused = false;
+        link->write_pending = link->is_paused = link->is_inbox_full = link->is_choked = false;
         link->n_unsent = 0;
 }
 
@@ -672,9 +691,9 @@ static void link_retry_later(NatsLink *link) {
 
 /* A pause in which nothing comes would last for ever. */
 static void look_after_pause(NatsLink *link) {
-        if (link->is_paused && link->stats.in_messages == link->n_messages_seen) {
+        if (is_behind(link) && link->stats.in_messages == link->n_messages_seen) {
                 link_fence_give_up(&link->fence);
-                set_paused(link, false);
+                set_inbox_full(link, false);
         }
         link->n_messages_seen = link->stats.in_messages;
 }
@@ -688,7 +707,7 @@ static void on_pulse(evutil_socket_t fd, short what, void *userdata) {
 
         free_spent(link);
         look_after_pause(link);
-        link->n_silent_ticks = n_signs == link->n_signs_seen && !link->is_paused ? link->n_silent_ticks + 1 : 0;
+        link->n_silent_ticks = n_signs == link->n_signs_seen && !is_behind(link) ? link->n_silent_ticks + 1 : 0;
         link->n_signs_seen = n_signs;
         if (link->n_silent_ticks < SILENT_TICKS_MAX)
                 return;
@@ -739,7 +758,7 @@ static void on_inbox(evutil_socket_t fd, short what, void *userdata) {
         if (any_left) /* after whatever else is due, so not by event_active() */
                 link_inbox_wake(link_inbox_ticket(link->inbox));
         report_drops(link, !any_left);
-        set_paused(link, any_left);
+        set_inbox_full(link, any_left);
         if (link->state == LINK_CONNECTING && nats_wire_state(link->wire) == WIRE_OPEN)
                 begin_set_up(link);
         if (link->state == LINK_SETTING_UP && !link->write_pending)

@@ -125,6 +125,45 @@ static void publishing_to_a_stopped_server_is_refused_at_the_limit_and_goes_on_a
         assert_false(nats_link_is_congested(f->b.link));
 }
 
+/* Says sixteen times what it was asked, at once. */
+static void on_question(const InMessage *message, Instant now, void *userdata) {
+        static char body[65536];
+        End *end = userdata;
+
+        (void)now;
+        (void)message;
+
+        memset(body, 'x', sizeof(body) - 1);
+        assert_int_equal(publish(end, "nobody.listens", body), 0);
+        end->n_messages++;
+}
+
+static void whoever_asks_faster_than_the_server_takes_the_answers_loses_none_of_them(void **state) {
+        static char body[4096];
+        Fixture *f = *state;
+        NatsLinkOptions options;
+        unsigned n = 0;
+
+        memset(body, 'x', sizeof(body) - 1);
+        server_start(&f->server, 0, NULL);
+        options = options_for(f->server.url, &f->b);
+        options.on_message = on_question;
+        assert_int_equal(nats_link_new(f->base, &options, &f->b.link), 0);
+        subscribe(&f->b, "question", NULL);
+        link_start(f, &f->a, f->server.url);
+        wait_for(f, &f->a.n_up, 1);
+        wait_for(f, &f->b.n_up, 1);
+        assert_int_equal(publish(&f->b, "question", body), 0); /* SUB and PUB of one connection keep their order */
+        wait_for(f, &f->b.n_messages, 1);
+        while (n < 2000) {
+                if (publish(&f->a, "question", body) == 0)
+                        n++;
+                else
+                        assert_true(event_base_loop(f->base, EVLOOP_ONCE) >= 0);
+        }
+        wait_for(f, &f->b.n_messages, 2001);
+}
+
 static void a_server_that_answers_no_pings_is_left(void **state) {
         Fixture *f = *state;
         NatsLinkOptions options;
@@ -443,6 +482,7 @@ int main(void) {
                 LINK_TEST(a_restarted_server_gets_the_subscriptions_again),
                 LINK_TEST(a_burst_of_100000_messages_keeps_its_order),
                 LINK_TEST(publishing_to_a_stopped_server_is_refused_at_the_limit_and_goes_on_afterwards),
+                LINK_TEST(whoever_asks_faster_than_the_server_takes_the_answers_loses_none_of_them),
                 LINK_TEST(a_server_that_answers_no_pings_is_left),
                 LINK_TEST(closing_first_writes_what_was_published),
                 LINK_TEST(closing_gives_up_on_a_stopped_server_in_time),
