@@ -220,7 +220,7 @@ static ExecAsk *ask_new(ExecChild *child, Slice id) {
                 return NULL;
         ask->child = child;
         ask->id_size = (uint8_t)id.size;
-        if (id.size > 0)
+        if (id.data && id.size > 0)
                 memcpy(ask->id, id.data, id.size);
         if (number_index_add(&child->host->asks, &ask->token) < 0) {
                 free(ask);

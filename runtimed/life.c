@@ -585,7 +585,7 @@ static void give_up_replacing(Runtime *runtime, Agent *agent, Slice why, Instant
 
 /* What the successor starts with, if it is of the same kind; the other copy is for when that fails. */
 static int hand_state_over(Agent *agent, Buffer *state) {
-        const bool has_heir = agent->definition->behavior == agent->successor->behavior;
+        const bool has_heir = agent->successor && agent->definition->behavior == agent->successor->behavior;
         Buffer *copy = calloc(1, sizeof(*copy)), *moved = has_heir ? calloc(1, sizeof(*moved)) : NULL;
 
         if (copy)

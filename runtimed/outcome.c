@@ -246,6 +246,8 @@ static void apply_delivery_effects(
         if (!occasion->envelope)
                 occasion->envelope = &none;
         core_apply_effects(runtime, agent, occasion, effects, now);
+        if (occasion->envelope == &none)
+                occasion->envelope = NULL;
 }
 
 static void on_delivery_outcome(Runtime *runtime, Delivery *delivery, Outcome *outcome, Instant now) {
