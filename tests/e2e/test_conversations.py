@@ -219,11 +219,12 @@ class Times(Conversations):
     def test_timers_of_a_paused_agent_fire_when_it_is_resumed_and_those_of_a_stopped_one_never(self):
         for agent in ("napper", "leaver"):
             self.create(agent, exec_agent({"at_timer": {"do": "wish", "method": "publish", "params": {"topic": f"{agent}.rang", "payload": 1}}}))
-            self.wish(agent, "set_timer", token=1, ms=100)
         rang = self.client.subscribe("*.rang")
+        for agent in ("napper", "leaver"):
+            self.wish(agent, "set_timer", token=1, ms=int(scaled(400)))
         self.control("pause_agent", "napper")
         self.control("stop_agent", "leaver")
-        holds_for("nobody rings", lambda: not rang.taken(), 0.3)
+        holds_for("nobody rings", lambda: not rang.taken(), scaled(0.4) + 0.2)
         self.control("resume_agent", "napper")
         self.assertEqual(rang.next(scaled(5)).subject, "napper.rang")
         self.control("start_agent", "leaver")
