@@ -270,6 +270,15 @@ static int listen_to(ExecChild *child) {
         return 0;
 }
 
+void exec_child_listen(ExecChild *child) {
+        if (!child->on_output || child->process.out < 0 || child->state == EXEC_KILLED || child->state == EXEC_GONE)
+                return;
+        if (child->host->is_held && (child->state == EXEC_RUNNING || child->state == EXEC_STARTING))
+                (void)event_del(child->on_output);
+        else
+                (void)event_add(child->on_output, NULL);
+}
+
 /* The process can't be watched: away with it, here and now. */
 static void undo_spawn(ExecChild *child) {
         (void)kill(-child->process.pid, SIGKILL);
@@ -326,6 +335,7 @@ void exec_child_spawned(ExecChild *child) {
         host->stats.n_started++;
         host->stats.n_children++;
         child->state = EXEC_STARTING;
+        exec_child_listen(child);
         diag_exec_started(id_slice(&child->agent_id), (uint64_t)child->process.pid, child->settings.command[0]);
         if (child->stop) {
                 exec_child_kill(child, "was stopped before it was initialized");
@@ -378,6 +388,7 @@ void exec_child_stop(ExecChild *child, Mail *mail, Outcome *outcome) {
         }
 
         child->state = EXEC_STOPPING;
+        exec_child_listen(child);
         deadline_arm(
                 &host->deadlines, &child->deadline, host->now + child->settings.stop_timeout_ms * USEC_PER_MSEC / 2);
         call = exec_call_open(child, NULL, NULL);
@@ -417,8 +428,11 @@ static void stop_harder(ExecChild *child) {
 void exec_child_on_deadline(ExecChild *child) {
         switch (child->state) {
         case EXEC_STARTING:
-                exec_child_kill(child, "did not answer initialize within %llu ms",
-                        (unsigned long long)child->settings.start_timeout_ms);
+                if (child->host->is_held)
+                        deadline_arm(&child->host->deadlines, &child->deadline, child->host->now + EXEC_HELD_USEC);
+                else
+                        exec_child_kill(child, "did not answer initialize within %llu ms",
+                                (unsigned long long)child->settings.start_timeout_ms);
                 return;
         case EXEC_STOPPING:
                 stop_harder(child);

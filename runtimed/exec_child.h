@@ -20,7 +20,8 @@
 #include "runtimed/exec_spawner.h"
 
 #define EXEC_STDERR_LINE_MAX 1024
-#define EXEC_CHUNK_BYTES (64 * 1024) /* what a pipe holds */
+#define EXEC_HELD_USEC (100 * USEC_PER_MSEC) /* that who was not listened to has at least to be heard */
+#define EXEC_CHUNK_BYTES (64 * 1024)         /* what a pipe holds */
 
 typedef struct ExecAsk ExecAsk;
 typedef struct ExecCall ExecCall;
@@ -133,6 +134,7 @@ struct ExecHost {
         Deadline starved_retry;
         bool is_busy; /* below one of our events: host_leave() is to come */
         bool has_news;
+        bool is_held; /* what children say is not read */
 
         uint64_t now; /* of this event */
         Arena arena;  /* of one line */
@@ -161,6 +163,7 @@ void exec_child_stop(ExecChild *child, Mail *mail, Outcome *outcome);
 void exec_child_closed(ExecChild *child, const char *what); /* it has closed a pipe */
 void exec_child_on_deadline(ExecChild *child);
 void exec_child_leave_gate(ExecChild *child);
+void exec_child_listen(ExecChild *child); /* to its stdout, or not while the host is held */
 
 /* It is at fault: why, as in "it <why>". Its outcomes come when it is reaped. */
 void exec_child_kill(ExecChild *child, const char *format, ...) _printf_(2, 3);

@@ -135,6 +135,10 @@ void exec_host_leave(ExecHost *host) {
 static void on_call_deadline(ExecCall *call) {
         ExecChild *child = call->child;
 
+        if (child->host->is_held) { /* its answer may be there */
+                deadline_arm(&child->host->deadlines, &call->deadline, child->host->now + EXEC_HELD_USEC);
+                return;
+        }
         call->has_timed_out = true;
         child->host->stats.n_call_timeouts++;
         exec_child_kill(child, "did not answer %s within %llu ms",
@@ -546,6 +550,16 @@ ExecHost *exec_host_free(ExecHost *host) {
 const Behavior *exec_host_behavior(const ExecHost *host) {
         (void)host;
         return &behavior;
+}
+
+void exec_host_hold(ExecHost *host, bool is_held) {
+        ExecChild *child, *tmp;
+
+        if (host->is_held == is_held)
+                return;
+        host->is_held = is_held;
+        HASH_ITER(hh, host->children, child, tmp)
+        exec_child_listen(child);
 }
 
 void exec_host_stats(const ExecHost *host, ExecHostStats *ret) {

@@ -61,4 +61,10 @@ typedef struct ExecHostStats {
         uint64_t n_children, n_started, n_crashed, n_calls, n_protocol_errors, n_call_timeouts;
 } ExecHostStats;
 
+/*
+ * While it is held nothing is read from children that run, as what they want said finds no room; they wait at their
+ * pipes, and their calls do not time out.
+ */
+void exec_host_hold(ExecHost *host, bool is_held);
+
 void exec_host_stats(const ExecHost *host, ExecHostStats *ret);

@@ -214,6 +214,7 @@ static void finish_turn(App *app, Instant now) {
         if (n_refused > 0)
                 diag_publish_refused(n_refused, &app->publish_limit, now.usec);
         runtime_set_congested(app->core, is_congested(app), now);
+        exec_host_hold(app->exec, is_congested(app) && !app->is_stopping);
 
         tell_ready(app, now);
         arm(app, now);

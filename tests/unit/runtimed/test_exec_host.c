@@ -349,6 +349,27 @@ static void notifications_past_1024_that_the_core_has_not_answered_are_refused_a
         harness_free(h);
 }
 
+static void who_is_held_is_heard_later_and_misses_no_time(void **state) {
+        Harness *h = harness_new();
+        const Mail *mail;
+        uint64_t end;
+
+        (void)state;
+
+        harness_start(h, 0, "plain", ",\"call_timeout_ms\":50");
+        exec_host_hold(h->host, true);
+        mail = harness_send(h, 0, "1");
+        end = instant_now().usec +
+              200 * USEC_PER_MSEC; /* the loop turns at the time-out, and as often as it is put off */
+        while (instant_now().usec < end)
+                harness_turn(h);
+        assert_null(harness_outcome(h, mail));
+        exec_host_hold(h->host, false);
+        assert_string_equal(harness_wait(h, mail)->text, "1");
+        assert_int_equal(h->n_crashes, 0);
+        harness_free(h);
+}
+
 static void with_two_messages_open_a_wish_belongs_to_the_one_it_names_or_to_none(void **state) {
         Harness *h = harness_new();
 
@@ -602,6 +623,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(each_method_becomes_its_effect),
                 cmocka_unit_test(what_makes_no_sense_is_refused_by_name),
                 cmocka_unit_test(a_notification_is_granted_without_an_answer),
+                cmocka_unit_test(who_is_held_is_heard_later_and_misses_no_time),
                 cmocka_unit_test(notifications_past_1024_that_the_core_has_not_answered_are_refused_and_kill_nothing),
                 cmocka_unit_test(with_two_messages_open_a_wish_belongs_to_the_one_it_names_or_to_none),
                 cmocka_unit_test(state_goes_out_with_a_checkpoint_and_comes_back_with_init),
