@@ -127,6 +127,8 @@ Agent *agent_free(Agent *agent) {
 unsigned agent_open_lanes(const Agent *agent) {
         if (!agent->has_behavior || agent->step != STEP_NONE)
                 return LANES_CONTROL;
+        if (agent->state == AGENT_PAUSED && agent->n_calls > 0)
+                return LANES_BEGUN; /* what it holds may wait for answers; nothing else is handed out (schedule.c) */
         if (agent->state != AGENT_RUNNING && agent->state != AGENT_STOPPING)
                 return LANES_CONTROL;
         if (agent->state == AGENT_RUNNING && agent->successor)

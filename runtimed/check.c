@@ -66,7 +66,8 @@ static const char *check_mail(const Agent *agent) {
                 return "a mailbox is beyond its capacity";
         if (!agent->run && (mailbox->n_given > 0 || mailbox->n_bytes_given > 0))
                 return "a mailbox counts what was given to a worker, and no run is out";
-        if (!agent->run && !agent->is_ready && !mailbox_is_empty(mailbox, agent_open_lanes(agent)))
+        if (!agent->run && !agent->is_ready && agent->state != AGENT_PAUSED &&
+                !mailbox_is_empty(mailbox, agent_open_lanes(agent)))
                 return "an agent has mail and nobody will take it";
         return NULL;
 }

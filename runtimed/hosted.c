@@ -54,7 +54,7 @@ Agent *core_next_agent(Agent *agent) {
 
 /* Dispatchers hear of those that have come to something, and not of those that are about to go. */
 bool core_is_announced(const Agent *agent) {
-        return !agent->is_leaving && (agent->was_ready || agent->state == AGENT_FAILED);
+        return !agent->is_leaving && (agent->was_ready || agent->state == AGENT_FAILED || !agent->is_provisional);
 }
 
 void core_note_changed(Runtime *runtime, Agent *agent) {

@@ -480,11 +480,32 @@ static bool is_too_late(const Runtime *runtime, const Mail *mail) {
         return mail->kind != MAIL_TRIGGER && mail->late_usec <= runtime->now.usec;
 }
 
+/* A paused agent handles nothing new. But a message that its child holds may wait for answers, and only ends with
+ * them. */
+static Mail *pop_while_paused(Agent *agent) {
+        Mail *mail = mailbox_pop(agent->mailbox, LANES_CONTROL);
+
+        if (mail || agent->n_calls == 0)
+                return mail;
+
+        for (mail = agent->mailbox->lanes[LANE_URGENT].first; mail; mail = mail->next)
+                if (mail->kind == MAIL_ANSWER) {
+                        mailbox_remove(agent->mailbox, mail);
+                        return mail;
+                }
+        return NULL;
+}
+
+static Mail *pop_call(Agent *agent) {
+        return agent->state == AGENT_PAUSED ? pop_while_paused(agent)
+                                            : mailbox_pop(agent->mailbox, agent_open_lanes(agent));
+}
+
 /* 0 with NULL: there is nothing for it. */
 static int hand_out_call(Runtime *runtime, Agent *agent, Mail **ret) {
         Mail *mail;
 
-        while ((mail = mailbox_pop(agent->mailbox, agent_open_lanes(agent))) && is_too_late(runtime, mail))
+        while ((mail = pop_call(agent)) && is_too_late(runtime, mail))
                 core_drop_delivery(runtime, delivery_of_mail(mail), ERROR_DEADLINE_EXCEEDED, runtime->now);
         *ret = mail;
         if (!mail)

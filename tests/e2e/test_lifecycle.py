@@ -235,7 +235,7 @@ class Starting(Case):
         self.client = self.world.client()
         self.wait_runtimes("r1")
         for daemon in (dispatcher, runtime):
-            self.assertLess(daemon.rss_kib(), 10 * 1000, f"{daemon.name}: KiB")
+            self.assertLess(daemon.rss_kib(), 10 * 1024, f"{daemon.name}: KiB")
             times = []
             while len(times) < 20 and not (times and min(times) < 0.1):  # the machine may be busy with other things
                 daemon.terminate()

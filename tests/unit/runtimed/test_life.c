@@ -599,6 +599,36 @@ static void what_a_crashed_behaviour_held_is_answered_and_what_waited_is_handled
         end_world(&w);
 }
 
+static void a_paused_child_gets_the_answers_that_its_open_message_waits_for_and_nothing_else(void **state) {
+        Effect *effect;
+        EffectList effects = {};
+        size_t number;
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ false);
+        make(&w, "remote", "");
+        trigger(&w, "e1", "1"); /* with the child */
+        trigger(&w, "e2", "2");
+        number = ask_about(&w, "pause_agent", "a");
+        assert_string_equal(answered(&w, number), "");
+        effect = effects_add(&effects, EFFECT_PUBLISH);
+        effect->target = SLICE("some.where");
+        effect->wants_answer = true;
+        runtime_on_effects(w.runtime, agent_of(&w, "a"), 0, &effects, w.now);
+        effects_clear(&effects);
+        turn(&w);
+        assert_int_equal(w.n_calls, 2); /* the message and the answer, but not the next message */
+        assert_int_equal(w.calls[1]->kind, MAIL_ANSWER);
+        end_call(&w, 1);
+        end_call(&w, 0);
+        turn(&w);
+        assert_string_equal(answered(&w, number), "ok");
+        assert_int_equal(w.n_calls, 0);
+        end_world(&w);
+}
+
 static void who_discards_does_not_wait_for_a_child_that_hangs(void **state) {
         size_t number;
         World w;
@@ -1047,6 +1077,7 @@ int main(void) {
                 cmocka_unit_test(a_runtime_that_stops_with_an_agent_in_any_state_gets_there),
                 cmocka_unit_test(requests_that_wait_are_bounded),
                 cmocka_unit_test(who_discards_does_not_wait_for_a_child_that_hangs),
+                cmocka_unit_test(a_paused_child_gets_the_answers_that_its_open_message_waits_for_and_nothing_else),
                 cmocka_unit_test(nothing_that_happens_to_agents_at_random_breaks_anything),
         };
 
