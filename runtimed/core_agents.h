@@ -108,5 +108,7 @@ void core_free_delivery(Runtime *runtime, Delivery *delivery);
 bool core_end_pending(Runtime *runtime, Agent *agent, uint64_t message_id, BehaviorReply *reply, Instant now);
 /* Answers or drops every message that it holds and no worker has begun, with `code`. */
 void core_discard_mail(Runtime *runtime, Agent *agent, ErrorCode code, Instant now);
+/* What its behaviour had left pending: it is gone, and nobody will end that. */
+void core_fail_pending(Runtime *runtime, Agent *agent, Instant now);
 bool core_holds_mail(const Runtime *runtime); /* application messages that are to be handled yet */
 void core_free_mail(Runtime *runtime);        /* at the end of all, without a word */

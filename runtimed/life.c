@@ -539,6 +539,7 @@ void runtime_on_crash(Runtime *runtime, Agent *agent, const char *why, Instant n
         agent->behavior_state = NULL;
         core_lose_state(runtime, agent, ERROR_AGENT_CRASHED, now);
         core_end_conversations(runtime, agent);
+        core_fail_pending(runtime, agent, now);
 
         if (agent->state == AGENT_RUNNING || agent->state == AGENT_PAUSED) {
                 agent->is_to_pause = agent->state == AGENT_PAUSED;

@@ -445,6 +445,29 @@ static void discard_aside(Runtime *runtime, const Agent *agent, ErrorCode code, 
         }
 }
 
+void core_fail_pending(Runtime *runtime, Agent *agent, Instant now) {
+        Execution *execution, *next_execution;
+        Delivery *delivery, *next;
+
+        if (agent->n_open == 0)
+                return;
+        for (execution = runtime->executions.first; execution; execution = next_execution) {
+                next_execution = execution->next;
+                if (execution->mail.agent != agent || execution->phase != PHASE_PENDING)
+                        continue;
+                if (core_must_hold(runtime, execution))
+                        core_withhold(runtime, execution, "its agent crashed while no answer could go out");
+                else
+                        core_fail(
+                                runtime, execution, ERROR_AGENT_CRASHED, error_code_meaning(ERROR_AGENT_CRASHED), now);
+        }
+        for (delivery = runtime->aside; delivery; delivery = next) {
+                next = delivery->next_aside;
+                if (delivery->mail.agent == agent && !delivery->deferred)
+                        core_drop_delivery(runtime, delivery, ERROR_AGENT_CRASHED, now);
+        }
+}
+
 void core_discard_mail(Runtime *runtime, Agent *agent, ErrorCode code, Instant now) {
         const uint32_t n_later = agent->n_deferred + agent->n_open;
         Mail *mail;

@@ -505,8 +505,10 @@ static Mail *pop_call(Agent *agent) {
 static int hand_out_call(Runtime *runtime, Agent *agent, Mail **ret) {
         Mail *mail;
 
-        while ((mail = pop_call(agent)) && is_too_late(runtime, mail))
+        while ((mail = pop_call(agent)) && is_too_late(runtime, mail)) {
                 core_drop_delivery(runtime, delivery_of_mail(mail), ERROR_DEADLINE_EXCEEDED, runtime->now);
+                core_note_unsettled(runtime, agent); /* it may have been the last that a stop waited for */
+        }
         *ret = mail;
         if (!mail)
                 return 0;

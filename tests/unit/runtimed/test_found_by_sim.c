@@ -8,6 +8,18 @@
 
 #define AT_ONCE ",\"checkpoint_interval_ms\":0,\"subscribed_topics\":[\"news\"]"
 
+static void end_pending_message(World *world, const char *agent_id) {
+        EffectList effects = {};
+        Effect *effect = effects_add(&effects, EFFECT_REPLY);
+
+        assert_non_null(effect);
+        effect->message_id = script.pending;
+        effect->payload = SLICE("1");
+        runtime_on_effects(world->runtime, agent_of(world, agent_id), 0, &effects, world->now);
+        effects_clear(&effects);
+        turn(world);
+}
+
 static void an_end_with_an_answer_that_waits_for_the_store_leaves_nothing_behind(void **state) {
         World w;
 
@@ -121,6 +133,49 @@ static void a_save_that_is_refused_for_its_generation_is_tried_again_above_the_o
         end_world(&w);
 }
 
+static void a_stop_does_not_wait_for_a_message_that_came_too_late_for_a_remote_agent(void **state) {
+        size_t stopped;
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ false);
+        make(&w, "remote", ",\"subscribed_topics\":[{\"topic\":\"fast\",\"qos\":\"realtime\"}]");
+        w.plays_host = true;
+        publish_with(&w, "fast", NULL, NULL, "pending");
+        publish_with(&w, "fast", "_INBOX.one", NULL, "x"); /* waits behind that */
+        stopped = ask_about(&w, "stop_agent", "a");
+        pass(&w, 2 * USEC_PER_SEC);
+        assert_string_equal(answered(&w, stopped), "");
+        end_pending_message(&w, "a");
+        pass(&w, 0);
+        assert_string_equal(script.handled, "pending;");
+        assert_string_equal(answered(&w, stopped), "ok");
+        end_world(&w);
+}
+
+static void what_a_remote_behaviour_has_left_pending_ends_with_it(void **state) {
+        size_t stopped;
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ false);
+        make(&w, "remote", ",\"max_concurrency\":2,\"subscribed_topics\":[\"news\"]");
+        w.plays_host = true;
+        publish_with(&w, "news", "_INBOX.one", NULL, "pending");
+        trigger(&w, "e1", "pending");
+        crash(&w, "a");
+        turn(&w);
+        assert_non_null(strstr(last_sent(&w, "_INBOX.one")->body, "AGENT_CRASHED"));
+        assert_string_equal(result_text(last_sent(&w, "_INBOX.e1")), "FAILURE AGENT_CRASHED");
+        pass(&w, USEC_PER_SEC);
+        assert_string_equal(state_of(&w, "a"), "running");
+        stopped = ask_about(&w, "stop_agent", "a");
+        assert_string_equal(answered(&w, stopped), "ok");
+        end_world(&w);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(an_end_with_an_answer_that_waits_for_the_store_leaves_nothing_behind),
@@ -129,6 +184,8 @@ int main(void) {
                 cmocka_unit_test(an_agent_is_not_started_while_its_runtime_stops),
                 cmocka_unit_test(who_deletes_an_agent_is_answered_before_a_runtime_that_stops_is_gone),
                 cmocka_unit_test(a_save_that_is_refused_for_its_generation_is_tried_again_above_the_one_that_is_there),
+                cmocka_unit_test(a_stop_does_not_wait_for_a_message_that_came_too_late_for_a_remote_agent),
+                cmocka_unit_test(what_a_remote_behaviour_has_left_pending_ends_with_it),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
