@@ -106,7 +106,7 @@ $(B)/tests/sim/core-%.o: $(B)/lib%d.a
 	@mkdir -p $(@D)
 	$(Q)ld -r --whole-archive -o $@ $<
 	$(Q)objcopy --wildcard --keep-global-symbol='$*_*' --keep-global-symbol='run_*' --keep-global-symbol='mail_*' \
-		--keep-global-symbol='behavior*' --keep-global-symbol=store_request_free $@
+		--keep-global-symbol='behavior*' --keep-global-symbol='effects_*' --keep-global-symbol=store_request_free $@
 $(sim): $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c)) $(B)/tests/sim/core-dispatcher.o $(B)/tests/sim/core-runtime.o $(with.common)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)

@@ -83,6 +83,7 @@ typedef struct Copy {
 typedef struct HostTopic {
         Tri is_had;
         bool is_queued;
+        bool is_own;                /* the agent changes it itself, unseen: always in doubt */
         bool is_known[CALLERS_MAX]; /* this caller has read that it is had */
         uint64_t serial;            /* counts its changes */
 } HostTopic;
@@ -103,6 +104,7 @@ typedef struct Host {
         size_t n_copies, n_copies_allocated;
         uint64_t last_seen[_LANE_MAX][CALLERS_MAX][PATTERNS_MAX]; /* message number plus one */
         uint32_t n_inits, n_stops, n_crashes;                     /* that succeeded; hooks called; behaviours lost */
+        uint32_t n_asks;                                          /* of others, not answered yet */
         uint64_t state;  /* number of the last message that changed what its behaviour holds */
         uint64_t n_done; /* the same, of what the core has heard the outcome of */
 
@@ -117,6 +119,7 @@ struct Apps {
         AppRequest *requests;
         size_t n_requests, n_requests_allocated;
         uint64_t n_handled; /* numbers given to handled messages, all over the world */
+        uint64_t n_tokens;
         Host hosts[NODES_MAX][APPS_MAX];
 };
 
@@ -141,7 +144,8 @@ bool apps_on_publish(Sim *sim, const Node *node, Message *message); /* reads its
 void apps_on_routed(Sim *sim, const Message *message);
 void apps_on_delivery(Sim *sim, Node *node, const Message *message, const LinkSubscription *through);
 void apps_on_handle(Sim *sim, Node *node, uint32_t agent, const Mail *mail, const BehaviorMessage *message);
-void apps_on_handled(Sim *sim, Node *node, uint32_t agent, const BehaviorMessage *message, uint64_t number);
+void apps_on_handled(Sim *sim, Node *node, uint32_t agent, uint32_t message, uint64_t number);
+uint32_t apps_message_of(const Sim *sim, Slice body); /* its number; INDEX_NONE: it is none */
 void apps_check_copies(Sim *sim, const Node *node, uint32_t agent, const char *when, bool answers_only);
 void apps_check_end(Sim *sim);
 Host *apps_host(Sim *sim, const Node *node, uint32_t agent);
@@ -154,6 +158,7 @@ void life_on_request_read(Sim *sim, Node *caller, const Message *message);      
 void life_on_init(Sim *sim, Node *node, uint32_t agent, Slice state, uint64_t number, bool succeeded);
 void life_on_ready(Sim *sim, Node *node, uint32_t agent); /* the core has the outcome of init */
 void life_on_stop_hook(Sim *sim, Node *node, uint32_t agent);
+void life_on_own_topic(Sim *sim, Node *node, uint32_t agent, uint32_t pattern); /* it changes that itself */
 void life_on_crash(Sim *sim, Node *node, uint32_t agent);
 void life_on_told_to_stop(Sim *sim, Node *node);
 void life_on_leave(Sim *sim, Node *node);

@@ -34,7 +34,7 @@ static bool is_message(const Mail *mail) {
 
 static void check_concurrency(Sim *sim, const Node *node, uint32_t number) {
         const uint64_t max = sim->scenario.apps.agents[number].max_concurrency;
-        uint64_t n = 0;
+        uint64_t n = probe_n_pending(&node->runtime.children[number].probe);
 
         for (const ExecCall *call = node->runtime.calls; call; call = call->next)
                 n += call->number == number && is_message(call->mail);

@@ -12,11 +12,19 @@
 #include "runtimed/run.h"
 #include "tests/sim/node.h"
 
+#define PROBE_PENDING_MAX 8
+#define PROBE_ASKS_MAX 8
+
 typedef struct Probe {
         Sim *sim;
         Node *node;
         uint32_t agent;
         uint64_t state; /* number of the last message that changed it; 0: none */
+        struct {
+                uint64_t id;      /* of a message that it has left pending; 0: none */
+                uint32_t message; /* number of what was published; INDEX_NONE: nothing of ours */
+        } pending[PROBE_PENDING_MAX];
+        uint64_t asks[PROBE_ASKS_MAX]; /* tokens of what it has asked others and not been answered; 0: none */
 } Probe;
 
 /* A remote behaviour. */
@@ -36,6 +44,7 @@ int probe_begin(
 void probe_handle(Probe *probe, const BehaviorMessage *message, BehaviorReply *reply);
 void probe_write(const Probe *probe, Buffer *ret);
 uint32_t probe_agent(Slice agent_id);
+size_t probe_n_pending(const Probe *probe);
 
 /* In its turn: takes the core's calls. */
 void exec_take(Sim *sim, Node *node);

@@ -346,7 +346,8 @@ void oracle_on_publish(Sim *sim, Node *node, Message *message) {
 
         sim->hash = hash_bytes(hash_bytes(sim->hash + sim->now, message->subject), message->body) + node->index;
         trace_message(sim, node, "->", message);
-        if (node->kind != NODE_CALLER && ++oracle->n_published % REMEMBER_EVERY == 0)
+        if (node->kind != NODE_CALLER && !slice_starts_with(message->subject, SLICE("agent.")) &&
+                ++oracle->n_published % REMEMBER_EVERY == 0)
                 hostile_remember(sim, message);
         read_meaning(oracle, node, message);
 

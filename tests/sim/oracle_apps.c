@@ -98,12 +98,21 @@ static void copy_remove(Host *host, Copy *copy) {
         memmove(&host->copies[at], &host->copies[at + 1], (--host->n_copies - at) * sizeof(*host->copies));
 }
 
-/* The first of that message; NULL: none. */
-static Copy *copy_find(Host *host, uint32_t message, bool is_handled) {
-        for (size_t i = 0; i < host->n_copies; i++)
-                if (host->copies[i].message == message && host->copies[i].is_handled == is_handled)
-                        return &host->copies[i];
-        return NULL;
+/* The first of that message that was not handled, rather one that must be; NULL: none. */
+static Copy *copy_to_handle(Host *host, uint32_t message) {
+        Copy *found = NULL;
+
+        for (size_t i = 0; i < host->n_copies; i++) {
+                Copy *copy = &host->copies[i];
+                const bool is_due = copy->must_be_handled || copy->must_be_answered;
+
+                if (copy->message == message && !copy->is_handled && (!found || is_due)) {
+                        found = copy;
+                        if (is_due)
+                                break;
+                }
+        }
+        return found;
 }
 
 /* Whatever the lane: a realtime message that came too late is dropped, and so is what a small mailbox has no room for.
@@ -219,6 +228,25 @@ static void on_answer(Sim *sim, const Node *node, const Message *message) {
         copy_remove(host, copy);
 }
 
+/* What is emitted while a message is handled goes on with its thread, one hop further. */
+static void on_emitted(Sim *sim, const Node *node, const Message *message) {
+        const Slice thread = headers_get(message->headers, SLICE("Compozy-Thread-Id"));
+        const Slice ttl = headers_get(message->headers, SLICE("Compozy-Ttl"));
+        const Slice hop = headers_get(message->headers, SLICE("Compozy-Hop"));
+        const AppMessage *first;
+        uint32_t number, ttl_left, hops;
+
+        if (!parse_number(slice_after(message->body, 1), &number) || number >= sim->apps->n_messages)
+                return;
+        first = &sim->apps->messages[number];
+        sim_count(sim, COUNT_APP_EMITTED);
+        if (!slice_starts_with(thread, SLICE("h")) || !parse_number(slice_after(thread, 1), &hops) || hops != number ||
+                !parse_number(ttl, &ttl_left) || ttl_left != first->ttl - 1 || !parse_number(hop, &hops) ||
+                hops != first->hop + 1)
+                sim_break(sim, "envelope", "%s emitted for message %" PRIu32 ": %.*s", node->name, number,
+                        SLICE_ARG(message->headers));
+}
+
 bool apps_on_publish(Sim *sim, const Node *node, Message *message) {
         Meaning *meaning = &message->meaning;
         uint32_t number;
@@ -234,7 +262,10 @@ bool apps_on_publish(Sim *sim, const Node *node, Message *message) {
                 meaning->kind = MEANING_REQUEST_ANSWER;
         else if (node->kind == NODE_RUNTIME && subject_number(message->subject, 'a', sim->apps->n_messages, &number))
                 meaning->kind = MEANING_APP_ANSWER;
-        else
+        else if (node->kind == NODE_RUNTIME && slice_equal(message->subject, SLICE("emitted.by.apps"))) {
+                on_emitted(sim, node, message);
+                return true;
+        } else
                 return false;
 
         meaning->ask = number;
@@ -317,8 +348,8 @@ void apps_on_handle(Sim *sim, Node *node, uint32_t agent, const Mail *mail, cons
         uint32_t number;
         Copy *copy;
 
-        if (message->kind != MESSAGE_TOPIC)
-                return;
+        if (message->kind != MESSAGE_TOPIC || (message->input.size > 0 && message->input.data[0] == 'k'))
+                return; /* the latter is what another agent asks */
         if (!read_body(sim, message->input, &number)) {
                 sim_break(sim, "content", "t%" PRIu32 " on %s got \"%.*s\"", agent, node->name,
                         SLICE_ARG(message->input));
@@ -328,7 +359,7 @@ void apps_on_handle(Sim *sim, Node *node, uint32_t agent, const Mail *mail, cons
         sim_trace(sim, node, "t%" PRIu32 " is given message %" PRIu32, agent, number);
         check_envelope(sim, node, number, message);
 
-        copy = copy_find(host, number, false);
+        copy = copy_to_handle(host, number);
         if (!copy) {
                 sim_break(sim, "P8",
                         "t%" PRIu32 " on %s handled message %" PRIu32
@@ -347,15 +378,18 @@ void apps_on_handle(Sim *sim, Node *node, uint32_t agent, const Mail *mail, cons
         *last = number + 1;
 }
 
-void apps_on_handled(Sim *sim, Node *node, uint32_t agent, const BehaviorMessage *message, uint64_t state) {
-        Host *host = apps_host(sim, node, agent);
+uint32_t apps_message_of(const Sim *sim, Slice body) {
         uint32_t number;
 
+        return read_body(sim, body, &number) ? number : INDEX_NONE;
+}
+
+void apps_on_handled(Sim *sim, Node *node, uint32_t agent, uint32_t message, uint64_t state) {
+        Host *host = apps_host(sim, node, agent);
+
         host->state = state;
-        if (!read_body(sim, message->input, &number))
-                return;
         for (size_t i = 0; i < host->n_copies; i++)
-                if (host->copies[i].message == number && host->copies[i].is_handled && host->copies[i].handled == 0) {
+                if (host->copies[i].message == message && host->copies[i].is_handled && host->copies[i].handled == 0) {
                         host->copies[i].handled = state;
                         return;
                 }
@@ -386,13 +420,22 @@ static bool is_at_work(const Node *node) {
         return node->runtime.calls;
 }
 
+static void check_host(Sim *sim, const Node *node, uint32_t agent) {
+        const Host *host = apps_host(sim, node, agent);
+
+        apps_check_copies(sim, node, agent, "at the end", /* answers_only= */ false);
+        if (host->is_up && host->n_asks > 0)
+                sim_break(sim, "asks", "at the end, t%" PRIu32 " on %s waits for %" PRIu32 " answers", agent,
+                        node->name, host->n_asks);
+}
+
 void apps_check_end(Sim *sim) {
         for (uint32_t n = sim->n_dispatchers + sim->n_callers; sim->apps && n < sim->n_nodes; n++) {
                 const Node *node = sim->nodes[n];
 
                 for (uint32_t a = 0; node->state == NODE_RUNNING && a < sim->scenario.apps.n_agents; a++)
                         if (!apps_host(sim, node, a)->is_paused && !is_at_work(node))
-                                apps_check_copies(sim, node, a, "at the end", /* answers_only= */ false);
+                                check_host(sim, node, a);
         }
         if (sim->apps)
                 life_check_end(sim);

@@ -31,7 +31,7 @@ static void note_change(Host *host) {
 }
 
 static void set_topic(HostTopic *topic, Tri is_had, bool is_queued) {
-        topic->is_had = is_had;
+        topic->is_had = topic->is_own ? MAYBE : is_had;
         topic->is_queued = is_queued;
         topic->serial++;
         memset(topic->is_known, 0, sizeof(topic->is_known));
@@ -48,8 +48,10 @@ static void set_topics_from_definition(Sim *sim, Host *host, uint32_t agent) {
 }
 
 static void set_no_topics(Host *host) {
-        for (uint32_t p = 0; p < PATTERNS_MAX; p++)
+        for (uint32_t p = 0; p < PATTERNS_MAX; p++) {
+                host->topics[p].is_own = false;
                 set_topic(&host->topics[p], NO, false);
+        }
 }
 
 /* What it holds may be dropped, but whoever waits for an answer gets one. */
@@ -87,6 +89,7 @@ void life_on_init(Sim *sim, Node *node, uint32_t agent, Slice state, uint64_t nu
         if (host->n_inits != host->n_stops + host->n_crashes)
                 sim_break(sim, "P10", "t%" PRIu32 " on %s is started while it has a behaviour", agent, node->name);
         host->n_inits++;
+        host->n_asks = 0;
         host->state = host->n_done = number;
 }
 
@@ -109,6 +112,15 @@ void life_on_stop_hook(Sim *sim, Node *node, uint32_t agent) {
                 return; /* the process ends: memory is freed */
         if (++host->n_stops + host->n_crashes > host->n_inits)
                 sim_break(sim, "P10", "the stop hook of t%" PRIu32 " on %s runs a second time", agent, node->name);
+}
+
+/* It does so when the core carries it out, which is not seen: from now on anything is possible. */
+void life_on_own_topic(Sim *sim, Node *node, uint32_t agent, uint32_t pattern) {
+        Host *host = apps_host(sim, node, agent);
+
+        sim_trace(sim, node, "t%" PRIu32 " changes its topic %" PRIu32 " itself", agent, pattern);
+        host->topics[pattern].is_own = true;
+        set_topic(&host->topics[pattern], MAYBE, false);
 }
 
 void life_on_crash(Sim *sim, Node *node, uint32_t agent) {
@@ -152,6 +164,8 @@ static Tri on_create(Host *host) {
 }
 
 static Tri on_stop(const AppRequest *request, Host *host) {
+        const Tri existed = host->exists;
+
         go_down(host);
         if (request->discards || host->is_lost)
                 release(host);
@@ -159,7 +173,7 @@ static Tri on_stop(const AppRequest *request, Host *host) {
                 host->exists = MAYBE;
         if (request->verb == VERB_STOP)
                 return MAYBE;
-        return YES;
+        return existed;
 }
 
 static Tri carry_out(const AppRequest *request, Host *host) {

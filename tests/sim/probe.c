@@ -62,25 +62,173 @@ int probe_begin(
         return 0;
 }
 
+/* effects */
+
+size_t probe_n_pending(const Probe *probe) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < PROBE_PENDING_MAX; i++)
+                n += probe->pending[i].id != 0;
+        return n;
+}
+
+static uint64_t new_token(Probe *probe) {
+        return ++probe->sim->apps->n_tokens;
+}
+
+static void keep_payload(Effect *effect, EffectList *list, const Buffer *payload) {
+        effect->payload = effects_keep(list, buffer_slice(payload));
+}
+
+/* Left to a timer of its own, which says whose it is. */
+static bool leave_pending(Probe *probe, const BehaviorMessage *message, BehaviorReply *reply) {
+        for (size_t i = 0; i < PROBE_PENDING_MAX; i++) {
+                Effect *effect;
+
+                if (probe->pending[i].id != 0)
+                        continue;
+                probe->pending[i].id = message->id;
+                probe->pending[i].message = apps_message_of(probe->sim, message->input);
+                effect = effects_add(&reply->effects, EFFECT_TIMER);
+                effect->token = message->id;
+                effect->usec = rng_below(&probe->sim->rng_apps, DEFER_USEC_MAX);
+                reply->verdict = BEHAVIOR_PENDING;
+                sim_count(probe->sim, COUNT_APP_PENDING);
+                sim_trace(probe->sim, probe->node, "t%" PRIu32 " leaves message %" PRIu32 " pending (%" PRIu64 ")",
+                        probe->agent, probe->pending[i].message, message->id);
+                return true;
+        }
+        return false;
+}
+
+static void end_pending(Probe *probe, uint64_t id, BehaviorReply *reply) {
+        _cleanup_(buffer_done) Buffer output = {};
+        Effect *effect;
+        size_t i = 0;
+
+        while (i < PROBE_PENDING_MAX && probe->pending[i].id != id)
+                i++;
+        if (i == PROBE_PENDING_MAX) {
+                sim_break(probe->sim, "timers", "t%" PRIu32 " on %s is told of a timer that it does not have",
+                        probe->agent, probe->node->name);
+                return;
+        }
+        probe->state = ++probe->sim->apps->n_handled;
+        apps_on_handled(probe->sim, probe->node, probe->agent, probe->pending[i].message, probe->state);
+        sim_trace(probe->sim, probe->node, "t%" PRIu32 " ends what was pending (%" PRIu64 ")", probe->agent, id);
+        probe->pending[i].id = 0;
+        buffer_printf(&output, "\"o%" PRIu64 "\"", probe->state);
+        effect = effects_add(&reply->effects, EFFECT_REPLY);
+        effect->message_id = id;
+        keep_payload(effect, &reply->effects, &output);
+}
+
+/* Of another agent, or of itself. Always answered: by that one, with "no responders", or when its time is over. */
+static void ask_somebody(Probe *probe, BehaviorReply *reply) {
+        _cleanup_(buffer_done) Buffer body = {}, target = {};
+        Effect *effect;
+        size_t i = 0;
+
+        while (i < PROBE_ASKS_MAX && probe->asks[i] != 0)
+                i++;
+        if (i == PROBE_ASKS_MAX)
+                return;
+        probe->asks[i] = new_token(probe);
+        effect = effects_add(&reply->effects, EFFECT_ASK);
+        effect->token = probe->asks[i];
+        effect->usec = rng_between(&probe->sim->rng_apps, 1, 1000) * USEC_PER_MSEC;
+        buffer_printf(&target, "t%" PRIu64, rng_below(&probe->sim->rng_apps, probe->sim->scenario.apps.n_agents));
+        buffer_printf(&body, "k%" PRIu64, effect->token);
+        effect->target = effects_keep(&reply->effects, buffer_slice(&target));
+        keep_payload(effect, &reply->effects, &body);
+        apps_host(probe->sim, probe->node, probe->agent)->n_asks++;
+        sim_count(probe->sim, COUNT_APP_ASKS);
+}
+
+static void on_answer(Probe *probe, uint64_t token) {
+        for (size_t i = 0; i < PROBE_ASKS_MAX; i++)
+                if (probe->asks[i] == token) {
+                        probe->asks[i] = 0;
+                        apps_host(probe->sim, probe->node, probe->agent)->n_asks--;
+                        return;
+                }
+        sim_break(probe->sim, "asks", "t%" PRIu32 " on %s is answered what it did not ask, or twice", probe->agent,
+                probe->node->name);
+}
+
+static void publish(Probe *probe, const BehaviorMessage *message, BehaviorReply *reply) {
+        const uint32_t number = apps_message_of(probe->sim, message->input);
+        _cleanup_(buffer_done) Buffer body = {};
+        Effect *effect;
+
+        if (number == INDEX_NONE)
+                return;
+        buffer_printf(&body, "e%" PRIu32, number);
+        effect = effects_add(&reply->effects, EFFECT_PUBLISH);
+        effect->target = effects_keep(&reply->effects, SLICE("emitted.by.apps"));
+        keep_payload(effect, &reply->effects, &body);
+}
+
+static void change_topic(Probe *probe, BehaviorReply *reply) {
+        const bool adds = rng_chance(&probe->sim->rng_apps, 500);
+        const uint32_t pattern = (uint32_t)rng_below(&probe->sim->rng_apps, PATTERN_REPLIES);
+        Effect *effect = effects_add(&reply->effects, adds ? EFFECT_SUBSCRIBE : EFFECT_UNSUBSCRIBE);
+        char text[48];
+
+        effect->qos = (unsigned)rng_between(&probe->sim->rng_apps, 1, 3);
+        effect->target = effects_keep(&reply->effects, slice_of(app_pattern(pattern, probe->agent, text)));
+        life_on_own_topic(probe->sim, probe->node, probe->agent, pattern);
+}
+
+static void want_something(Probe *probe, const BehaviorMessage *message, BehaviorReply *reply) {
+        switch (rng_below(&probe->sim->rng_apps, 8)) {
+        case 0:
+                change_topic(probe, reply);
+                break;
+        case 1:
+                (void)effects_add(&reply->effects, EFFECT_CHECKPOINT);
+                break;
+        case 2:
+        case 3:
+                publish(probe, message, reply);
+                break;
+        default:
+                ask_somebody(probe, reply);
+                break;
+        }
+}
+
 /* The first sight of a message decides; one that comes again is done. */
 void probe_handle(Probe *probe, const BehaviorMessage *message, BehaviorReply *reply) {
         Sim *sim = probe->sim;
         const ScenarioApp *app = &sim->scenario.apps.agents[probe->agent];
 
+        reply->verdict = BEHAVIOR_DONE;
+        if (message->kind == MESSAGE_TIMER) {
+                end_pending(probe, message->token, reply);
+                return;
+        }
+        if (message->kind == MESSAGE_ANSWER) {
+                on_answer(probe, message->token);
+                return;
+        }
+        if (rng_chance(&sim->rng_apps, app->wish_per_mille))
+                want_something(probe, message, reply);
         if (message->kind != MESSAGE_RESUME && rng_chance(&sim->rng_apps, app->defer_per_mille)) {
                 sim_count(sim, COUNT_DEFERRED);
                 reply->verdict = BEHAVIOR_DEFER;
                 reply->defer_usec = rng_below(&sim->rng_apps, DEFER_USEC_MAX);
                 return;
         }
+        if (rng_chance(&sim->rng_apps, app->pending_per_mille) && leave_pending(probe, message, reply))
+                return;
         if (rng_chance(&sim->rng_apps, app->error_per_mille)) {
                 behavior_fail(reply, ERROR_CAPABILITY_ERROR, "it did not want to");
                 return;
         }
         probe->state = ++sim->apps->n_handled;
-        apps_on_handled(sim, probe->node, probe->agent, message, probe->state);
+        apps_on_handled(sim, probe->node, probe->agent, apps_message_of(sim, message->input), probe->state);
         buffer_printf(&reply->output, "\"o%" PRIu64 "\"", probe->state);
-        reply->verdict = BEHAVIOR_DONE;
 }
 
 static int probe_init(const BehaviorStart *start, void **ret_state, char *ret_why, size_t why_size) {
@@ -117,6 +265,10 @@ static void probe_stop(void *state) {
 static void probe_call(void *state, const BehaviorMessage *message, BehaviorReply *reply) {
         Probe *probe = state;
 
+        /* what an agent asks itself is part of the message that it has begun, and does not wait */
+        if (message->kind == MESSAGE_TOPIC && probe_n_pending(probe) > 0 && message->input.data[0] != 'k')
+                sim_break(probe->sim, "P7", "t%" PRIu32 " on %s is given a message while one is pending", probe->agent,
+                        probe->node->name);
         apps_on_handle(probe->sim, probe->node, probe->agent, probe->node->runtime.at_work, message);
         probe_handle(state, message, reply);
 }

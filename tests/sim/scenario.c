@@ -121,6 +121,7 @@ static void draw_app(ScenarioApp *app, uint32_t number, Rng *rng) {
         app->pending_per_mille = rng_chance(rng, 300) ? 100 : 0;
         app->crash_per_mille = app->kind == APP_REMOTE && rng_chance(rng, 400) ? 30 : 0;
         app->is_durable = rng_chance(rng, 700);
+        app->wish_per_mille = rng_chance(rng, 300) ? (unsigned)rng_between(rng, 20, 200) : 0;
 }
 
 /* From a stream of its own: seeds without such agents stay as they were. */

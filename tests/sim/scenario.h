@@ -56,7 +56,7 @@ typedef struct ScenarioApp {
         const char *overflow, *on_restore_error;
         uint32_t topics, queued; /* bitmaps of configured patterns, and which of them in a queue group */
         unsigned qos;            /* of all of them */
-        unsigned defer_per_mille, error_per_mille, pending_per_mille, crash_per_mille;
+        unsigned defer_per_mille, error_per_mille, pending_per_mille, crash_per_mille, wish_per_mille;
         bool is_durable;
 } ScenarioApp;
 

@@ -71,6 +71,9 @@
         X(APP_ANSWERS, "of them answered")                                               \
         X(APP_ERRORS, "of them answered with an error")                                  \
         X(APP_KNOWN, "of them published after an answer that promised their delivery")   \
+        X(APP_PENDING, "of them left pending")                                           \
+        X(APP_ASKS, "questions of agents to agents")                                     \
+        X(APP_EMITTED, "messages that agents emitted while they handled one")            \
         X(APP_REQUESTS, "control requests about agents")                                 \
         X(APP_REQUESTS_OK, "of them carried out")                                        \
         X(APP_REQUESTS_REFUSED, "of them refused")                                       \
