@@ -21,6 +21,7 @@ typedef enum MeaningKind {
         MEANING_RESULT,  /* runtime or dispatcher to caller */
         MEANING_REGISTERED,
         MEANING_HEARTBEAT,
+        MEANING_UPDATED,
         MEANING_DEREGISTERED,
         MEANING_PROBE,        /* dispatcher to runtime: control.status */
         MEANING_PROBE_ANSWER, /* runtime to dispatcher */

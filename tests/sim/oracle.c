@@ -232,6 +232,7 @@ static void read_membership(Oracle *oracle, Message *message, SubjectKind kind, 
         Meaning *meaning = &message->meaning;
         Registration registration = {};
         Heartbeat heartbeat = {};
+        RuntimeUpdated updated = {};
         Deregistration deregistration = {};
         WireError error;
         Node *runtime;
@@ -250,6 +251,10 @@ static void read_membership(Oracle *oracle, Message *message, SubjectKind kind, 
                 meaning->epoch = heartbeat.epoch;
                 meaning->interval_ms = heartbeat.interval_ms;
                 meaning->free_slots = heartbeat.load.free_slots;
+        } else if (kind == SUBJECT_RUNTIME_UPDATED &&
+                   runtime_updated_decode(message->body, &updated, arena, &error) == 0) {
+                meaning->kind = MEANING_UPDATED;
+                meaning->epoch = updated.epoch;
         } else if (kind == SUBJECT_RUNTIME_DEREGISTERED &&
                    deregistration_decode(message->body, &deregistration, arena, &error) == 0) {
                 meaning->kind = MEANING_DEREGISTERED;
