@@ -35,7 +35,7 @@ typedef struct Script {
 static Script script;
 
 static inline bool script_says(Slice input, const char *word) {
-        return memmem(input.data, input.size, word, strlen(word));
+        return input.size > 0 && memmem(input.data, input.size, word, strlen(word));
 }
 
 static inline int script_refuse(int result, char *ret_why, size_t why_size) {
