@@ -7,8 +7,8 @@
  * wrong by writing it down, and no pipe is needed for that.
  *
  * Until execve(2) it may therefore only make system calls. All signals are blocked on the way, so that none of our
- * handlers runs in it; and they are reset by bare system calls, because a sanitizer's sigaction() keeps books, which
- * are ours.
+ * handlers runs in it. Signals and new descriptors are the business of bare system calls, because a sanitizer's
+ * sigaction() and open() keep books, which are ours.
  *
  * Pipes, not a socket pair, for stdin and stdout: as fast (a ping-pong is dominated by the two wake-ups), and
  * /dev/stdin and /dev/stdout can't be opened when they are sockets, which shell scripts do.
@@ -101,12 +101,12 @@ static int set_limits(const ExecSettings *settings) {
 
 /* Where it is refused, nothing is lost but the order in which the kernel kills. */
 static void raise_oom_score(const Start *start) {
-        const int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+        const int fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 
         if (fd < 0)
                 return;
-        (void)!write(fd, start->oom_score, strlen(start->oom_score));
-        (void)close(fd);
+        (void)syscall(SYS_write, fd, start->oom_score, strlen(start->oom_score));
+        (void)syscall(SYS_close, fd);
 }
 
 static int become_orphan_proof(const Start *start) {
@@ -132,7 +132,7 @@ static int report_to_warden(Start *start) {
 
 static int arrange_descriptors(const Start *start) {
         for (int i = 0; i < 3; i++)
-                if (dup2(start->fds[i], i) < 0)
+                if (syscall(SYS_dup3, start->fds[i], i, 0) < 0)
                         return -1;
         return close_range(3, UINT_MAX, 0);
 }
