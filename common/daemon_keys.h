@@ -5,7 +5,7 @@
  * The configuration keys that both daemons have: sections nats, http and log.
  *
  * A daemon embeds DaemonSettings in its own struct and begins its table with DAEMON_KEYS(), so that names, defaults and
- * help can't drift apart.
+ * help can't drift apart. A client needs NATS_KEYS() of them.
  */
 
 #include "common/config.h"
@@ -34,7 +34,7 @@ typedef struct DaemonSettings {
         }
 
 /* Initialisers of ConfigKey for a struct `type` whose member `member` is a DaemonSettings. */
-#define DAEMON_KEYS(type, member)                                                                                   \
+#define NATS_KEYS(type, member)                                                                                     \
         DAEMON_KEY("nats", "url", CONFIG_STRING, type, member.url, "nats://127.0.0.1:4222",                         \
                 "Servers to connect to, separated by commas", .environment = "NATS_URL", .at_start = true),         \
                 DAEMON_KEY("nats", "credentials", CONFIG_STRING, type, member.credentials, "",                      \
@@ -52,11 +52,14 @@ typedef struct DaemonSettings {
                         .at_start = true),                                                                          \
                 DAEMON_KEY("nats", "pending_bytes_max", CONFIG_U64, type, member.pending_bytes_max, "16777216",     \
                         "Unsent bytes beyond which no new work is taken and publishing is refused", .min = 1048576, \
-                        .max = UINT64_C(1) << 40, .at_start = true),                                                \
-                DAEMON_KEY("http", "listen", CONFIG_LISTEN, type, member.http_listen, "127.0.0.1:0",                \
-                        "ADDRESS:PORT of /metrics, /healthz and /readyz (port 0 picks one), or none",               \
-                        .at_start = true),                                                                          \
-                DAEMON_KEY("log", "level", CONFIG_CHOICE, type, member.log_level, "info",                           \
-                        "Least urgent lines to write", .choices = DAEMON_LOG_LEVELS),                               \
-                DAEMON_KEY("log", "target", CONFIG_CHOICE, type, member.log_target, "auto",                         \
+                        .max = UINT64_C(1) << 40, .at_start = true)
+
+#define DAEMON_KEYS(type, member)                                                                     \
+        NATS_KEYS(type, member),                                                                      \
+                DAEMON_KEY("http", "listen", CONFIG_LISTEN, type, member.http_listen, "127.0.0.1:0",  \
+                        "ADDRESS:PORT of /metrics, /healthz and /readyz (port 0 picks one), or none", \
+                        .at_start = true),                                                            \
+                DAEMON_KEY("log", "level", CONFIG_CHOICE, type, member.log_level, "info",             \
+                        "Least urgent lines to write", .choices = DAEMON_LOG_LEVELS),                 \
+                DAEMON_KEY("log", "target", CONFIG_CHOICE, type, member.log_target, "auto",           \
                         "auto: journal as a service, else stderr", .choices = DAEMON_LOG_TARGETS, .at_start = true)

@@ -65,6 +65,11 @@ static void on_verb(Dispatcher *d, const SubjectMatch *match, const InMessage *m
         verbs_on_request(d, match->first, message, now);
 }
 
+/* The same, of this dispatcher and no other: only it knows of its executions. */
+static void on_own_verb(Dispatcher *d, const SubjectMatch *match, const InMessage *message, Instant now) {
+        verbs_on_request(d, match->second, message, now);
+}
+
 static void on_report(Dispatcher *d, const SubjectMatch *match, const InMessage *message, Instant now) {
         (void)match;
         dispatch_report(d, message, now);
@@ -102,6 +107,7 @@ typedef struct Handler {
 static const Handler handlers[_SUBJECT_KIND_MAX] = {
         [SUBJECT_TRIGGER] = { .fn = on_trigger },
         [SUBJECT_DISPATCHER_VERB] = { .fn = on_verb, .limited = true },
+        [SUBJECT_DISPATCHER_CONTROL] = { .fn = on_own_verb, .limited = true },
         [SUBJECT_DISPATCHER_REPORT] = { .fn = on_report, .limited = true },
         [SUBJECT_RUNTIME_REGISTERED] = { .fn = on_registered, .limited = true },
         [SUBJECT_RUNTIME_UPDATED] = { .fn = on_updated, .limited = true },
@@ -305,12 +311,12 @@ static int make_text(char **ret, Slice prefix, const char *rest) {
         return asprintf(ret, "%.*s%s", SLICE_ARG(prefix), rest) < 0 ? -ENOMEM : 0;
 }
 
-static int make_report_subject(Dispatcher *d) {
+static int make_subject(char **ret, const Dispatcher *d, SubjectKind kind, Slice second) {
         _cleanup_(buffer_done) Buffer subject = {};
 
-        subject_build(&subject, d->prefix, SUBJECT_DISPATCHER_REPORT, d->id, SLICE_NONE);
-        d->report_subject = subject.failed ? NULL : slice_dup(buffer_slice(&subject));
-        return d->report_subject ? 0 : -ENOMEM;
+        subject_build(&subject, d->prefix, kind, d->id, second);
+        *ret = subject.failed ? NULL : slice_dup(buffer_slice(&subject));
+        return *ret ? 0 : -ENOMEM;
 }
 
 /*
@@ -327,7 +333,7 @@ static int make_subscriptions(Dispatcher *d) {
                 [SUBSCRIPTION_TRIGGERS] = { ".commands.agent.*.trigger.*", QUEUE_GROUP },
         };
         size_t n = ELEMENTSOF(wanted);
-        int r = make_report_subject(d);
+        int r = make_subject(&d->report_subject, d, SUBJECT_DISPATCHER_REPORT, SLICE_NONE);
 
         for (size_t i = 0; r == 0 && i < n; i++) {
                 r = make_text(&d->texts[i], d->prefix, wanted[i].rest);
@@ -335,8 +341,11 @@ static int make_subscriptions(Dispatcher *d) {
         }
         if (r == 0)
                 r = make_text(&d->texts[n], d->inbox, ".>");
+        if (r == 0)
+                r = make_subject(&d->texts[n + 1], d, SUBJECT_DISPATCHER_CONTROL, SLICE("*"));
         d->subscriptions[n] = (NatsLinkSubscription){ .subject = d->texts[n] };
-        d->subscriptions[n + 1] = (NatsLinkSubscription){ .subject = d->report_subject };
+        d->subscriptions[n + 1] = (NatsLinkSubscription){ .subject = d->texts[n + 1] };
+        d->subscriptions[n + 2] = (NatsLinkSubscription){ .subject = d->report_subject };
         return r;
 }
 

@@ -53,8 +53,8 @@ struct Dispatcher {
         Outbox *outbox; /* borrowed */
         Slice id, prefix, inbox;
         char *report_subject;
-        char *texts[4]; /* subjects of the subscriptions */
-        NatsLinkSubscription subscriptions[5];
+        char *texts[5]; /* subjects of the subscriptions */
+        NatsLinkSubscription subscriptions[6];
         Rng rng;
         Arena arena;    /* of the message that is being handled */
         Buffer scratch; /* for encoding what does not go into the outbox directly */

@@ -49,6 +49,17 @@ static void what_is_asked_wrongly_is_answered_by_name(void **state) {
         }
 }
 
+static void each_dispatcher_can_be_asked_alone(void **state) {
+        _cleanup_(bench_freep) Bench *b = bench();
+
+        (void)state;
+
+        bench_send(b, "compozy.dispatcher.d1.control.status", "op", "{}");
+        (void)bench_expect(b, "op", "\"dispatcher_id\":\"d1\"");
+        bench_send(b, "compozy.dispatcher.d1.control.no_such_verb", "op", "{}");
+        (void)bench_expect(b, "op", "verb no_such_verb is not known");
+}
+
 static void an_oversize_request_is_refused(void **state) {
         _cleanup_(bench_freep) Bench *b = bench();
         size_t size = b->options.max_message_bytes + 1;
@@ -385,6 +396,7 @@ int main(void) {
                 cmocka_unit_test(only_the_last_attempts_are_told),
                 cmocka_unit_test(the_less_loaded_of_two_is_named_with_the_other),
                 cmocka_unit_test(status_counts),
+                cmocka_unit_test(each_dispatcher_can_be_asked_alone),
         };
 
         log_set_level(LOG_CRIT);
