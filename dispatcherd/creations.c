@@ -385,7 +385,7 @@ static void ask(Dispatcher *d, Creation *creation, Runtime *runtime) {
         buffer_printf(buffer, "%s.create_agent", runtime->control_subject);
         outbox_reply(d->outbox);
         buffer_append_slice(buffer, d->inbox);
-        buffer_printf(buffer, ".c.%s", creation->token.text);
+        buffer_printf(buffer, ".c.%s.%s", runtime->id.text, creation->token.text);
         outbox_body(d->outbox);
         buffer_append_slice(buffer, creation->definition);
         outbox_end(d->outbox);
@@ -476,9 +476,19 @@ static bool is_for_another(const Creation *creation, const Answer *answer) {
                (code == ERROR_RUNTIME_DRAINING || code == ERROR_LIMIT_EXCEEDED || code == ERROR_OVERLOADED);
 }
 
-void creations_on_answer(Dispatcher *d, Slice token, const InMessage *message, Instant now) {
+/* "<runtime id>.<token>"; NULL: it is over, or waits for another runtime by now. */
+static Creation *find_asked(const Dispatcher *d, Slice rest) {
+        const char *dot = memrchr(rest.data, '.', rest.size);
+        const Slice runtime_id = { rest.data, dot ? (size_t)(dot - rest.data) : 0 };
+        const Slice token = dot ? slice_after(rest, runtime_id.size + 1) : SLICE_NONE;
         const Id *id = id_is_valid(token) ? id_index_find(&d->creations.by_token, token) : NULL;
         Creation *creation = id ? CONTAINER_OF(id, Creation, token) : NULL;
+
+        return creation && id_equal(&creation->tried[creation->n_tries - 1], runtime_id) ? creation : NULL;
+}
+
+void creations_on_answer(Dispatcher *d, Slice rest, const InMessage *message, Instant now) {
+        Creation *creation = find_asked(d, rest);
         WireError error = {};
         Answer answer = {};
         Runtime *runtime;

@@ -55,8 +55,8 @@ void creations_done(Creations *creations);
 
 void creations_on_request(Dispatcher *d, const InMessage *message, Instant now);
 
-/* What came to a creation's own reply subject. */
-void creations_on_answer(Dispatcher *d, Slice token, const InMessage *message, Instant now);
+/* What came to a creation's own reply subject, the rest of which is "<runtime id>.<token>". */
+void creations_on_answer(Dispatcher *d, Slice rest, const InMessage *message, Instant now);
 void creations_on_due(Dispatcher *d, Deadline *deadline, Instant now);
 
 /* That epoch of the runtime is over: whoever waits for it is told. */

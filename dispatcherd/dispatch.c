@@ -139,6 +139,8 @@ static void put_relay(Dispatcher *d, Execution *execution, size_t ask, bool is_c
         uint64_t left = execution->deadline_usec > now.usec ? execution->deadline_usec - now.usec : 0;
         Buffer *buffer = outbox_begin(d->outbox);
 
+        buffer_clear(&d->scratch);
+        subject_build(&d->scratch, d->prefix, SUBJECT_DISPATCHER_REPORT, d->id, id_slice(&runtime->id));
         left -= MIN_OF(left / 10, MARGIN_USEC_MAX);
         trigger->dispatch.present = true;
         trigger->dispatch.runtime_id = id_slice(&runtime->id);
@@ -149,12 +151,14 @@ static void put_relay(Dispatcher *d, Execution *execution, size_t ask, bool is_c
         trigger->dispatch.age_ms = is_check ? (now.usec - execution->sent_usec) / USEC_PER_MSEC + 1 : 0;
         trigger->dispatch.reply_to = ask == 0 ? parcel->reply_to : parcel->followers[ask - 1];
         trigger->dispatch.ask = execution->ask_base + ask;
-        trigger->dispatch.report_to = slice_of(d->report_subject);
+        trigger->dispatch.report_to = d->scratch.failed ? SLICE_NONE : buffer_slice(&d->scratch);
 
         buffer_append_slice(buffer, slice_of(runtime->trigger_subject));
         outbox_reply(d->outbox);
         buffer_append_slice(buffer, d->inbox);
         buffer_append_slice(buffer, SLICE(".r."));
+        buffer_append_slice(buffer, id_slice(&runtime->id));
+        buffer_append_char(buffer, '.');
         buffer_append_slice(buffer, id_slice(&execution->exec_id));
         append_number(buffer, execution->attempt);
         append_number(buffer, execution->n_sent++);

@@ -71,8 +71,7 @@ static void on_own_verb(Dispatcher *d, const SubjectMatch *match, const InMessag
 }
 
 static void on_report(Dispatcher *d, const SubjectMatch *match, const InMessage *message, Instant now) {
-        (void)match;
-        dispatch_report(d, message, now);
+        dispatch_report(d, match->second, message, now);
 }
 
 static void on_registered(Dispatcher *d, const SubjectMatch *match, const InMessage *message, Instant now) {
@@ -115,7 +114,7 @@ static const Handler handlers[_SUBJECT_KIND_MAX] = {
         [SUBJECT_RUNTIME_DEREGISTERED] = { .fn = on_deregistered, .limited = true },
 };
 
-/* "<inbox>.<kind>.<token>" */
+/* "<inbox>.<kind>.<token>"; of what a runtime answers to, its id is the first token: permissions go by subjects */
 static void on_inbox(Dispatcher *d, Slice rest, const InMessage *message, Instant now) {
         Slice token;
 
@@ -333,7 +332,7 @@ static int make_subscriptions(Dispatcher *d) {
                 [SUBSCRIPTION_TRIGGERS] = { ".commands.agent.*.trigger.*", QUEUE_GROUP },
         };
         size_t n = ELEMENTSOF(wanted);
-        int r = make_subject(&d->report_subject, d, SUBJECT_DISPATCHER_REPORT, SLICE_NONE);
+        int r = 0;
 
         for (size_t i = 0; r == 0 && i < n; i++) {
                 r = make_text(&d->texts[i], d->prefix, wanted[i].rest);
@@ -343,9 +342,10 @@ static int make_subscriptions(Dispatcher *d) {
                 r = make_text(&d->texts[n], d->inbox, ".>");
         if (r == 0)
                 r = make_subject(&d->texts[n + 1], d, SUBJECT_DISPATCHER_CONTROL, SLICE("*"));
-        d->subscriptions[n] = (NatsLinkSubscription){ .subject = d->texts[n] };
-        d->subscriptions[n + 1] = (NatsLinkSubscription){ .subject = d->texts[n + 1] };
-        d->subscriptions[n + 2] = (NatsLinkSubscription){ .subject = d->report_subject };
+        if (r == 0)
+                r = make_subject(&d->texts[n + 2], d, SUBJECT_DISPATCHER_REPORT, SLICE("*"));
+        for (size_t i = n; i < ELEMENTSOF(d->texts); i++)
+                d->subscriptions[i] = (NatsLinkSubscription){ .subject = d->texts[i] };
         return r;
 }
 
@@ -424,7 +424,6 @@ Dispatcher *dispatcher_free(Dispatcher *d) {
         buffer_done(&d->scratch);
         buffer_done(&d->verb_result);
         arena_clear(&d->arena);
-        free(d->report_subject);
         for (size_t i = 0; i < ELEMENTSOF(d->texts); i++)
                 free(d->texts[i]);
         free(d);

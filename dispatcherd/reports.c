@@ -51,26 +51,38 @@ static bool is_all_unheard(const Execution *execution) {
         return execution->n_sent <= 32 && execution->unheard == (uint32_t)((UINT64_C(1) << execution->n_sent) - 1);
 }
 
-/* What comes to a relay's own reply subject, "<exec id>.<attempt>.<which message of it>": reports, or the server's word
- * that nobody listens. */
-void dispatch_relay_answer(Dispatcher *d, Slice token, const InMessage *message, Instant now) {
-        const char *dot = memchr(token.data, '.', token.size);
+/* The bytes before the next dot; all, when there is none. */
+static Slice first_token(Slice text) {
+        const char *dot = memchr(text.data, '.', text.size);
+
+        return (Slice){ text.data, dot ? (size_t)(dot - text.data) : text.size };
+}
+
+/* What comes to a relay's own reply subject, "<runtime id>.<exec id>.<attempt>.<which message of it>": reports, or the
+ * server's word that nobody listens. */
+void dispatch_relay_answer(Dispatcher *d, Slice rest, const InMessage *message, Instant now) {
+        const Slice runtime_id = first_token(rest);
+        Slice token, exec_id;
         Execution *execution;
         int64_t attempt, n;
         size_t cursor;
 
         if (!message->no_responders) {
-                dispatch_report(d, message, now);
+                dispatch_report(d, runtime_id, message, now);
                 return;
         }
-        if (!dot)
+        if (runtime_id.size == rest.size)
                 return;
-        cursor = (size_t)(dot - token.data);
-        execution = execution_find(d->executions, (Slice){ token.data, cursor });
+        token = slice_after(rest, runtime_id.size + 1);
+        exec_id = first_token(token);
+        cursor = exec_id.size;
+        if (cursor == token.size)
+                return;
+        execution = execution_find(d->executions, exec_id);
         attempt = read_number(token, &cursor);
         n = read_number(token, &cursor);
         if (!execution || execution->phase != PHASE_IN_FLIGHT || attempt < 0 ||
-                execution->attempt != (uint64_t)attempt || n < 0)
+                execution->attempt != (uint64_t)attempt || n < 0 || !id_equal(&execution->runtime->id, runtime_id))
                 return;
 
         membership_unheard(d, execution->runtime, now);
@@ -217,7 +229,8 @@ static void on_execution_report(Dispatcher *d, Runtime *runtime, const Execution
         }
 }
 
-void dispatch_report(Dispatcher *d, const InMessage *message, Instant now) {
+/* `runtime_id` is who may publish on the subject that it came on: nobody reports in another's name. */
+void dispatch_report(Dispatcher *d, Slice runtime_id, const InMessage *message, Instant now) {
         Arena arena = {};
         Report report = {};
         WireError error = {};
@@ -230,6 +243,11 @@ void dispatch_report(Dispatcher *d, const InMessage *message, Instant now) {
         if (report_decode(message->body, &report, &d->arena, &error) != 0) {
                 d->n.invalid++;
                 diag_message_invalid(message->subject, error.text, now.usec);
+                return;
+        }
+        if (!slice_equal(report.runtime_id, runtime_id)) {
+                d->n.invalid++;
+                diag_message_invalid(message->subject, "agent_runtime.runtime_id is not the subject's", now.usec);
                 return;
         }
         runtime = registry_find(d->registry, report.runtime_id);

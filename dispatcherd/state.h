@@ -52,8 +52,7 @@ struct Dispatcher {
         DispatcherOptions options;
         Outbox *outbox; /* borrowed */
         Slice id, prefix, inbox;
-        char *report_subject;
-        char *texts[5]; /* subjects of the subscriptions */
+        char *texts[6]; /* subjects of the subscriptions */
         NatsLinkSubscription subscriptions[6];
         Rng rng;
         Arena arena;    /* of the message that is being handled */
@@ -114,8 +113,8 @@ void membership_load(Runtime *runtime, const RuntimeLoad *load);
 
 void dispatch_trigger(Dispatcher *d, Slice workflow_id, Slice agent_id, const InMessage *message, Instant now);
 void dispatch_refuse_subject(Dispatcher *d, const InMessage *message, const char *text, Instant now);
-void dispatch_report(Dispatcher *d, const InMessage *message, Instant now);
-void dispatch_relay_answer(Dispatcher *d, Slice token, const InMessage *message, Instant now);
+void dispatch_report(Dispatcher *d, Slice runtime_id, const InMessage *message, Instant now);
+void dispatch_relay_answer(Dispatcher *d, Slice rest, const InMessage *message, Instant now);
 
 /* The longest pause between questions about one execution. */
 #define DISPATCH_CHECK_PAUSE_MAX (30 * USEC_PER_SEC)

@@ -33,7 +33,7 @@
         X(EXECUTION_COMPLETED, "events.agent.instance.%1.completed")             \
         X(EXECUTION_FAILED, "events.agent.instance.%1.failed")                   \
         X(RESULT, "results.agent.%1")                                            \
-        X(DISPATCHER_REPORT, "dispatcher.%1.report")                             \
+        X(DISPATCHER_REPORT, "dispatcher.%1.report.%2")                          \
         X(DISPATCHER_CONTROL, "dispatcher.%1.control.%2")                        \
         X(RUNTIME_TRIGGER, "runtime.%1.trigger")                                 \
         X(RUNTIME_CONTROL, "runtime.%1.control.%2")

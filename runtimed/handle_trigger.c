@@ -34,9 +34,11 @@ static bool may_publish_to(const Runtime *runtime, const InMessage *message, Sli
         return runtime->options.allow_forbidden_topics || subject_is_open_to_results(runtime->prefix, subject);
 }
 
-/* A dispatcher's own subject for reports, or one of an inbox. */
+/* A dispatcher's subject for our reports, or one of an inbox. */
 static bool may_report_to(const Runtime *runtime, const InMessage *message, Slice subject) {
-        return subject_parse(runtime->prefix, subject).kind == SUBJECT_DISPATCHER_REPORT ||
+        const SubjectMatch match = subject_parse(runtime->prefix, subject);
+
+        return (match.kind == SUBJECT_DISPATCHER_REPORT && slice_equal(match.second, runtime->id)) ||
                may_publish_to(runtime, message, subject);
 }
 

@@ -406,7 +406,10 @@ static inline _unused_ void bench_live(Bench *b, const char *ids, size_t seconds
 /* `executions`: the elements of the array; `rest` goes into the payload, e.g. ,"load":{…} */
 static inline _unused_ void bench_report(
         Bench *b, const char *id, uint64_t epoch, const char *executions, const char *rest) {
-        bench_sendf(b, "compozy.dispatcher.d1.report", NULL,
+        char subject[128];
+
+        (void)snprintf(subject, sizeof(subject), "compozy.dispatcher.d1.report.%s", id);
+        bench_sendf(b, subject, NULL,
                 "{\"agent_runtime\":{\"runtime_id\":\"%s\",\"epoch\":%" PRIu64 "},\"payload\":{\"executions\":[%s]%s}}",
                 id, epoch, executions, rest);
 }

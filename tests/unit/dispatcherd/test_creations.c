@@ -90,6 +90,24 @@ static void an_agent_is_created_and_the_answer_names_the_runtime(void **state) {
         }
 }
 
+static void only_the_runtime_that_was_asked_answers(void **state) {
+        _cleanup_(bench_freep) Bench *b = bench();
+        char forged[256];
+        const Out *asked;
+
+        (void)state;
+
+        host(b, &(Host){ .id = "r1" });
+        assert_null(ask(b, ECHO));
+        asked = bench_expect(b, CREATE("r1"), "");
+        assert_true(strncmp(asked->reply, INBOX ".c.r1.", strlen(INBOX ".c.r1.")) == 0);
+        (void)snprintf(forged, sizeof(forged), INBOX ".c.r2.%s", asked->reply + strlen(INBOX ".c.r1."));
+        bench_send(b, forged, NULL, "{\"ok\":true,\"result\":{}}");
+        bench_expect_none(b, "op");
+        answer(b, asked, "{\"ok\":true,\"result\":{}}");
+        bench_expect(b, "op", "\"ok\":true");
+}
+
 static void what_is_no_definition_is_refused_here(void **state) {
         static const struct {
                 const char *body, *part;
@@ -313,6 +331,7 @@ static void the_less_loaded_of_two_is_asked(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(an_agent_is_created_and_the_answer_names_the_runtime),
+                cmocka_unit_test(only_the_runtime_that_was_asked_answers),
                 cmocka_unit_test(what_is_no_definition_is_refused_here),
                 cmocka_unit_test(why_there_is_no_runtime_is_said_of_each),
                 cmocka_unit_test(a_runtime_that_drains_or_is_silent_is_not_asked),

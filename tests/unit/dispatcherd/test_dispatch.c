@@ -549,7 +549,7 @@ static void many_answers_at_once_may_outrun_the_history(void **state) {
         }
         bench_forget(b);
         /* Before the turn ends, the runtime says that it has no such agent, and one more arrives. */
-        bench_deliver(b, "compozy.dispatcher.d1.report", NULL, NULL,
+        bench_deliver(b, "compozy.dispatcher.d1.report.r1", NULL, NULL,
                 SLICE("{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1},\"payload\":{\"executions\":[{\"exec_"
                       "id\":\"first\",\"attempt\":1,"
                       "\"state\":\"refused\",\"code\":\"AGENT_NOT_FOUND\"}]}}"),

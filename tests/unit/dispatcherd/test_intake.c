@@ -37,7 +37,7 @@ static void a_trigger_is_relayed_with_all_that_its_runtime_needs(void **state) {
         assert_non_null(strstr(relay->body, "\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1}"));
         assert_non_null(strstr(
                 relay->body, "\"dispatcher_id\":\"d1\",\"attempt\":1,\"deadline_ms\":9950,\"reply_to\":\"caller\""));
-        assert_non_null(strstr(relay->body, "\"report_to\":\"compozy.dispatcher.d1.report\""));
+        assert_non_null(strstr(relay->body, "\"report_to\":\"compozy.dispatcher.d1.report.r1\""));
         assert_non_null(strstr(relay->body, "\"payload\":{\"deadline_ms\":10000,\"context\":{\"input\":[1, 2]}}"));
         assert_int_equal(dispatcher_n_in_flight(b->d), 1);
         bench_report_one(b, "r1", "e1", 1, "done", DONE);

@@ -352,7 +352,7 @@ static void any_sign_of_life_ends_the_doubt(void **state) {
                 { "a heartbeat", "compozy.events.agent.definition.r1.heartbeat",
                         "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1}}" },
                 { "an answered probe", INBOX ".p.r1", "{\"ok\":true,\"result\":{\"epoch\":1}}" },
-                { "a report", "compozy.dispatcher.d1.report",
+                { "a report", "compozy.dispatcher.d1.report.r1",
                         "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1},\"payload\":{}}" },
                 { "an update", "compozy.events.agent.definition.r1.updated",
                         "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1,\"revision\":0},\"payload\":{\"base_"
@@ -788,8 +788,12 @@ static void broken_messages_change_nothing_and_are_counted(void **state) {
         bench_send(b, INBOX ".x", NULL, "{}");
         bench_send(b, INBOX ".r.", NULL, "{}");
         bench_deliver(b, INBOX ".r.", NULL, NULL, SLICE_NONE, true);
-        bench_deliver(b, INBOX ".r.e1", NULL, NULL, SLICE_NONE, true);
-        bench_deliver(b, INBOX ".r.e1.99999999999999999999999", NULL, NULL, SLICE_NONE, true);
+        bench_deliver(b, INBOX ".r.r1", NULL, NULL, SLICE_NONE, true);
+        bench_deliver(b, INBOX ".r.r1.e1", NULL, NULL, SLICE_NONE, true);
+        bench_deliver(b, INBOX ".r.r1.e1.99999999999999999999999", NULL, NULL, SLICE_NONE, true);
+        bench_send(b, INBOX ".c.", NULL, "{}");
+        bench_send(b, INBOX ".c.r1", NULL, "{}");
+        bench_send(b, INBOX ".c.r1.", NULL, "{}");
         assert_int_equal(dispatcher_n_runtimes(b->d), 1);
         assert_string_equal(bench_state(b, "r1"), "live");
 }

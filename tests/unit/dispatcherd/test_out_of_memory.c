@@ -74,7 +74,7 @@ static int64_t n_alive;
 #define EVENT(what) "compozy.events.agent.definition.r1." what
 #define VERB(what) "compozy.commands.agent_dispatcher." what
 #define TRIGGER(agent) "compozy.commands.agent.w.trigger." agent
-#define REPORT "compozy.dispatcher.d1.report"
+#define REPORT "compozy.dispatcher.d1.report.r1"
 
 static const struct {
         const char *subject, *body;
@@ -128,7 +128,7 @@ static const struct {
                             "\"status\":\"SUCCESS\"},"
                             "{\"exec_id\":\"e2\",\"attempt\":1,\"state\":\"refused\",\"code\":\"OVERLOADED\"}]}}",
                 false },
-        { INBOX ".r.e3.1", "", true },
+        { INBOX ".r.r1.e3.1.0", "", true },
         { INBOX ".p.r1", "{\"ok\":true,\"result\":{\"epoch\":1}}", false },
         { EVENT("registered"),
                 "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":2,\"agent_definitions\":[{\"agent_id\":\"a\"}]}}",

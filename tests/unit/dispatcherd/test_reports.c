@@ -47,8 +47,8 @@ static void a_refusal_is_placed_elsewhere_or_is_the_answer(void **state) {
                 if (!alone)
                         bench_runtime(b, "r2", "a");
                 (void)snprintf(rest, sizeof(rest), ",\"code\":\"%s\"", code);
-                bench_deliver(b, "compozy.dispatcher.d1.report", NULL, NULL, SLICE_NONE, false);
-                bench_sendf(b, "compozy.dispatcher.d1.report", NULL,
+                bench_deliver(b, "compozy.dispatcher.d1.report.r1", NULL, NULL, SLICE_NONE, false);
+                bench_sendf(b, "compozy.dispatcher.d1.report.r1", NULL,
                         "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1},\"payload\":{\"executions\":[{\"exec_"
                         "id\":\"e1\",\"attempt\":1,"
                         "\"state\":\"refused\"%s}],\"load\":{\"in_flight\":1}}}",
@@ -287,6 +287,49 @@ static void a_code_that_we_do_not_know_ends_the_execution_all_the_same(void **st
         bench_expect_none(b, "caller");
 }
 
+/* Whoever may publish on r2's subjects may not speak for r1: permissions go by subjects. */
+static void a_runtime_reports_in_no_other_name(void **state) {
+        static const struct {
+                const char *subject;
+                bool is_heard;
+        } table[] = {
+                { "compozy.dispatcher.d1.report.r2", false },
+                { INBOX ".r.r2.e1.1.0", false },
+                { INBOX ".r.r1.e1.1.0", true },
+        };
+        _cleanup_(bench_freep) Bench *b = bench();
+
+        (void)state;
+
+        bench_runtime(b, "r1", "a");
+        bench_runtime(b, "r2", "b");
+        bench_trigger(b, "a", "e1", "caller", "");
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                bench_send(b, table[i].subject, NULL,
+                        "{\"agent_runtime\":{\"runtime_id\":\"r1\",\"epoch\":1},\"payload\":{\"executions\":[{"
+                        "\"exec_id\":\"e1\",\"attempt\":1,\"state\":\"done\",\"status\":\"SUCCESS\"}]}}");
+                assert_int_equal(dispatcher_n_in_flight(b->d), table[i].is_heard ? 0 : 1);
+        }
+        assert_int_equal(bench_metric(b, "compozy_dispatcher_invalid_messages_total"), 2);
+}
+
+/* A message can be made to look like the server's "no responders". */
+static void that_nobody_listens_is_heard_on_the_runtimes_own_subject(void **state) {
+        _cleanup_(bench_freep) Bench *b = bench();
+
+        (void)state;
+
+        bench_runtime(b, "r1", "a");
+        bench_runtime(b, "r2", "b");
+        bench_trigger(b, "a", "e1", "caller", "");
+        bench_deliver(b, INBOX ".r.r2.e1.1.0", NULL, NULL, SLICE_NONE, true);
+        assert_int_equal(dispatcher_n_in_flight(b->d), 1);
+        assert_string_equal(bench_state(b, "r1"), "live");
+        bench_deliver(b, INBOX ".r.r1.e1.1.0", NULL, NULL, SLICE_NONE, true);
+        assert_int_equal(dispatcher_n_in_flight(b->d), 0);
+        assert_string_equal(bench_state(b, "r1"), "suspect");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_refusal_is_placed_elsewhere_or_is_the_answer),
@@ -298,6 +341,8 @@ int main(void) {
                 cmocka_unit_test(endless_refusals_come_to_an_end),
                 cmocka_unit_test(the_word_of_a_superseded_attempt_is_refused_and_counted),
                 cmocka_unit_test(a_report_of_another_runtime_is_not_believed),
+                cmocka_unit_test(a_runtime_reports_in_no_other_name),
+                cmocka_unit_test(that_nobody_listens_is_heard_on_the_runtimes_own_subject),
                 cmocka_unit_test(one_bad_element_of_a_report_costs_only_itself),
                 cmocka_unit_test(slots_that_others_took_are_not_given_twice),
                 cmocka_unit_test(no_more_than_the_free_slots_it_stated),

@@ -249,6 +249,9 @@ static void forbidden_reply_subjects_get_nothing(void **state) {
                 "compozy.runtime.r1.control.drain",
                 "$SYS.REQ.SERVER.PING",
                 "compozy",
+                "compozy.dispatcher.d1.report",
+                "compozy.dispatcher.d1.report.r2", /* another runtime's */
+                "compozy.dispatcher.d1.control.status",
         };
         World w;
 
