@@ -238,6 +238,11 @@ static const char *text_problem(ConfigKind kind, Slice value) {
                         SUBJECT_PREFIX_MAX) " bytes)";
         if (kind == CONFIG_SUBJECT && (value.data[0] == '$' || slice_starts_with(value, SLICE("_INBOX"))))
                 return "is the server's own ($...) or a place for answers (_INBOX...)";
+        if (kind == CONFIG_INBOX && value.size > 0 &&
+                (value.size > SUBJECT_PREFIX_MAX || !subject_is_valid(value) ||
+                        !(slice_equal(value, SLICE("_INBOX")) || slice_starts_with(value, SLICE("_INBOX.")))))
+                return "is not a place for answers: _INBOX, or tokens below it (_INBOX.web.alice), at most " STRINGIFY(
+                        SUBJECT_PREFIX_MAX) " bytes";
         return NULL;
 }
 

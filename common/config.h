@@ -22,6 +22,7 @@ typedef enum ConfigKind {
         CONFIG_LABELS,  /* char *: "name=value,name=value", kept as text, checked */
         CONFIG_LISTEN,  /* char *: ADDRESS:PORT or none */
         CONFIG_SUBJECT, /* char *: NATS subject tokens, no wildcards, nothing reserved ($..., _INBOX...) */
+        CONFIG_INBOX,   /* char *: the same, but _INBOX or below it; or "" */
 } ConfigKind;
 
 typedef struct ConfigKey {

@@ -15,7 +15,7 @@ typedef struct DaemonSettings {
         char *url;
         char *credentials, *nkey_seed_file;
         char *tls_ca, *tls_cert, *tls_key;
-        char *subject_prefix;
+        char *subject_prefix, *inbox_prefix;
         uint64_t pending_bytes_max;
         char *http_listen;
         unsigned log_level;  /* as in syslog(3): LOG_ERR … LOG_DEBUG */
@@ -49,6 +49,9 @@ typedef struct DaemonSettings {
                         .at_start = true),                                                                          \
                 DAEMON_KEY("nats", "subject_prefix", CONFIG_SUBJECT, type, member.subject_prefix, "compozy",        \
                         "First token (or tokens) of every subject; the same for all daemons of one system",         \
+                        .at_start = true),                                                                          \
+                DAEMON_KEY("nats", "inbox_prefix", CONFIG_INBOX, type, member.inbox_prefix, "",                     \
+                        "Where answers to us come, below _INBOX; empty: _INBOX, what we are, and our id",           \
                         .at_start = true),                                                                          \
                 DAEMON_KEY("nats", "pending_bytes_max", CONFIG_U64, type, member.pending_bytes_max, "16777216",     \
                         "Unsent bytes beyond which no new work is taken and publishing is refused", .min = 1048576, \

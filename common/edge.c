@@ -20,7 +20,6 @@
 
 void edge_names(const DaemonSettings *settings, EdgeNames *ret) {
         _cleanup_(buffer_done) Buffer shown = { 0 };
-        Id unique;
         Rng rng;
 
         *ret = (EdgeNames){ 0 };
@@ -31,9 +30,17 @@ void edge_names(const DaemonSettings *settings, EdgeNames *ret) {
 
         if (rng_seed_from_system(&rng) < 0)
                 rng_seed(&rng, instant_now().real_usec ^ (uint64_t)getpid());
-        unique = rng_id(&rng);
-        (void)snprintf(ret->inbox_prefix, sizeof(ret->inbox_prefix), "_INBOX.%s", unique.text);
+        ret->unique = rng_id(&rng);
         ret->random_seed = rng_next(&rng);
+}
+
+void edge_inbox(const DaemonSettings *settings, const char *role, const char *id, EdgeNames *names) {
+        if (settings->inbox_prefix[0] != '\0')
+                (void)snprintf(names->inbox_prefix, sizeof(names->inbox_prefix), "%s.%s", settings->inbox_prefix,
+                        names->unique.text);
+        else
+                (void)snprintf(names->inbox_prefix, sizeof(names->inbox_prefix), "_INBOX.%s.%s.%s", role, id,
+                        names->unique.text);
 }
 
 NatsLinkOptions edge_link_options(const DaemonSettings *settings, const char *name, NatsReason *ret_why) {

@@ -14,17 +14,26 @@
 #include "common/nats_link.h"
 #include "proto/cc.h"
 #include "proto/id.h"
+#include "proto/subject.h"
 
 #define EDGE_CLOSE_TIMEOUT_USEC (2 * USEC_PER_SEC) /* for what is unsent when a daemon leaves */
 
 typedef struct EdgeNames {
-        char hostname[256];             /* as the system says it, whatever is in it */
-        char shown_url[256];            /* nats.url without secrets */
-        char inbox_prefix[ID_MAX + 16]; /* "_INBOX.<unique>" */
+        char hostname[256];  /* as the system says it, whatever is in it */
+        char shown_url[256]; /* nats.url without secrets */
+        Id unique;           /* random: this process, and no other */
         uint64_t random_seed;
+        char inbox_prefix[SUBJECT_PREFIX_MAX + ID_MAX + 2]; /* by edge_inbox() */
 } EdgeNames;
 
 void edge_names(const DaemonSettings *settings, EdgeNames *ret);
+
+/*
+ * Where answers come: "_INBOX.<role>.<id>.<unique>", so that the server's permissions can keep one principal out of the
+ * inboxes of another (docs/security.md); nats.inbox_prefix takes the place of the first three. That nobody can guess
+ * the last one is what protects inboxes where there are no permissions.
+ */
+void edge_inbox(const DaemonSettings *settings, const char *role, const char *id, EdgeNames *names);
 
 /* Would edge_link_options() make a link? Reads credentials and certificates. Returns 0 or CONFIG_E_INVALID, with key
  * and reason. */

@@ -26,7 +26,7 @@ typedef enum EventsWanted {
 typedef struct DispatcherOptions {
         const char *id;             /* an id; borrowed for the dispatcher's life, as all texts here */
         const char *subject_prefix; /* "compozy" */
-        const char *inbox_prefix;   /* "_INBOX.<unique>": the dispatcher subscribes to everything below it */
+        const char *inbox_prefix;   /* "_INBOX.…": the dispatcher subscribes to everything below it */
         const char *hostname, *version;
         uint64_t random_seed;
 

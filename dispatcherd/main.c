@@ -253,6 +253,7 @@ static void make_options(App *app) {
         edge_names(&app->settings.daemon, &app->names);
         (void)snprintf(app->hostname, sizeof(app->hostname), "%.64s", app->names.hostname);
         make_id(app);
+        edge_inbox(&app->settings.daemon, "dispatcher", app->id, &app->names);
 
         dispatcher_settings_apply(&app->settings, &app->options);
         app->options.random_seed = app->names.random_seed;

@@ -549,6 +549,7 @@ static void make_options(App *app, Instant now) {
                 app->id = id_of(slice_of(app->settings.id));
         else
                 runtime_id_from_host(app->names.hostname, &app->id);
+        edge_inbox(&app->settings.daemon, "runtime", app->id.text, &app->names);
 
         runtime_settings_apply(&app->settings, &app->options);
         app->options.id = app->id.text;

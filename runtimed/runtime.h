@@ -25,7 +25,7 @@ typedef struct Runtime Runtime;
 typedef struct RuntimeOptions {
         const char *id; /* an id; borrowed for the runtime's life, as all texts here */
         const char *subject_prefix;
-        const char *inbox_prefix; /* "_INBOX.<unique>": the runtime subscribes to everything below it */
+        const char *inbox_prefix; /* "_INBOX.…": the runtime subscribes to everything below it */
         const char *hostname, *ip_address, *version;
         const char *labels; /* "name=value,..." */
         uint64_t pid;

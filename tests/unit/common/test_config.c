@@ -17,7 +17,7 @@
 #include "common/config.h"
 
 typedef struct Settings {
-        char *url, *id, *labels, *listen, *prefix;
+        char *url, *id, *labels, *listen, *prefix, *inbox;
         uint64_t limit;
         double factor;
         bool on;
@@ -40,6 +40,12 @@ static const ConfigKey keys[] = {
                 .offset = offsetof(Settings, prefix),
                 .fallback = "compozy",
                 .help = "Prefix" },
+        { .section = "nats",
+                .name = "inbox_prefix",
+                .kind = CONFIG_INBOX,
+                .offset = offsetof(Settings, inbox),
+                .fallback = "",
+                .help = "Inbox" },
         { .section = "runtime",
                 .name = "id",
                 .kind = CONFIG_ID,
@@ -273,6 +279,27 @@ static void a_prefix_may_not_be_where_answers_come_or_the_servers_own(void **sta
                 assert_int_equal(load(f, NULL, &options[i], 1), CONFIG_E_INVALID);
 }
 
+static void answers_come_below_inbox_and_nowhere_else(void **state) {
+        static const struct {
+                const char *option;
+                bool good;
+        } cases[] = {
+                { "nats.inbox_prefix=", true },
+                { "nats.inbox_prefix=_INBOX", true },
+                { "nats.inbox_prefix=_INBOX.web.alice", true },
+                { "nats.inbox_prefix=_INBOXES.x", false },
+                { "nats.inbox_prefix=web.alice", false },
+                { "nats.inbox_prefix=_INBOX.", false },
+                { "nats.inbox_prefix=_INBOX.*", false },
+                { "nats.inbox_prefix=_INBOX.a b", false },
+        };
+        Fixture *f = *state;
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++)
+                if ((load(f, NULL, &cases[i].option, 1) == 0) != cases[i].good)
+                        fail_msg("%s: %s", cases[i].option, f->error.text);
+}
+
 static void a_line_that_is_too_long_is_refused_and_one_that_is_only_long_is_not_cut(void **state) {
         Fixture *f = *state;
         char text[10000] = "[nats]\nurl = ";
@@ -310,6 +337,7 @@ int main(void) {
                         addresses_to_listen_on_may_be_of_both_families_or_none, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(a_wrong_option_is_named_without_its_value, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(a_reload_names_the_keys_that_it_cant_change, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(answers_come_below_inbox_and_nowhere_else, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(
                         a_prefix_may_not_be_where_answers_come_or_the_servers_own, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(

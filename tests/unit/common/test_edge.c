@@ -23,6 +23,7 @@ static const DaemonSettings good = {
         .tls_cert = (char *)"",
         .tls_key = (char *)"",
         .subject_prefix = (char *)"compozy",
+        .inbox_prefix = (char *)"",
         .pending_bytes_max = 1 << 20,
         .http_listen = (char *)"none",
 };
@@ -34,9 +35,32 @@ static void names_hold_no_secret_and_are_never_the_same_twice(void **state) {
 
         edge_names(&good, &a);
         edge_names(&good, &b);
+        edge_inbox(&good, "runtime", "r1", &a);
+        edge_inbox(&good, "runtime", "r1", &b);
         assert_null(strstr(a.shown_url, "geheim"));
         assert_string_not_equal(a.inbox_prefix, b.inbox_prefix);
         assert_true(a.random_seed != b.random_seed);
+}
+
+static void an_inbox_lies_below_what_it_is_or_where_the_configuration_says(void **state) {
+        char longest[SUBJECT_PREFIX_MAX + 1] = "_INBOX.";
+        DaemonSettings settings = good;
+        EdgeNames names;
+        size_t n;
+
+        (void)state;
+
+        edge_names(&settings, &names);
+        edge_inbox(&settings, "runtime", "r1", &names);
+        assert_memory_equal(names.inbox_prefix, "_INBOX.runtime.r1.", strlen("_INBOX.runtime.r1."));
+        assert_string_equal(names.inbox_prefix + strlen("_INBOX.runtime.r1."), names.unique.text);
+
+        memset(longest + strlen(longest), 'x', sizeof(longest) - 1 - strlen(longest));
+        settings.inbox_prefix = longest;
+        edge_inbox(&settings, "runtime", "r1", &names);
+        n = strlen(longest);
+        assert_memory_equal(names.inbox_prefix, longest, n);
+        assert_string_equal(names.inbox_prefix + n + 1, names.unique.text);
 }
 
 static void the_check_names_the_key_before_anything_is_started(void **state) {
@@ -99,6 +123,7 @@ static void standard_streams_that_were_closed_are_not_given_away(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(names_hold_no_secret_and_are_never_the_same_twice),
+                cmocka_unit_test(an_inbox_lies_below_what_it_is_or_where_the_configuration_says),
                 cmocka_unit_test(the_check_names_the_key_before_anything_is_started),
                 cmocka_unit_test(a_dead_server_is_noticed_within_two_seconds),
                 cmocka_unit_test(standard_streams_that_were_closed_are_not_given_away),
