@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: MIT
+"""examples/runtime/, which was written from docs/protocol.md: a runtime in Python among dispatchers and a runtime of ours."""
+
+import json
+import os
+import signal
+import sys
+
+from harness import DEFINITIONS, PREFIX, ROOT, Case, Process, scaled, wait_until
+
+try:
+    from jsonschema import Draft202012Validator
+except ImportError:  # what is said is then not compared with the schemas
+    Draft202012Validator = None
+
+EXAMPLE = os.path.join(ROOT, "examples", "runtime", "runtime.py")
+VERDICT = {"liveness.suspect_after": 1.5, "liveness.dead_after": 2}  # of heartbeats that come once a second
+
+
+def validate(kind, body):
+    if Draft202012Validator:
+        with open(os.path.join(ROOT, "proto", "schemas", kind + ".json"), encoding="utf-8") as file:
+            Draft202012Validator(json.load(file)).validate(body)
+
+
+class PythonRuntime(Case):
+    waits = True
+
+    def build(self):
+        self.world.server()
+        self.client = self.world.client()
+        self.said = self.client.subscribe(f"{PREFIX}.>")
+        self.dispatchers = [self.world.dispatcher(name, VERDICT) for name in ("d1", "d2")]
+        self.python = self.world.add(Process(self.world, "python", [
+            "env", f"NATS_URL={self.world.nats.url}", "PYTHONDONTWRITEBYTECODE=1", sys.executable, EXAMPLE, "python"])).spawn()
+
+    def known(self, *ids):
+        """Until both dispatchers know exactly these: verbs go to either."""
+        for dispatcher in self.dispatchers:
+            wait_until(f"{dispatcher.name} knows {ids}", lambda: dispatcher.metrics().get(
+                'compozy_dispatcher_runtimes{state="live"}') == len(ids))
+        self.wait_runtimes(*ids)
+
+    def shout(self):
+        result = self.trigger_input("py-shout", "hi")
+        validate("AgentExecutionResult", result)
+        return result["agent_runtime"]["runtime_id"], result["payload"]["result"].get("output")
+
+    def check_what_was_said(self):
+        """All that the Python runtime published is as the schemas say."""
+        kinds = set()
+        for message in self.said.taken():
+            if not message.data.startswith(b"{"):
+                continue
+            body = message.json()
+            kind = (body.get("metadata") or {}).get("type")
+            if not Draft202012Validator or (body.get("agent_runtime") or {}).get("runtime_id") != "python" or \
+                    kind in ("TriggerAgent", "DispatcherRuntimeUpdate"):
+                continue
+            schema = "AgentExecutionEvent" if kind.startswith("AgentExecution") and kind[14:] not in ("Report", "Result") else kind
+            validate(schema, body)
+            kinds.add(kind)
+        return kinds
+
+    def test_it_works_beside_a_runtime_of_ours_drains_and_leaves_in_order(self):
+        self.world.runtime("r1", {"py-shout": "echo", "greeter": "echo"})
+        self.known("python", "r1")
+        answers = [self.shout() for _ in range(40)]
+        self.assertEqual(set(answers), {("python", "HI!"), ("r1", "hi")})
+        considered = self.verb_ok("explain", {"agent_id": "py-shout"})["considered"]
+        self.assertEqual({one["runtime_id"]: one["eligible"] for one in considered}, {"python": True, "r1": True})
+        failed = self.trigger_input("py-nap", {})
+        validate("AgentExecutionResult", failed)
+        self.assertIn("'ms'", self.assert_failure(failed, "INTERNAL", "AGENT_ERROR")["message"])
+        self.assert_failure(self.trigger_input("py-nap", {"ms": 60000}, deadline_ms=300), "DEADLINE_EXCEEDED")
+
+        self.verb_ok("drain_runtime", {"runtime_id": "python"})
+        wait_until("it says that it drains", lambda: self.ask_runtime("status", runtime="python")["result"]["draining"])
+        self.assertEqual({self.shout() for _ in range(20)}, {("r1", "hi")})
+        self.verb_ok("resume_runtime", {"runtime_id": "python"})
+        wait_until("it is given work again", lambda: self.shout()[0] == "python")
+
+        inbox = self.client.subscribe("napping")
+        self.client.publish(f"{PREFIX}.commands.agent.adhoc.trigger.py-nap", {"payload": {"context": {"input": {"ms": 700}}}}, "napping")
+        wait_until("it naps", lambda: self.ask_runtime("status", runtime="python")["result"]["in_flight"] == 1)
+        self.assertEqual(self.python.terminate(), 0)
+        self.assert_success(inbox.next(scaled(5)).json(), {"slept_ms": 700})
+        self.known("r1")
+        goodbyes = [m.json() for m in self.said._kept if m.subject == f"{DEFINITIONS}.python.deregistered"]
+        self.assertEqual([body["payload"]["context"]["reason"] for body in goodbyes], ["shutdown"])
+        if Draft202012Validator:
+            self.assertEqual(self.check_what_was_said(), {"AgentRuntimeRegistered", "AgentRuntimeHeartbeat", "AgentRuntimeDeregistered",
+                                                          "AgentExecutionReport"})
+
+    def test_its_end_by_sigkill_costs_nothing_and_is_noticed(self):
+        self.world.runtime("r1", {"py-shout": "echo"})
+        self.known("python", "r1")
+        self.python.kill()
+        self.assertEqual({self.shout() for _ in range(20)}, {("r1", "hi")})
+        verdict = self.said.next_where(lambda m: m.subject == f"{DEFINITIONS}.python.deregistered", scaled(10)).json()
+        self.assertEqual(verdict["payload"]["context"]["reason"], "heartbeat_timeout")
+        self.known("r1")
+        self.python.spawn()
+        self.known("python", "r1")
+
+    def test_it_is_known_again_after_dispatchers_or_nats_were_restarted(self):
+        self.known("python")
+        epoch = self.runtimes()["python"]["epoch"]
+        for dispatcher in self.dispatchers:
+            dispatcher.kill()
+        for dispatcher in self.dispatchers:
+            dispatcher.start()
+        self.known("python")
+        self.assertEqual(self.shout(), ("python", "HI!"))
+        self.client.close()
+        self.world.nats.kill()
+        self.world.nats.start()
+        self.client = self.world.client()
+        wait_until("it answers again", lambda: self.shout() == ("python", "HI!"))
+        self.known("python")
+        self.assertEqual(self.runtimes()["python"]["epoch"], epoch, "it was declared dead")
+
+    def test_paused_past_the_verdict_it_gives_up_what_it_held_and_comes_back_with_a_new_epoch(self):
+        self.known("python")
+        epoch = self.runtimes()["python"]["epoch"]
+        inbox = self.client.subscribe("napping")
+        self.client.publish(f"{PREFIX}.commands.agent.adhoc.trigger.py-nap", {"payload": {"context": {"input": {"ms": 500}}}}, "napping")
+        wait_until("it naps", lambda: self.ask_runtime("status", runtime="python")["result"]["in_flight"] == 1)
+        self.python.pause()
+        self.assert_failure(inbox.next(scaled(10)).json(), "RUNTIME_LOST")
+        self.python.resume()
+        self.known("python")
+        self.assertGreater(self.runtimes()["python"]["epoch"], epoch)
+        self.assertEqual(self.shout(), ("python", "HI!"))
+        self.assertEqual(len(inbox), 0, "the epoch that is over answered all the same")
+
+    def test_what_is_sent_again_is_answered_from_memory_and_hostile_messages_do_no_harm(self):
+        self.known("python")
+        reports, answers = self.client.subscribe("reports"), self.client.subscribe("answers")
+        relay = {"metadata": {"correlation_id": "c1"}, "agent": {"id": "py-nap", "exec_id": "e1"},
+                 "agent_runtime": {"runtime_id": "python", "epoch": self.runtimes()["python"]["epoch"]},
+                 "dispatch": {"dispatcher_id": "d9", "attempt": 1, "deadline_ms": 5000, "report_to": "reports", "reply_to": "answers"},
+                 "payload": {"context": {"input": {"ms": 100}}}}
+
+        def send(**changes):
+            message = dict(relay, **changes)
+            self.client.publish(f"{PREFIX}.runtime.python.trigger", message)
+
+        def reported():
+            return reports.next(scaled(5)).json()["payload"]["executions"][0]
+
+        send()
+        send()  # under way: no second nap
+        self.assertEqual([reported()["state"] for _ in range(3)], ["started", "started", "done"])
+        first = answers.next(scaled(5)).json()
+        send(dispatch=dict(relay["dispatch"], attempt=2, age_ms=400))
+        self.assertEqual(reported(), {"exec_id": "e1", "attempt": 2, "ask": 0, "state": "done", "status": "SUCCESS"})
+        self.assertEqual(answers.next(scaled(5)).json(), first)
+        send(agent_runtime={"runtime_id": "python", "epoch": 1}, agent={"id": "py-nap", "exec_id": "e2"})
+        self.assertEqual((reported()["state"], len(answers)), ("refused", 0))
+
+        commands = self.client.subscribe(f"{PREFIX}.dispatcher.>")
+        for place in ("report_to", "reply_to"):
+            for subject in (f"{PREFIX}.dispatcher.d1.control.drain", f"{PREFIX}.commands.agent.x.trigger.y", "$JS.API.X", "a b", 7):
+                send(agent={"id": "py-nap", "exec_id": "e3"}, dispatch=dict(relay["dispatch"], **{place: subject}))
+        for body in (b"", b"[]", b"\xff{", b'{"agent":7}', b'{"agent":{"id":"a","exec_id":"b"},"dispatch":{}}'):
+            for what in ("trigger", "control.announce", "control.nonsense"):
+                self.client.publish(f"{PREFIX}.runtime.python.{what}", body)
+            self.client.publish(f"{DEFINITIONS}.python.deregistered", body)
+        self.assertEqual(self.ask_runtime("status", runtime="python")["result"]["in_flight"], 0)
+        self.assertEqual([message.subject for message in commands.taken() if not message.subject.endswith(".report")], [])
+        self.assertEqual(self.shout(), ("python", "HI!"))
+        self.python.signal(signal.SIGTERM)
+        self.assertEqual(self.python.wait(), 0)
