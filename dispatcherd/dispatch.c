@@ -90,6 +90,8 @@ void dispatch_fail(Dispatcher *d, Execution *execution, ErrorCode code, const ch
                 result.agent_exec_id, result.agent_id, result.metadata.correlation_id, code, text, now.usec);
         d->n.by_status[STATUS_FAILURE]++;
         d->n.by_code[code]++;
+        d->trigger_stats.processing_usec += now.usec - execution->received_usec;
+        endpoint_fail(&d->trigger_stats, error_code_name(code), slice_of(text));
         execution_end(d->executions, execution, STATUS_FAILURE, code, now.usec);
 }
 

@@ -21,8 +21,6 @@
 /* One look at the deadlines handles at most so many, so that messages and signals are not kept waiting. */
 #define DUE_MAX 4096
 
-#define QUEUE_GROUP "compozy-dispatchers"
-
 /*
  * Settled means that the answers to the roll call are in: runtimes answer within a short spread, so after a first pause
  * we go on waiting only while registrations keep coming. An agent that is still unknown then is given
@@ -62,11 +60,13 @@ static void on_trigger(Dispatcher *d, const SubjectMatch *match, const InMessage
 }
 
 static void on_verb(Dispatcher *d, const SubjectMatch *match, const InMessage *message, Instant now) {
+        d->last_served = &d->verb_stats;
         verbs_on_request(d, match->first, message, now);
 }
 
 /* The same, of this dispatcher and no other: only it knows of its executions. */
 static void on_own_verb(Dispatcher *d, const SubjectMatch *match, const InMessage *message, Instant now) {
+        d->last_served = &d->control_stats;
         verbs_on_request(d, match->second, message, now);
 }
 
@@ -169,6 +169,11 @@ void dispatcher_on_message(Dispatcher *d, const InMessage *received, Instant now
         if (message->subject.size > d->inbox.size && slice_starts_with(message->subject, d->inbox) &&
                 message->subject.data[d->inbox.size] == '.') {
                 on_inbox(d, slice_after(message->subject, d->inbox.size + 1), message, now);
+                return;
+        }
+
+        if (discovery_is_request(message->subject)) {
+                service_on_request(d, message);
                 return;
         }
 
@@ -344,8 +349,12 @@ static int make_subscriptions(Dispatcher *d) {
                 r = make_subject(&d->texts[n + 1], d, SUBJECT_DISPATCHER_CONTROL, SLICE("*"));
         if (r == 0)
                 r = make_subject(&d->texts[n + 2], d, SUBJECT_DISPATCHER_REPORT, SLICE("*"));
-        for (size_t i = n; i < ELEMENTSOF(d->texts); i++)
+        for (unsigned i = 0; r == 0 && i < DISCOVERY_SUBJECTS; i++)
+                r = service_make_subject(d, i, &d->texts[n + 3 + i]);
+        for (size_t i = n; i < ELEMENTSOF(d->texts); i++) {
                 d->subscriptions[i] = (NatsLinkSubscription){ .subject = d->texts[i] };
+                d->subscriptions[i].ordered = i >= n + 3; /* rare: no turn looks after them */
+        }
         return r;
 }
 
@@ -396,6 +405,8 @@ int dispatcher_new(const DispatcherOptions *options, Outbox *outbox, Instant now
         d->max_payload = MESSAGE_BYTES_MAX_DEFAULT;
         d->observing_usec = now.usec;
         d->rate_start_usec = now.usec;
+        d->started_real_usec = now.real_usec;
+        d->last_served = &d->verb_stats;
         rng_seed(&d->rng, options->random_seed);
         deadline_queue_init(&d->deadlines);
         deadline_init(&d->settle, DEADLINE_SETTLE);
@@ -439,6 +450,8 @@ void dispatcher_set_options(Dispatcher *d, const DispatcherOptions *options) {
         d->options.inbox_prefix = old.inbox_prefix;
         d->options.hostname = old.hostname;
         d->options.version = old.version;
+        d->options.http_address = old.http_address;
+        d->options.pid = old.pid;
         d->options.reconnect_grace_usec = old.reconnect_grace_usec;
         d->options.history_max = old.history_max;
         d->options.jetstream = old.jetstream;

@@ -28,6 +28,8 @@ typedef struct DispatcherOptions {
         const char *subject_prefix; /* "compozy" */
         const char *inbox_prefix;   /* "_INBOX.…": the dispatcher subscribes to everything below it */
         const char *hostname, *version;
+        const char *http_address; /* as service discovery tells it; NULL: none */
+        uint64_t pid;
         uint64_t random_seed;
 
         uint64_t queue_limit;       /* triggers waiting for a slot */
@@ -69,6 +71,13 @@ void dispatcher_on_message(Dispatcher *dispatcher, const InMessage *message, Ins
 
 /* After a batch of messages, and after on_time: places what waits. */
 void dispatcher_on_turn_end(Dispatcher *dispatcher, Instant now);
+
+/*
+ * Requests of verbs so far. Where it grew by a message, the edge says how long that took: the core has no clock, and
+ * service discovery tells it.
+ */
+uint64_t dispatcher_n_verbs(const Dispatcher *dispatcher);
+void dispatcher_note_verbs(Dispatcher *dispatcher, uint64_t usec);
 
 /* When to call dispatcher_on_time(); USEC_NEVER: not before something else happens. */
 uint64_t dispatcher_next_deadline(const Dispatcher *dispatcher);

@@ -41,6 +41,7 @@ static void refuse_message(Dispatcher *d, Slice workflow_id, Slice agent_id, con
 
         d->n.by_status[STATUS_FAILURE]++;
         d->n.by_code[code]++;
+        endpoint_fail(&d->trigger_stats, error_code_name(code), slice_of(text));
         dispatch_put_result(d, reply_to, &result, SLICE_NONE, now);
 }
 
@@ -265,6 +266,7 @@ void dispatch_refuse_subject(Dispatcher *d, const InMessage *message, const char
         Arrival arrival = { .workflow_id = SLICE("-"), .agent_id = SLICE("-"), .message = message };
 
         d->n.triggers++;
+        d->trigger_stats.n_requests++;
         refuse_unread(d, &arrival, ERROR_INVALID_MESSAGE, text, now);
 }
 
@@ -311,6 +313,7 @@ void dispatch_trigger(Dispatcher *d, Slice workflow_id, Slice agent_id, const In
         ErrorCode code;
 
         d->n.triggers++;
+        d->trigger_stats.n_requests++;
         code = arrival_decode(d, &arrival, &error);
         if (code != ERROR_NONE) {
                 d->n.invalid++;

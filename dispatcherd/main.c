@@ -117,8 +117,11 @@ static void on_down(const char *why, void *userdata) {
 
 static void on_message(const InMessage *message, Instant now, void *userdata) {
         App *app = userdata;
+        const uint64_t n_verbs = dispatcher_n_verbs(app->core);
 
         dispatcher_on_message(app->core, message, now);
+        if (dispatcher_n_verbs(app->core) != n_verbs)
+                dispatcher_note_verbs(app->core, instant_now().usec - now.usec);
 }
 
 static void on_turn_end(void *userdata) {
@@ -261,6 +264,7 @@ static void make_options(App *app) {
         app->options.inbox_prefix = app->names.inbox_prefix;
         app->options.hostname = app->hostname;
         app->options.version = COMPOZY_VERSION;
+        app->options.pid = (uint64_t)getpid();
         app->options.reconnect_grace_usec = NATS_LINK_RECONNECT_GRACE_USEC;
 }
 
@@ -273,7 +277,11 @@ static int start_http(App *app, ConfigError *ret_error) {
                 .userdata = app,
         };
 
-        return edge_start_http(app->daemon, &app->settings.daemon, &callbacks, &app->http, ret_error);
+        int r = edge_start_http(app->daemon, &app->settings.daemon, &callbacks, &app->http, ret_error);
+
+        if (r == 0 && app->http)
+                app->options.http_address = http_server_address(app->http);
+        return r;
 }
 
 static int start_link(App *app, ConfigError *ret_error) {
@@ -307,9 +315,9 @@ static int start(App *app, ConfigError *ret_error) {
         make_options(app);
         r = daemon_new(&callbacks, &app->daemon);
         if (r == 0)
-                r = dispatcher_new(&app->options, &app->outbox, instant_now(), &app->core);
-        if (r == 0)
                 r = start_http(app, ret_error);
+        if (r == 0)
+                r = dispatcher_new(&app->options, &app->outbox, instant_now(), &app->core);
         if (r < 0)
                 return r;
 

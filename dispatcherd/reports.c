@@ -121,6 +121,10 @@ static void on_done(Dispatcher *d, Execution *execution, const ExecutionReport *
         d->n.by_status[status]++;
         if (report->code != ERROR_NONE)
                 d->n.by_code[report->code]++;
+        d->trigger_stats.processing_usec += now.usec - execution->received_usec;
+        if (status == STATUS_FAILURE)
+                endpoint_fail(&d->trigger_stats, error_code_name((ErrorCode)report->code),
+                        slice_of(error_code_meaning((ErrorCode)report->code)));
         diag_execution_ended(id_slice(&execution->exec_id), id_slice(&execution->agent_id), result_status_names[status],
                 (ErrorCode)report->code);
         execution_end(d->executions, execution, status, (ErrorCode)report->code, now.usec);

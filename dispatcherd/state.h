@@ -3,10 +3,11 @@
 
 /*
  * The struct behind Dispatcher, for the files that make up the core: dispatcher.c, membership.c, intake.c, dispatch.c,
- * reports.c, verbs.c, creations.c, observers.c, jetstream.c. Nobody else includes this.
+ * reports.c, verbs.c, creations.c, observers.c, jetstream.c, service.c. Nobody else includes this.
  */
 
 #include "common/deadline.h"
+#include "common/discovery.h"
 #include "common/metrics.h"
 #include "common/rng.h"
 #include "dispatcherd/creations.h"
@@ -20,6 +21,8 @@
 #include "proto/message.h"
 #include "proto/result.h"
 #include "proto/subject.h"
+
+#define QUEUE_GROUP "compozy-dispatchers"
 
 typedef enum DeadlineKind {
         DEADLINE_NONE,
@@ -52,8 +55,8 @@ struct Dispatcher {
         DispatcherOptions options;
         Outbox *outbox; /* borrowed */
         Slice id, prefix, inbox;
-        char *texts[6]; /* subjects of the subscriptions */
-        NatsLinkSubscription subscriptions[6];
+        char *texts[6 + DISCOVERY_SUBJECTS]; /* subjects of the subscriptions */
+        NatsLinkSubscription subscriptions[6 + DISCOVERY_SUBJECTS];
         Rng rng;
         Arena arena;    /* of the message that is being handled */
         Buffer scratch; /* for encoding what does not go into the outbox directly */
@@ -83,6 +86,9 @@ struct Dispatcher {
         uint64_t rate_start_usec, rate_done, rate_per_second; /* how fast executions end, for retry_after_ms */
         DispatcherCounters n;
         Histogram queue_time, run_time;
+        uint64_t started_real_usec;
+        EndpointStats trigger_stats, verb_stats, control_stats; /* `processing_usec` of the latter two is the edge's */
+        EndpointStats *last_served;                             /* of the latter two */
 };
 
 LivenessRules dispatcher_liveness_rules(const Dispatcher *d);
@@ -145,6 +151,11 @@ void verbs_on_request(Dispatcher *d, Slice verb, const InMessage *message, Insta
 void verbs_answer_error(Dispatcher *d, Slice reply, ErrorCode code, const char *text);
 void verbs_answer_failure(Dispatcher *d, Slice reply, const ErrorReply *error);
 void verbs_answer(Dispatcher *d, Slice reply, Slice result);
+
+/* service.c: what is answered to service discovery */
+
+int service_make_subject(const Dispatcher *d, unsigned number, char **ret);
+void service_on_request(Dispatcher *d, const InMessage *message);
 
 /* observers.c: what is published for those who watch */
 

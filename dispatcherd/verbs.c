@@ -54,6 +54,7 @@ void verbs_answer(Dispatcher *d, Slice reply, Slice result) {
 void verbs_answer_failure(Dispatcher *d, Slice reply, const ErrorReply *error) {
         Buffer *buffer;
 
+        endpoint_fail(d->last_served, error_code_name(error->code), error->message);
         if (reply.size == 0)
                 return;
         buffer = outbox_begin(d->outbox);
@@ -519,6 +520,7 @@ static void serve(Dispatcher *d, const Verb *verb, const InMessage *message, Ins
 }
 
 void verbs_on_request(Dispatcher *d, Slice verb, const InMessage *message, Instant now) {
+        d->last_served->n_requests++;
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {
                 if (!slice_equal(verb, slice_of(verbs[i].name)))
                         continue;

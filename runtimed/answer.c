@@ -328,6 +328,9 @@ static void end(Runtime *runtime, Execution *execution, Ending *ending, Instant 
                 now);
 
         runtime->counters.executions[ending->status]++;
+        runtime->trigger_stats.processing_usec += now.usec - execution->accepted_usec;
+        if (!succeeded)
+                endpoint_fail(&runtime->trigger_stats, error_code_name(ending->code), ending->message);
         histogram_add(&runtime->execution_seconds, now.usec - execution->accepted_usec);
         diag_execution(agent_id_slice(execution->mail.agent), id_slice(&execution->id), execution->correlation_id,
                 result_status_names[ending->status]);

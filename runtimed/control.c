@@ -591,6 +591,8 @@ static int run_verb(Runtime *runtime, Request *request, Slice name, Instant now)
 static void answer(Runtime *runtime, Slice reply, const ErrorReply *error, Slice result) {
         Buffer *out;
 
+        if (error)
+                endpoint_fail(&runtime->control_stats, error_code_name(error->code), error->message);
         if (!runtime->is_up || reply.size == 0)
                 return;
 
@@ -622,6 +624,7 @@ void core_on_request(Runtime *runtime, const InMessage *message, Slice verb, Ins
         ErrorReply error;
         int r;
 
+        runtime->control_stats.n_requests++;
         if (message->reply.data && (runtime->options.allow_forbidden_topics ||
                                            subject_may_receive_result(runtime->prefix, message->reply)))
                 request.reply = message->reply;

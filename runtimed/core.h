@@ -19,6 +19,7 @@
  *   answer.c          how an execution ends: result, events, report, memory
  *   herald.c          what is said to dispatchers: registration, heartbeat, update, deregistration
  *   control.c         the control API
+ *   service.c         what is answered to NATS service discovery
  *   metrics.c         numbers for operators
  *   check.c           what must always hold, for tests
  *
@@ -26,6 +27,7 @@
  */
 
 #include "common/deadline.h"
+#include "common/discovery.h"
 #include "common/id_index.h"
 #include "common/log.h"
 #include "common/metrics.h"
@@ -142,7 +144,7 @@ struct Runtime {
         Rng rng;
         Session session;
         DeadlineQueue deadlines; /* of executions and watches */
-        uint64_t started_usec;
+        uint64_t started_usec, started_real_usec;
         Instant now; /* of the latest call that brought one */
 
         uint64_t max_payload;
@@ -188,21 +190,27 @@ struct Runtime {
         Arena arena;    /* of the message being handled */
         Buffer scratch; /* of the message being written: n_scratch_headers of headers, then the body */
         size_t n_scratch_headers;
-        Buffer check;   /* of the output being checked */
-        Buffer names;   /* of a subject or a sender being made up */
-        char *texts[5]; /* subjects of our subscriptions */
-        NatsLinkSubscription subscriptions[5];
+        Buffer check;                        /* of the output being checked */
+        Buffer names;                        /* of a subject or a sender being made up */
+        char *texts[5 + DISCOVERY_SUBJECTS]; /* subjects of our subscriptions */
+        NatsLinkSubscription subscriptions[5 + DISCOVERY_SUBJECTS];
 
         Outbox answers; /* of the control API: leave when dispatchers have been told of what they are about */
 
         RuntimeCounters counters;
         Histogram execution_seconds, queue_seconds;
+        EndpointStats trigger_stats, control_stats; /* `processing_usec` of the latter is the edge's */
         Histogram checkpoint_seconds;
         LogLimit invalid_limit, refused_limit, registration_limit, message_limit, effect_limit, checkpoint_limit,
                 agent_log_limit;
         WireError failure; /* why the last init failed */
         ErrorCode failure_code;
 };
+
+/* service.c */
+
+int core_make_service_subject(const Runtime *runtime, unsigned number, char **ret); /* 0, -ENOMEM */
+void core_on_discovery(Runtime *runtime, const InMessage *message);
 
 /* runtime.c */
 

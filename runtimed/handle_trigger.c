@@ -46,6 +46,7 @@ static void refuse(Runtime *runtime, Arrival *arrival, ErrorCode code, const cha
         const Trigger *trigger = &arrival->trigger;
 
         runtime->counters.refused[code]++;
+        endpoint_fail(&runtime->trigger_stats, error_code_name(code), slice_of(why ? why : error_code_meaning(code)));
         diag_trigger_refused(trigger->agent_id, trigger->agent_exec_id, code, &runtime->refused_limit, now.usec);
 
         if (arrival->reporter) {
@@ -382,6 +383,7 @@ static bool is_for_us(const Runtime *runtime, const Trigger *trigger) {
 void core_on_trigger(Runtime *runtime, const InMessage *message, Instant now) {
         Arrival arrival = { .message = message };
 
+        runtime->trigger_stats.n_requests++;
         if (!decode(runtime, &arrival, now))
                 return;
 

@@ -246,8 +246,11 @@ static void on_down(const char *why, void *userdata) {
 
 static void on_message(const InMessage *message, Instant now, void *userdata) {
         App *app = userdata;
+        const uint64_t n_requests = runtime_n_requests(app->core);
 
         runtime_on_message(app->core, message, now);
+        if (runtime_n_requests(app->core) != n_requests)
+                runtime_note_requests(app->core, instant_now().usec - now.usec);
 }
 
 static void on_turn_end(void *userdata) {

@@ -23,7 +23,8 @@
 #define ANSWERS_KEPT_BYTES_MAX (8 * 1024 * 1024)
 #define ANSWERS_KEPT_USEC (120 * USEC_PER_SEC)
 #define HOOKS_USEC (5 * USEC_PER_SEC) /* beyond the stop's deadline: for checkpoints and stop hooks */
-#define HEADER_ROOM 1024 /* NATS counts headers into the payload: error headers (at most 300 bytes) and the trace's */
+#define HEADER_ROOM 1024  /* NATS counts headers into the payload: error headers (at most 300 bytes) and the trace's */
+#define FIRST_DISCOVERY 5 /* of our subscriptions */
 
 /* construction */
 
@@ -42,10 +43,14 @@ static int make_subscriptions(Runtime *runtime) {
         runtime->texts[3] = format_subject("%s.events.agent.definition.%s.deregistered", prefix, id);
         runtime->texts[4] = format_subject("%s.>%s", runtime->options.inbox_prefix, "");
 
+        for (unsigned i = 0; i < DISCOVERY_SUBJECTS; i++)
+                (void)core_make_service_subject(runtime, i, &runtime->texts[FIRST_DISCOVERY + i]);
+
         for (size_t i = 0; i < ELEMENTSOF(runtime->texts); i++) {
                 if (!runtime->texts[i])
                         return -ENOMEM;
                 runtime->subscriptions[i] = (NatsLinkSubscription){ .subject = runtime->texts[i] };
+                runtime->subscriptions[i].ordered = i >= FIRST_DISCOVERY; /* rare: no turn looks after them */
         }
 
         /* In one order with application messages: what was published before a request was is delivered before it is
@@ -100,6 +105,7 @@ int runtime_new(const RuntimeOptions *options, Outbox *outbox, Instant now, Runt
         runtime->outbox = outbox;
         runtime->now = now;
         runtime->started_usec = now.usec;
+        runtime->started_real_usec = now.real_usec;
         runtime->max_payload = MAX_PAYLOAD_DEFAULT;
         runtime->stop_usec = runtime->report_usec = runtime->parts.next_usec = USEC_NEVER;
         RB_INIT(&runtime->agents_by_name);
@@ -487,6 +493,10 @@ static void handle(Runtime *runtime, const InMessage *message, Instant now) {
         }
         if (slice_starts_with(message->subject, slice_of(runtime->options.inbox_prefix))) {
                 on_inbox(runtime, message, now);
+                return;
+        }
+        if (discovery_is_request(message->subject)) {
+                core_on_discovery(runtime, message);
                 return;
         }
 

@@ -93,6 +93,13 @@ void runtime_on_outcome(Runtime *runtime, Outcome *outcome, Instant now); /* tak
 void runtime_on_turn_end(Runtime *runtime, Instant now);                  /* after a batch: reports that are due */
 
 /*
+ * Requests of the control API so far. Where it grew by a message, the edge says how long that took: the core has no
+ * clock, and service discovery tells it.
+ */
+uint64_t runtime_n_requests(const Runtime *runtime);
+void runtime_note_requests(Runtime *runtime, uint64_t usec);
+
+/*
  * The connection takes less than we say: no new work is taken and answers wait, as without a connection. The edge says
  * so well before publishing is refused.
  */
