@@ -32,16 +32,20 @@ say  = $(if $(V),,@echo "  $(1)  $@")
 export TSAN_OPTIONS ?= halt_on_error=1 second_deadlock_stack=1
 export ASAN_OPTIONS ?= detect_stack_use_after_return=1
 
-layers   := proto common dispatcherd runtimed
+layers   := proto common dispatcherd runtimed ctl
 objects   = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c)))
 archive   = $(B)/lib$(1).a
 programs  = $(patsubst %.c,$(B)/%,$(wildcard $(1)))
+
+program.ctl := compozyctl
+libs.ctl    := -ljansson
 
 # what a program of each layer links with, in link order
 with.proto       := $(call archive,proto)
 with.common      := $(call archive,common) $(with.proto)
 with.dispatcherd := $(call archive,dispatcherd) $(with.common)
 with.runtimed    := $(call archive,runtimed) $(with.common)
+with.ctl         := $(call archive,ctl) $(with.common)
 
 units   := $(foreach l,$(layers),$(call programs,tests/unit/$(l)/test_*.c))
 fuzzers := $(call programs,tests/fuzz/fuzz_*.c)
@@ -51,13 +55,14 @@ tool    := $(B)/tests/tools/proto_tool
 benches := $(call programs,tests/bench/bench_*.c)
 bin     := $(if $(filter release,$(VARIANT)),build/bin,$(B)/bin)
 daemons := $(bin)/compozy-dispatcherd $(bin)/compozy-runtimed
+ctl     := $(bin)/compozyctl
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all programs help deps demo check check-all lint unit corpus schemas sim e2e fuzz asan tsan tidy analyze bench format sdk install install-sdk clean
 
-all: $(daemons) ## build both daemons into build/bin/
+all: $(daemons) $(ctl) ## build both daemons and compozyctl into build/bin/
 	@:
 
 help: ## this list
@@ -94,10 +99,10 @@ $(call archive,$(1)): $$(call objects,$(1))
 $$(B)/tests/unit/$(1)/%: $$(B)/tests/unit/$(1)/%.o $$(with.$(1))
 	$$(call say,LD)
 	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$^ -lcmocka -ljansson $$(LDLIBS)
-$$(bin)/compozy-$(1): $$(B)/$(1)/main.o $$(with.$(1))
+$$(bin)/$(or $(program.$(1)),compozy-$(1)): $$(B)/$(1)/main.o $$(with.$(1))
 	$$(call say,LD)
 	@mkdir -p $$(@D)
-	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LDLIBS)
+	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(libs.$(1)) $$(LDLIBS)
 endef
 $(foreach l,$(layers),$(eval $(call layer_rules,$(l))))
 
@@ -158,7 +163,7 @@ schemas: $(tool) ## hold codecs and JSON Schemas to each other
 sim: $(sim) ## the simulator: SEEDS=n schedules, or SEED=n with its trace
 	@$(sim) $(if $(SEED),--seed $(SEED) --trace,--seeds $(SEEDS))
 
-e2e: $(daemons) ## the daemons against a real nats-server
+e2e: $(daemons) $(ctl) ## the daemons against a real nats-server
 	@COMPOZY_BIN=$(bin) python3 tests/e2e/run.py $(E2E_ARGS)
 
 asan tsan: ## every test with AddressSanitizer and UBSan, or ThreadSanitizer
@@ -166,7 +171,7 @@ asan tsan: ## every test with AddressSanitizer and UBSan, or ThreadSanitizer
 	@TIME_SCALE=4 $(MAKE) --no-print-directory VARIANT=$@ SEEDS=1000 FUZZ_RUNS=500 unit corpus sim e2e
 
 tidy: ## clang-tidy
-	@git ls-files 'proto/*.c' 'common/*.c' 'dispatcherd/*.c' 'runtimed/*.c' | \
+	@git ls-files 'proto/*.c' 'common/*.c' 'dispatcherd/*.c' 'runtimed/*.c' 'ctl/*.c' | \
 		xargs -P$(JOBS) -n4 sh -c 'clang-tidy --quiet "$$@" -- $(CPPFLAGS) -std=c17 2>/dev/null' sh
 
 analyze: ## gcc's static analyzer
@@ -187,7 +192,7 @@ install-sdk: ## what authors of plugins need: the header, compozy.pc, the exampl
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/plugin/agents.d" examples/plugin/agents.d/*.json
 
 install: all install-sdk ## into DESTDIR/PREFIX
-	install -D -m 755 -t "$(DESTDIR)$(PREFIX)/bin" build/bin/compozy-dispatcherd build/bin/compozy-runtimed
+	install -D -m 755 -t "$(DESTDIR)$(PREFIX)/bin" build/bin/compozy-dispatcherd build/bin/compozy-runtimed build/bin/compozyctl
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy" README.md LICENSE docs/*.md systemd/*.conf
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples" examples/README.md
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/agents.d" examples/agents.d/*.json

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Refuses an include that points up: proto <- common <- {dispatcherd, runtimed}; the daemons never include each other.
+# Refuses an include that points up: proto <- common <- {dispatcherd, runtimed, ctl}; these never include each other.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -15,6 +15,7 @@ refuse proto 'common|dispatcherd|runtimed|ctl|tests'
 refuse common 'dispatcherd|runtimed|ctl|tests'
 refuse dispatcherd 'runtimed|ctl|tests'
 refuse runtimed 'dispatcherd|ctl|tests'
+refuse ctl 'dispatcherd|runtimed|tests'
 
 # Deciding is pure: no NATS, libevent, clock or sleep in the cores.
 pure="proto/*.c dispatcherd/*.c runtimed/*.c"

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Servers, credentials and TLS are checked and set as for the daemons (common/nats_settings.c), so a context and a
+ * daemon's configuration mean the same. Unlike them, a command of a few milliseconds may wait for its answers, so it
+ * uses nats.c's own threads and its synchronous calls.
+ */
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/edge.h"
+#include "common/nats_settings.h"
+#include "ctl/client.h"
+#include "ctl/ctl.h"
+#include "proto/subject.h"
+
+#define WAIT_STEP_USEC (100 * USEC_PER_MSEC) /* Ctrl-C ends a wait within this */
+
+struct Client {
+        natsConnection *connection;
+        EdgeNames names;
+        const CtlSettings *settings; /* borrowed */
+        uint64_t n_inboxes;
+};
+
+void answer_done(Answer *answer) {
+        json_decref(answer->result);
+        json_decref(answer->error);
+        *answer = (Answer){ 0 };
+}
+
+/* A watching command prints its own word about the connection. */
+static void ignore_error(natsConnection *connection, natsSubscription *subscription, natsStatus status, void *closure) {
+        (void)connection;
+        (void)subscription;
+        (void)status;
+        (void)closure;
+}
+
+static natsStatus set_options(natsOptions *options, uint64_t timeout_usec, bool stay) {
+        natsStatus s = natsOptions_SetTimeout(options, (int64_t)(timeout_usec / USEC_PER_MSEC));
+
+        if (s == NATS_OK)
+                s = natsOptions_SetErrorHandler(options, ignore_error, NULL);
+        if (s == NATS_OK)
+                s = natsOptions_UseGlobalMessageDelivery(options, false); /* subscriptions are synchronous */
+        if (s == NATS_OK)
+                s = natsOptions_SetMaxPingsOut(options, 2);
+        if (s == NATS_OK && stay)
+                s = natsOptions_SetAllowReconnect(options, true);
+        if (s == NATS_OK && stay)
+                s = natsOptions_SetMaxReconnect(options, -1);
+        if (s == NATS_OK && stay)
+                s = natsOptions_SetReconnectWait(options, 500);
+        return s;
+}
+
+/* What nats.c calls things, in words that say where to look. */
+static void explain_failure(natsStatus status, const char *url, NatsReason *ret_why) {
+        const char *hint = "";
+
+        if (status == NATS_NO_SERVER || status == NATS_IO_ERROR || status == NATS_TIMEOUT)
+                hint = ": is nats-server running there? Another address is given by --server, NATS_URL or --context";
+        else if (status == NATS_CONNECTION_AUTH_FAILED || status == NATS_NOT_PERMITTED)
+                hint = ": the server wants other credentials (nats.credentials, nats.nkey_seed_file, or user:password@ "
+                       "in the address)";
+        else if (status == NATS_SSL_ERROR || status == NATS_SECURE_CONNECTION_REQUIRED ||
+                 status == NATS_SECURE_CONNECTION_WANTED)
+                hint = ": see nats.tls_ca, nats.tls_cert and nats.tls_key";
+        (void)snprintf(ret_why->text, sizeof(ret_why->text), "no connection to NATS at %.60s (%.48s)%s", url,
+                natsStatus_GetText(status), hint);
+}
+
+int client_new(const CtlSettings *settings, uint64_t timeout_usec, bool stay, Client **ret, NatsReason *ret_why) {
+        _cleanup_(nats_settings_unrefp) NatsSettings *made = NULL;
+        _cleanup_(client_freep) Client *client = calloc(1, sizeof(*client));
+        NatsLinkOptions options = edge_link_options(&settings->daemon, "compozyctl", ret_why);
+        natsStatus s;
+        int r;
+
+        if (!client)
+                return -ENOMEM;
+        client->settings = settings;
+        edge_names(&settings->daemon, &client->names);
+        r = nats_settings_new(&options, &made, ret_why);
+        if (r < 0)
+                return r;
+        s = set_options(nats_settings_options(made), timeout_usec, stay);
+        if (s == NATS_OK)
+                s = natsConnection_Connect(&client->connection, nats_settings_options(made));
+        if (s != NATS_OK) {
+                explain_failure(s, client->names.shown_url, ret_why);
+                return -ECONNREFUSED;
+        }
+        *ret = TAKE_PTR(client);
+        return 0;
+}
+
+Client *client_free(Client *client) {
+        if (!client)
+                return NULL;
+        natsConnection_Destroy(client->connection);
+        free(client);
+        return NULL;
+}
+
+natsConnection *client_connection(Client *client) {
+        return client->connection;
+}
+
+const char *client_shown_url(const Client *client) {
+        return client->names.shown_url;
+}
+
+const char *client_prefix(const Client *client) {
+        return client->settings->daemon.subject_prefix;
+}
+
+void client_inbox(Client *client, char *ret, size_t size) {
+        (void)snprintf(ret, size, "%s.%llu", client->names.inbox_prefix, (unsigned long long)++client->n_inboxes);
+}
+
+/* requests */
+
+static int build_subject(const Client *client, Peer peer, const char *verb, char *ret, size_t size) {
+        static const SubjectKind kinds[] = {
+                [PEER_DISPATCHERS] = SUBJECT_DISPATCHER_VERB,
+                [PEER_DISPATCHER] = SUBJECT_DISPATCHER_CONTROL,
+                [PEER_RUNTIME] = SUBJECT_RUNTIME_CONTROL,
+        };
+        _cleanup_(buffer_done) Buffer buffer = {};
+        const Slice prefix = slice_of(client_prefix(client));
+
+        if (peer.kind == PEER_DISPATCHERS)
+                subject_build(&buffer, prefix, kinds[peer.kind], slice_of(verb), SLICE_NONE);
+        else
+                subject_build(&buffer, prefix, kinds[peer.kind], slice_of(peer.id), slice_of(verb));
+        if (buffer.failed)
+                return -ENOMEM;
+        (void)snprintf(ret, size, "%.*s", SLICE_ARG(buffer_slice(&buffer)));
+        return 0;
+}
+
+static void fail(Answer *answer, AnswerKind kind, const char *format, ...) _printf_(3, 4);
+
+static void fail(Answer *answer, AnswerKind kind, const char *format, ...) {
+        va_list arguments;
+
+        answer->kind = kind;
+        va_start(arguments, format);
+        (void)vsnprintf(answer->text, sizeof(answer->text), format, arguments);
+        va_end(arguments);
+}
+
+static void read_answer(Answer *answer, const char *data, size_t size) {
+        json_error_t error;
+        json_t *root = json_loadb(data, size, JSON_ALLOW_NUL, &error), *ok, *part;
+
+        if (!root) {
+                fail(answer, ANSWER_BROKEN, "the answer on %s is no JSON: %s", answer->subject, error.text);
+                return;
+        }
+        ok = json_object_get(root, "ok");
+        part = json_object_get(root, json_is_true(ok) ? "result" : "error");
+        if (json_is_true(ok)) {
+                answer->kind = ANSWER_RESULT;
+                answer->result = part ? json_incref(part) : json_object();
+        } else if (json_is_false(ok) && json_is_string(json_object_get(part, "code"))) {
+                const char *message = json_string_value(json_object_get(part, "message"));
+
+                answer->error = json_incref(part);
+                answer->code = json_string_value(json_object_get(part, "code"));
+                fail(answer, ANSWER_ERROR, "%s", message ? message : "");
+        } else {
+                fail(answer, ANSWER_BROKEN, "the answer on %s is neither {\"ok\":true,…} nor an error",
+                        answer->subject);
+        }
+        json_decref(root);
+}
+
+void client_ask(Client *client, Peer peer, const char *verb, json_t *body, uint64_t timeout_usec, Answer *ret) {
+        char *text = body ? json_dumps(body, JSON_COMPACT) : strdup("{}");
+        const uint64_t start = instant_now().usec;
+        natsMsg *msg = NULL;
+        natsStatus s = NATS_NO_MEMORY;
+
+        *ret = (Answer){ .peer = peer };
+        json_decref(body);
+        if (text && build_subject(client, peer, verb, ret->subject, sizeof(ret->subject)) == 0)
+                s = natsConnection_RequestString(&msg, client->connection, ret->subject, text,
+                        (int64_t)(MAX_OF(timeout_usec, USEC_PER_MSEC) / USEC_PER_MSEC));
+        ret->waited_usec = instant_now().usec - start;
+        if (s == NATS_OK)
+                read_answer(ret, natsMsg_GetData(msg), (size_t)natsMsg_GetDataLength(msg));
+        else if (s == NATS_NO_RESPONDERS)
+                fail(ret, ANSWER_NOBODY, "nobody listens on %s", ret->subject);
+        else if (s == NATS_TIMEOUT)
+                fail(ret, ANSWER_TIMEOUT, "no answer on %s within %llu ms", ret->subject,
+                        (unsigned long long)(timeout_usec / USEC_PER_MSEC));
+        else
+                fail(ret, ANSWER_BROKEN, "%s: %s", ret->subject, natsStatus_GetText(s));
+        natsMsg_Destroy(msg);
+        free(text);
+}
+
+int client_gather(Client *client, const char *subject, const char *body, uint64_t timeout_usec, uint64_t quiet_usec,
+        bool (*on_answer)(natsMsg *msg, void *userdata), void *userdata) {
+        const uint64_t start = instant_now().usec;
+        natsSubscription *subscription = NULL;
+        char inbox[128];
+        uint64_t until = start + timeout_usec;
+        natsStatus s;
+
+        client_inbox(client, inbox, sizeof(inbox));
+        s = natsConnection_SubscribeSync(&subscription, client->connection, inbox);
+        if (s == NATS_OK)
+                s = natsConnection_PublishRequestString(client->connection, subject, inbox, body);
+        while (s == NATS_OK && !ctl_is_interrupted()) {
+                const uint64_t now = instant_now().usec;
+                natsMsg *msg = NULL;
+                bool more;
+
+                if (now >= until)
+                        break;
+                s = natsSubscription_NextMsg(&msg, subscription,
+                        (int64_t)(MAX_OF(MIN_OF(until - now, WAIT_STEP_USEC), USEC_PER_MSEC) / USEC_PER_MSEC));
+                if (s == NATS_TIMEOUT) {
+                        s = NATS_OK;
+                        continue;
+                }
+                if (s != NATS_OK)
+                        break;
+                if (natsMsg_IsNoResponders(msg)) {
+                        natsMsg_Destroy(msg);
+                        break;
+                }
+                more = on_answer(msg, userdata);
+                natsMsg_Destroy(msg);
+                if (!more)
+                        break;
+                until = MIN_OF(start + timeout_usec, instant_now().usec + quiet_usec);
+        }
+        natsSubscription_Destroy(subscription);
+        return s == NATS_OK || s == NATS_NO_RESPONDERS ? 0 : -EIO;
+}
+
+/* dispatchers */
+
+typedef struct Found {
+        json_t *ids;
+} Found;
+
+static bool on_ping(natsMsg *msg, void *userdata) {
+        Found *found = userdata;
+        json_t *root = json_loadb(natsMsg_GetData(msg), (size_t)natsMsg_GetDataLength(msg), 0, NULL);
+        const char *id = json_string_value(json_object_get(root, "id"));
+        bool is_new = id != NULL;
+        json_t *known;
+        size_t i;
+
+        json_array_foreach(found->ids, i, known) if (id && strcmp(json_string_value(known), id) == 0) is_new = false;
+        if (is_new && id_is_valid(slice_of(id)))
+                (void)json_array_append_new(found->ids, json_string(id));
+        json_decref(root);
+        return true;
+}
+
+static int compare_ids(const void *a, const void *b) {
+        return strcmp(json_string_value(*(json_t *const *)a), json_string_value(*(json_t *const *)b));
+}
+
+static json_t *sorted(json_t *ids) {
+        const size_t n = json_array_size(ids);
+        json_t **items = calloc(n > 0 ? n : 1, sizeof(*items)), *result = json_array();
+
+        for (size_t i = 0; items && i < n; i++)
+                items[i] = json_array_get(ids, i);
+        if (items)
+                qsort(items, n, sizeof(*items), compare_ids);
+        for (size_t i = 0; items && result && i < n; i++)
+                (void)json_array_append(result, items[i]);
+        free(items);
+        json_decref(ids);
+        return result;
+}
+
+json_t *client_dispatchers(Client *client, uint64_t timeout_usec) {
+        Found found = { .ids = json_array() };
+
+        if (!found.ids)
+                return NULL;
+        (void)client_gather(
+                client, "$SRV.PING.compozy-dispatcher", "", timeout_usec, 100 * USEC_PER_MSEC, on_ping, &found);
+        return sorted(found.ids);
+}

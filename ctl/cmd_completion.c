@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The scripts only hand the words over and show what comes back: what can follow is known to the descriptors, and ids
+ * to the dispatchers. Completion never prints an error, and waits for nobody longer than a keystroke may take.
+ */
+
+#include <dirent.h>
+#include <string.h>
+
+#include "ctl/commands.h"
+#include "ctl/context.h"
+#include "ctl/fields.h"
+#include "proto/id.h"
+
+#define WAIT_USEC (400 * USEC_PER_MSEC)
+#define IDS_MAX 1000
+
+static const char bash_script[] =
+        "# compozyctl completion for bash: source <(compozyctl completion bash)\n"
+        "_compozyctl() {\n"
+        "        local IFS=$'\\n' current=\"${COMP_WORDS[COMP_CWORD]}\" found\n"
+        "        found=$(compozyctl __complete -- \"${COMP_WORDS[@]:1:COMP_CWORD}\" 2>/dev/null)\n"
+        "        if [ \"$found\" = '<file>' ]; then\n"
+        "                compopt -o default 2>/dev/null\n"
+        "                COMPREPLY=()\n"
+        "                return\n"
+        "        fi\n"
+        "        # shellcheck disable=SC2207 # one candidate a line\n"
+        "        COMPREPLY=($(compgen -W \"$(printf '%s\\n' \"$found\" | cut -f1)\" -- \"$current\"))\n"
+        "}\n"
+        "complete -F _compozyctl compozyctl\n";
+
+static const char zsh_script[] =
+        "#compdef compozyctl\n"
+        "# compozyctl completion for zsh: compozyctl completion zsh >\"${fpath[1]}/_compozyctl\"\n"
+        "_compozyctl() {\n"
+        "        local -a lines candidates\n"
+        "        lines=(\"${(@f)$(compozyctl __complete -- \"${words[@]:1:CURRENT-1}\" 2>/dev/null)}\")\n"
+        "        if [[ \"$lines[1]\" == '<file>' ]]; then\n"
+        "                _files\n"
+        "                return\n"
+        "        fi\n"
+        "        for line in $lines; do\n"
+        "                candidates+=(\"${${line%%$'\\t'*}//:/\\\\:}:${line#*$'\\t'}\")\n"
+        "        done\n"
+        "        _describe 'compozyctl' candidates\n"
+        "}\n"
+        "if [ \"$funcstack[1]\" = _compozyctl ]; then\n"
+        "        _compozyctl\n"
+        "else\n"
+        "        compdef _compozyctl compozyctl\n"
+        "fi\n";
+
+static const char *const shells[] = { "bash", "zsh", NULL };
+
+static const Argument completion_arguments[] = {
+        { .name = "SHELL", .help = "bash or zsh", .choices = shells },
+        {},
+};
+
+static CtlExit run_completion(Ctl *ctl, const Invocation *invocation) {
+        (void)ctl;
+
+        (void)fputs(strcmp(invocation->words[0], "bash") == 0 ? bash_script : zsh_script, stdout);
+        return CTL_EXIT_OK;
+}
+
+/* candidates */
+
+static void offer(const char *candidate, const char *meaning, const char *current) {
+        if (strncmp(candidate, current, strlen(current)) == 0)
+                (void)printf("%s\t%s\n", candidate, meaning ? meaning : "");
+}
+
+static void offer_choices(const char *const *choices, const char *current) {
+        for (size_t i = 0; choices[i]; i++)
+                offer(choices[i], NULL, current);
+}
+
+static void offer_ids(
+        Ctl *ctl, const char *verb, const char *list, const char *key, const char *meaning_key, const char *current) {
+        _cleanup_(answer_done) Answer answer = {};
+        NatsReason why;
+        json_t *one;
+        size_t i;
+
+        if (ctl_load_settings(ctl) != CTL_EXIT_OK ||
+                client_new(&ctl->settings, WAIT_USEC, false, &ctl->client, &why) < 0)
+                return;
+        client_ask(ctl->client, ANY_DISPATCHER, verb, json_pack("{s:i}", "limit", IDS_MAX), WAIT_USEC, &answer);
+        if (answer.kind != ANSWER_RESULT)
+                return;
+        json_array_foreach(json_object_get(answer.result, list), i, one)
+                offer(field_text(one, key), field_text(one, meaning_key), current);
+}
+
+static void offer_contexts(const char *current) {
+        char directory[CONTEXT_PATH_MAX];
+        DIR *dir = context_path(NULL, directory, sizeof(directory)) == 0 ? opendir(directory) : NULL;
+        const struct dirent *entry;
+
+        while (dir && (entry = readdir(dir))) {
+                const size_t n = strlen(entry->d_name);
+                char name[ID_MAX + 1];
+
+                if (n <= 5 || n - 5 > ID_MAX || strcmp(entry->d_name + n - 5, ".conf") != 0)
+                        continue;
+                (void)snprintf(name, sizeof(name), "%.*s", (int)(n - 5), entry->d_name);
+                offer(name, NULL, current);
+        }
+        if (dir)
+                (void)closedir(dir);
+}
+
+/* The word behind `prefix` ("" or "agent ") of each command that goes on so. */
+static void offer_commands(const char *prefix, const char *current) {
+        const char *last = "";
+
+        for (size_t i = 0; commands[i]; i++) {
+                const char *rest = commands[i]->name + strlen(prefix);
+                char word[64];
+                const bool is_group = strncmp(commands[i]->name, prefix, strlen(prefix)) == 0 && strchr(rest, ' ');
+
+                if (commands[i]->is_hidden || strncmp(commands[i]->name, prefix, strlen(prefix)) != 0)
+                        continue;
+                (void)snprintf(word, sizeof(word), "%.*s", (int)strcspn(rest, " "), rest);
+                if (is_group && strncmp(last, commands[i]->name, strlen(prefix) + strlen(word)) == 0 &&
+                        last[strlen(prefix) + strlen(word)] == ' ')
+                        continue; /* the group was named */
+                offer(word, is_group ? "..." : commands[i]->summary, current);
+                last = commands[i]->name;
+        }
+}
+
+static void offer_words(Ctl *ctl, WordKind kind, const char *current) {
+        switch (kind) {
+        case WORD_AGENT:
+                offer_ids(ctl, "list_agents", "agents", "agent_id", "agent_type", current);
+                break;
+        case WORD_RUNTIME:
+                offer_ids(ctl, "list_runtimes", "runtimes", "runtime_id", "state", current);
+                break;
+        case WORD_CONTEXT:
+                offer_contexts(current);
+                break;
+        case WORD_FILE:
+        case WORD_DIRECTORY:
+                (void)printf("<file>\n");
+                break;
+        case WORD_COMMAND:
+                offer_commands("", current);
+                break;
+        case WORD_ANY:
+                break;
+        }
+}
+
+static void offer_options(const Option *table, const char *current) {
+        for (const Option *option = table; option && option->name; option++) {
+                char word[64];
+
+                (void)snprintf(word, sizeof(word), "--%s", option->name);
+                offer(word, option->help, current);
+        }
+}
+
+/* Which option a word before the last is, that still waits for its value; NULL: none. */
+static const Option *open_option(const Option *table, const char *word) {
+        for (const Option *option = table; option && option->name; option++)
+                if (option->kind != OPTION_FLAG &&
+                        ((strncmp(word, "--", 2) == 0 && strcmp(word + 2, option->name) == 0) ||
+                                (word[0] == '-' && word[1] == option->letter && option->letter && word[2] == '\0')))
+                        return option;
+        return NULL;
+}
+
+typedef struct Typed {
+        const char *plain[32]; /* words that are neither options nor their values */
+        size_t n_plain;
+        const Option *open;
+        const Command *command;
+        size_t n_used;
+} Typed;
+
+static void read_typed(Ctl *ctl, const char *const *words, size_t n, Typed *ret) {
+        *ret = (Typed){ 0 };
+        for (size_t i = 0; i < n; i++) {
+                const Option *open;
+
+                if (ret->open) {
+                        const Option *option = ret->open;
+
+                        if (option->kind == OPTION_TEXT && option >= global_options && option->words == WORD_CONTEXT)
+                                ctl->global.context = words[i];
+                        if (strcmp(option->name, "server") == 0)
+                                ctl->global.server = words[i];
+                        ret->open = NULL;
+                        continue;
+                }
+                open = open_option(global_options, words[i]);
+                if (!open && ret->command)
+                        open = open_option(ret->command->options, words[i]);
+                ret->open = open;
+                if (open || words[i][0] == '-' || ret->n_plain == ELEMENTSOF(ret->plain))
+                        continue;
+                ret->plain[ret->n_plain++] = words[i];
+                ret->command = command_find(ret->plain, ret->n_plain, &ret->n_used);
+        }
+}
+
+static void complete_argument(Ctl *ctl, const Typed *typed, const char *current) {
+        const Argument *argument = typed->command->arguments;
+
+        for (size_t i = typed->n_used; argument && argument->name && i < typed->n_plain && !argument->is_repeated; i++)
+                argument++;
+        if (!argument || !argument->name)
+                return;
+        if (argument->choices)
+                offer_choices(argument->choices, current);
+        else
+                offer_words(ctl, argument->words, current);
+}
+
+static CtlExit run_complete(Ctl *ctl, const Invocation *invocation) {
+        size_t n = invocation->n_words;
+        const char *current;
+        char prefix[64];
+        Typed typed;
+
+        while (n > 0 && !invocation->words[n - 1])
+                n--;
+        current = n > 0 ? invocation->words[n - 1] : "";
+        read_typed(ctl, invocation->words, n > 0 ? n - 1 : 0, &typed);
+        if (typed.open) {
+                if (typed.open->choices)
+                        offer_choices(typed.open->choices, current);
+                else
+                        offer_words(ctl, typed.open->words, current);
+        } else if (current[0] == '-') {
+                if (typed.command)
+                        offer_options(typed.command->options, current);
+                offer_options(global_options, current);
+                offer("--help", "Help", current);
+        } else if (typed.command) {
+                complete_argument(ctl, &typed, current);
+        } else {
+                (void)snprintf(prefix, sizeof(prefix), "%.40s%s", typed.n_plain > 0 ? typed.plain[0] : "",
+                        typed.n_plain > 0 ? " " : "");
+                offer_commands(prefix, current);
+        }
+        return CTL_EXIT_OK;
+}
+
+static const Argument complete_arguments[] = {
+        { .name = "WORD",
+                .help = "What was typed so far, the last one unfinished",
+                .is_optional = true,
+                .is_repeated = true },
+        {},
+};
+
+const Command command_completion = {
+        .name = "completion",
+        .summary = "Print what makes a shell complete commands, options and ids",
+        .example = "  source <(compozyctl completion bash)",
+        .arguments = completion_arguments,
+        .run = run_completion,
+};
+
+const Command command_complete = {
+        .name = "__complete",
+        .summary = "Candidates for the last word",
+        .arguments = complete_arguments,
+        .run = run_complete,
+        .is_hidden = true,
+};

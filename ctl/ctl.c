@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl/context.h"
+#include "ctl/ctl.h"
+#include "proto/id.h"
+
+#define INPUT_BYTES_MAX (64 * 1024 * 1024) /* more than any server takes in a message */
+
+static const char *const colour_choices[] = { "auto", "always", "never", NULL };
+
+#define GLOBAL(name_, letter_, kind_, field, value_, help_, ...)                                           \
+        {                                                                                                  \
+                .name = name_, .letter = letter_, .kind = kind_, .offset = offsetof(GlobalOptions, field), \
+                .value = value_, .help = help_, ##__VA_ARGS__                                              \
+        }
+
+const Option global_options[] = {
+        GLOBAL("server", 's', OPTION_TEXT, server, "URL", "NATS servers, separated by commas"),
+        GLOBAL("context", 'c', OPTION_TEXT, context, "NAME", "Settings saved under a name", .words = WORD_CONTEXT),
+        GLOBAL("option", 'o', OPTION_LIST, settings, "KEY=VALUE", "A setting, as nats.tls_ca=FILE"),
+        GLOBAL("timeout", 't', OPTION_DURATION, timeout_usec, "DURATION", "How long to wait for an answer",
+                .fallback = "5s", .min = USEC_PER_MSEC, .max = UINT64_C(86400) * USEC_PER_SEC),
+        GLOBAL("json", 'j', OPTION_FLAG, json, NULL, "Print JSON, and errors as JSON on stderr"),
+        GLOBAL("quiet", 'q', OPTION_FLAG, quiet, NULL, "No notes and no progress on stderr"),
+        GLOBAL("color", 0, OPTION_CHOICE, colour, "WHEN", "Colours", .fallback = "auto", .choices = colour_choices),
+        {},
+};
+
+/* saying things */
+
+static void say_error(const Ctl *ctl, const char *code, const char *text, const json_t *details) {
+        if (ctl->global.json) {
+                json_t *line = json_pack("{s:{s:s, s:s%, s:O?}}", "error", "code", code, "message", text, strlen(text),
+                        "details", details);
+
+                if (line)
+                        (void)json_dumpf(line, stderr, JSON_COMPACT);
+                (void)fputc('\n', stderr);
+                json_decref(line);
+                return;
+        }
+        char shown[2048];
+
+        (void)screen_text(shown, sizeof(shown), text);
+        (void)fprintf(stderr, "compozyctl: %s\n", shown);
+}
+
+CtlExit ctl_fail(const Ctl *ctl, CtlExit status, const char *format, ...) {
+        static const char *const codes[] = {
+                [CTL_EXIT_FAILURE] = "FAILED",
+                [CTL_EXIT_USAGE] = "USAGE",
+                [CTL_EXIT_UNREACHABLE] = "UNREACHABLE",
+                [CTL_EXIT_NOBODY] = "NOBODY_LISTENS",
+                [CTL_EXIT_TIMEOUT] = "NO_ANSWER",
+                [CTL_EXIT_REFUSED] = "REFUSED",
+                [CTL_EXIT_AGENT_ERROR] = "AGENT_ERROR",
+        };
+        char text[2048];
+        va_list arguments;
+
+        va_start(arguments, format);
+        (void)vsnprintf(text, sizeof(text), format, arguments);
+        va_end(arguments);
+        say_error(ctl, (size_t)status < ELEMENTSOF(codes) && codes[status] ? codes[status] : "FAILED", text, NULL);
+        return status;
+}
+
+static CtlExit fail_nobody(const Ctl *ctl, const Answer *answer) {
+        const char *url = client_shown_url(ctl->client);
+
+        switch (answer->peer.kind) {
+        case PEER_RUNTIME:
+                return ctl_fail(ctl, CTL_EXIT_NOBODY,
+                        "no runtime %s is listening on %s at %s: is its compozy-runtimed running? `compozyctl "
+                        "runtimes` "
+                        "lists those that are",
+                        answer->peer.id, answer->subject, url);
+        case PEER_DISPATCHER:
+                return ctl_fail(ctl, CTL_EXIT_NOBODY,
+                        "no dispatcher %s is listening on %s at %s: `compozyctl status` lists those that are",
+                        answer->peer.id, answer->subject, url);
+        case PEER_DISPATCHERS:
+                break;
+        }
+        return ctl_fail(ctl, CTL_EXIT_NOBODY,
+                "no dispatcher is listening on %s at %s: is compozy-dispatcherd running, with the same "
+                "nats.subject_prefix?",
+                answer->subject, url);
+}
+
+CtlExit ctl_fail_answer(const Ctl *ctl, const Answer *answer) {
+        char text[1024];
+
+        switch (answer->kind) {
+        case ANSWER_NOBODY:
+                return fail_nobody(ctl, answer);
+        case ANSWER_TIMEOUT:
+                return ctl_fail(ctl, CTL_EXIT_TIMEOUT, "%s; --timeout gives it longer", answer->text);
+        case ANSWER_ERROR:
+                (void)snprintf(text, sizeof(text), "%s: %s", answer->code, answer->text);
+                say_error(ctl, answer->code, ctl->global.json ? answer->text : text,
+                        json_object_get(answer->error, "details"));
+                return CTL_EXIT_REFUSED;
+        case ANSWER_BROKEN:
+        case ANSWER_RESULT:
+                break;
+        }
+        return ctl_fail(ctl, CTL_EXIT_FAILURE, "%s", answer->text);
+}
+
+void ctl_note(const Ctl *ctl, const char *format, ...) {
+        va_list arguments;
+
+        if (ctl->global.quiet || ctl->global.json)
+                return;
+        va_start(arguments, format);
+        (void)vfprintf(stderr, format, arguments);
+        va_end(arguments);
+        (void)fputc('\n', stderr);
+}
+
+CtlExit ctl_print_json(const Ctl *ctl, const json_t *value) {
+        const size_t flags = ctl->screen.is_terminal ? JSON_INDENT(2) : JSON_COMPACT;
+
+        if (json_dumpf(value, stdout, flags | JSON_ENCODE_ANY) < 0 || fputc('\n', stdout) == EOF)
+                return ctl_fail(ctl, CTL_EXIT_FAILURE, "can't write to standard output: %s", strerror(errno));
+        return CTL_EXIT_OK;
+}
+
+/* the connection */
+
+CtlExit ctl_load_settings(Ctl *ctl) {
+        const ContextRequest request = {
+                .context = ctl->global.context,
+                .server = ctl->global.server,
+                .options = ctl->global.settings.items,
+                .n_options = ctl->global.settings.n_items,
+        };
+        ConfigError error = {};
+        int r;
+
+        if (ctl->settings.daemon.url)
+                return CTL_EXIT_OK;
+        r = context_load(&request, &ctl->settings, &error);
+        if (r != 0)
+                return ctl_fail(ctl, r == CONFIG_E_INVALID ? CTL_EXIT_USAGE : CTL_EXIT_FAILURE, "%s",
+                        error.text[0] != '\0' ? error.text : strerror(-r));
+        return CTL_EXIT_OK;
+}
+
+CtlExit ctl_connect(Ctl *ctl) {
+        NatsReason why = {};
+        CtlExit status = ctl_load_settings(ctl);
+        int r;
+
+        if (status != CTL_EXIT_OK || ctl->client)
+                return status;
+        r = client_new(&ctl->settings, ctl->global.timeout_usec, /* stay= */ true, &ctl->client, &why);
+        if (r < 0)
+                return ctl_fail(ctl, CTL_EXIT_UNREACHABLE, "%s", why.text[0] != '\0' ? why.text : strerror(-r));
+        return CTL_EXIT_OK;
+}
+
+CtlExit ctl_ask(Ctl *ctl, Peer peer, const char *verb, json_t *body, json_t **ret_result) {
+        _cleanup_(answer_done) Answer answer = {};
+        CtlExit status = CTL_EXIT_OK;
+
+        if (peer.id && !id_is_valid(slice_of(peer.id)))
+                status = ctl_fail(
+                        ctl, CTL_EXIT_USAGE, "\"%.80s\" is no id: 1-64 characters of A-Z a-z 0-9 _ - are", peer.id);
+        if (status == CTL_EXIT_OK)
+                status = ctl_connect(ctl);
+        if (status != CTL_EXIT_OK) {
+                json_decref(body);
+                return status;
+        }
+        client_ask(ctl->client, peer, verb, body, ctl->global.timeout_usec, &answer);
+        if (answer.kind != ANSWER_RESULT)
+                return ctl_fail_answer(ctl, &answer);
+        if (ret_result)
+                *ret_result = json_incref(answer.result);
+        return CTL_EXIT_OK;
+}
+
+CtlExit ctl_list(Ctl *ctl, Peer peer, const char *verb, json_t *body, const char *key, size_t limit, json_t **ret) {
+        json_t *all = NULL, *page = NULL, *request = body ? body : json_object();
+        CtlExit status;
+
+        if (limit > 0)
+                (void)json_object_set_new(request, "limit", json_integer((json_int_t)MIN_OF(limit, 1000)));
+        for (;;) {
+                json_t *items, *next;
+
+                status = ctl_ask(ctl, peer, verb, json_incref(request), &page);
+                if (status != CTL_EXIT_OK)
+                        break;
+                items = json_object_get(page, key);
+                next = json_object_get(page, "next");
+                if (json_is_string(next))
+                        (void)json_object_set(request, "after", next);
+                if (!all)
+                        all = json_incref(page);
+                else
+                        (void)json_array_extend(json_object_get(all, key), items);
+                json_decref(page);
+                if (!json_is_string(next) || json_array_size(items) == 0)
+                        break;
+                if (limit > 0 && json_array_size(json_object_get(all, key)) >= limit)
+                        break;
+        }
+        json_decref(request);
+        if (status != CTL_EXIT_OK) {
+                json_decref(all);
+                return status;
+        }
+        (void)json_object_del(all, "next");
+        *ret = all;
+        return CTL_EXIT_OK;
+}
+
+static CtlExit one_of_many(const Ctl *ctl, const char *agent_id, const json_t *places) {
+        char list[512] = "";
+        json_t *place;
+        size_t i;
+
+        json_array_foreach(places, i, place) {
+                const char *id = json_string_value(json_object_get(place, "runtime_id"));
+
+                (void)snprintf(
+                        list + strlen(list), sizeof(list) - strlen(list), "%s%s", i > 0 ? ", " : "", id ? id : "?");
+        }
+        return ctl_fail(
+                ctl, CTL_EXIT_USAGE, "agent %s is in several places (%s): name one with --runtime", agent_id, list);
+}
+
+CtlExit ctl_locate(Ctl *ctl, const char *agent_id, const char *runtime_id, char **ret_runtime_id) {
+        json_t *result = NULL, *places;
+        const char *found;
+        CtlExit status;
+
+        if (!id_is_valid(slice_of(agent_id)))
+                return ctl_fail(ctl, CTL_EXIT_USAGE,
+                        "\"%.80s\" is no agent's id: 1-64 characters of A-Z a-z 0-9 _ - are", agent_id);
+        if (runtime_id) {
+                *ret_runtime_id = strdup(runtime_id);
+                return *ret_runtime_id ? CTL_EXIT_OK : ctl_fail(ctl, CTL_EXIT_FAILURE, "out of memory");
+        }
+        status = ctl_ask(ctl, ANY_DISPATCHER, "explain", json_pack("{s:s}", "agent_id", agent_id), &result);
+        if (status != CTL_EXIT_OK)
+                return status;
+        places = json_object_get(result, "considered");
+        found = json_string_value(json_object_get(json_array_get(places, 0), "runtime_id"));
+        if (json_array_size(places) > 1)
+                status = one_of_many(ctl, agent_id, places);
+        else if (!found)
+                status = ctl_fail(ctl, CTL_EXIT_REFUSED, "no runtime hosts agent %s", agent_id);
+        else
+                *ret_runtime_id = strdup(found);
+        json_decref(result);
+        return status;
+}
+
+/* input */
+
+static CtlExit read_file(const Ctl *ctl, FILE *file, const char *name, char **ret, size_t *ret_size) {
+        size_t size = 0, capacity = 65536;
+        char *data = malloc(capacity);
+
+        while (data && !feof(file)) {
+                size += fread(data + size, 1, capacity - size, file);
+                if (ferror(file) || size > INPUT_BYTES_MAX) {
+                        const int error = errno;
+
+                        free(data);
+                        return size > INPUT_BYTES_MAX
+                                       ? ctl_fail(ctl, CTL_EXIT_USAGE, "%s: more than %d bytes", name, INPUT_BYTES_MAX)
+                                       : ctl_fail(ctl, CTL_EXIT_FAILURE, "%s: %s", name, strerror(error));
+                }
+                if (size == capacity) {
+                        char *more = realloc(data, capacity *= 2);
+
+                        if (!more)
+                                free(data);
+                        data = more;
+                }
+        }
+        if (!data)
+                return ctl_fail(ctl, CTL_EXIT_FAILURE, "out of memory");
+        *ret = data;
+        *ret_size = size;
+        return CTL_EXIT_OK;
+}
+
+CtlExit ctl_read_json(const Ctl *ctl, const char *word, json_t **ret) {
+        const char *name = strcmp(word, "-") == 0 ? "standard input" : word[0] == '@' ? word + 1 : "the command line";
+        FILE *file = strcmp(word, "-") == 0 ? stdin : word[0] == '@' ? fopen(word + 1, "re") : NULL;
+        char *data = NULL;
+        size_t size = strlen(word);
+        json_error_t error;
+        CtlExit status = CTL_EXIT_OK;
+
+        if (word[0] == '@' && !file)
+                return ctl_fail(ctl, CTL_EXIT_USAGE, "%s: %s", name, strerror(errno));
+        if (file)
+                status = read_file(ctl, file, name, &data, &size);
+        if (file && file != stdin)
+                (void)fclose(file);
+        if (status != CTL_EXIT_OK)
+                return status;
+        *ret = json_loadb(data ? data : word, size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &error);
+        free(data);
+        if (!*ret)
+                return ctl_fail(ctl, CTL_EXIT_USAGE, "%s: no JSON: line %d, column %d: %s%s", name, error.line,
+                        error.column, error.text, file ? "" : " (a text needs quotes of its own: '\"hello\"')");
+        return CTL_EXIT_OK;
+}
+
+/* Ctrl-C */
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int signal_number) {
+        (void)signal_number;
+        interrupted = 1;
+}
+
+bool ctl_is_interrupted(void) {
+        return interrupted != 0;
+}
+
+/* The second one ends us at once, whatever we wait for. */
+void ctl_catch_interrupts(void) {
+        struct sigaction action = { .sa_handler = on_interrupt, .sa_flags = SA_RESETHAND };
+
+        (void)sigaction(SIGINT, &action, NULL);
+        (void)sigaction(SIGTERM, &action, NULL);
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * compozyctl: finds the subcommand, gives it its options, passes on its status.
+ */
+
+#include <errno.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/daemon.h"
+#include "ctl/context.h"
+#include "ctl/ctl.h"
+#include "ctl/help.h"
+#include "ctl/options.h"
+
+static CtlExit run(Ctl *ctl, const CommandLine *line) {
+        const Invocation invocation = {
+                .command = line->command,
+                .words = line->words,
+                .n_words = line->n_words,
+                .options = line->options,
+        };
+
+        if (line->wants_version) {
+                (void)printf("compozyctl %s\n", COMPOZY_VERSION);
+                return CTL_EXIT_OK;
+        }
+        if (line->command && line->wants_help) {
+                help_command(&ctl->screen, line->command, stdout);
+                return CTL_EXIT_OK;
+        }
+        if (line->command)
+                return line->command->run(ctl, &invocation);
+        help_overview(&ctl->screen, line->wants_help ? stdout : stderr);
+        return line->wants_help ? CTL_EXIT_OK : CTL_EXIT_USAGE;
+}
+
+int main(int argc, char **argv) {
+        _cleanup_(command_line_done) CommandLine line = {};
+        OptionsError error = {};
+        Ctl ctl = {};
+        CtlExit status;
+        int r;
+
+        (void)setlocale(LC_CTYPE, "");
+        (void)signal(SIGPIPE, SIG_DFL); /* `compozyctl events | head` ends quietly */
+        options_defaults(global_options, &ctl.global);
+        r = options_parse(argc, argv, &ctl.global, &line, &error);
+        screen_init(&ctl.screen, (ColourChoice)ctl.global.colour);
+        if (r != 0)
+                return ctl_fail(
+                        &ctl, r < 0 ? CTL_EXIT_FAILURE : CTL_EXIT_USAGE, "%s", r < 0 ? strerror(-r) : error.text);
+
+        status = run(&ctl, &line);
+        if (fflush(stdout) != 0 && status == CTL_EXIT_OK)
+                status = ctl_fail(&ctl, CTL_EXIT_FAILURE, "can't write to standard output: %s", strerror(errno));
+        ctl.client = client_free(ctl.client);
+        if (ctl.settings.daemon.url)
+                ctl_settings_done(&ctl.settings);
+        nats_Close();
+        return (int)status;
+}
