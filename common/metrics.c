@@ -11,18 +11,6 @@
 #include "common/instant.h"
 #include "common/metrics.h"
 
-#define HISTOGRAM_FIRST_SHIFT 6 /* 64 µs */
-
-void histogram_add(Histogram *histogram, uint64_t usec) {
-        const uint64_t above = usec > 0 ? (usec - 1) >> HISTOGRAM_FIRST_SHIFT : 0;
-        const unsigned bucket = above > 0 ? 64 - (unsigned)__builtin_clzll(above) : 0;
-
-        if (bucket < HISTOGRAM_BUCKETS)
-                histogram->buckets[bucket]++; /* what is longer is in +Inf alone, which is `count` */
-        histogram->count++;
-        histogram->sum_usec += usec;
-}
-
 /* Backslash and line feed, and in label values the double quote: all that the format escapes. */
 static void append_escaped(Buffer *buffer, const char *text, bool is_label) {
         for (; *text != '\0'; text++) {
@@ -103,11 +91,9 @@ void metrics_histogram(Buffer *buffer, const char *name, const char *help, const
 
         append_family(buffer, name, help, "histogram");
         for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
-                const uint64_t bound_usec = UINT64_C(1) << (HISTOGRAM_FIRST_SHIFT + i);
-
                 total += histogram->buckets[i];
                 buffer_printf(buffer, "%s_bucket{le=\"", name);
-                append_real(buffer, (double)bound_usec / (double)USEC_PER_SEC);
+                append_real(buffer, (double)histogram_bound_usec(i) / (double)USEC_PER_SEC);
                 buffer_printf(buffer, "\"} %llu\n", (unsigned long long)total);
         }
         buffer_printf(buffer, "%s_bucket{le=\"+Inf\"} %llu\n", name, (unsigned long long)histogram->count);

@@ -6,22 +6,12 @@
  * valid for OpenMetrics readers of that format).
  *
  * A set is a table of families, declared once; values live in the modules, and a collector copies them in when
- * somebody asks, so that counting costs an addition. Histograms are embedded in the modules. Loop thread only.
+ * somebody asks, so that counting costs an addition. Loop thread only.
  */
 
+#include "common/histogram.h"
 #include "proto/buffer.h"
 #include "proto/cc.h"
-
-#define HISTOGRAM_BUCKETS 16
-
-/* Durations, in powers of two from 64 µs: bucket i holds what is at most 64 µs << i. */
-typedef struct Histogram {
-        uint64_t buckets[HISTOGRAM_BUCKETS];
-        uint64_t count;
-        uint64_t sum_usec;
-} Histogram;
-
-void histogram_add(Histogram *histogram, uint64_t usec);
 
 /* Each writes "# HELP" and "# TYPE" for a family, then its samples follow. */
 void metrics_counter(Buffer *buffer, const char *name, const char *help);

@@ -209,7 +209,7 @@ static void relay(Dispatcher *d, Execution *execution, const Placement *placemen
         if (placement->runner_up)
                 attempt->runner_up = placement->runner_up->id;
         if (execution->attempt == 1)
-                histogram_add(&d->queue_time, now.usec - execution->received_usec);
+                histogram_add(&d->dispatch_duration, now.usec - execution->received_usec);
         else
                 d->n.placed_again++;
 

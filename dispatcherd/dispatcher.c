@@ -199,6 +199,7 @@ void dispatcher_on_turn_end(Dispatcher *d, Instant now) {
         if (d->draining && !d->drained && execution_table_n_waiting(d->executions) == 0 &&
                 execution_table_n_in_flight(d->executions) == 0 && d->creations.by_token.n == 0)
                 d->drained = true;
+        dispatcher_sample(d, now);
 }
 
 /* the link */
@@ -404,7 +405,8 @@ int dispatcher_new(const DispatcherOptions *options, Outbox *outbox, Instant now
         d->inbox = slice_of(options->inbox_prefix);
         d->max_payload = MESSAGE_BYTES_MAX_DEFAULT;
         d->observing_usec = now.usec;
-        d->rate_start_usec = now.usec;
+        d->started_usec = d->rate_start_usec = now.usec;
+        dispatcher_sample(d, now);
         d->started_real_usec = now.real_usec;
         d->last_served = &d->verb_stats;
         rng_seed(&d->rng, options->random_seed);

@@ -28,7 +28,7 @@ typedef struct DispatcherOptions {
         const char *subject_prefix; /* "compozy" */
         const char *inbox_prefix;   /* "_INBOX.…": the dispatcher subscribes to everything below it */
         const char *hostname, *version;
-        const char *http_address; /* as service discovery tells it; NULL: none */
+        const char *http_address; /* as `status` and service discovery tell it; NULL: none */
         uint64_t pid;
         uint64_t random_seed;
 

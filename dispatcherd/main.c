@@ -276,9 +276,9 @@ static int start_http(App *app, ConfigError *ret_error) {
                 .trouble = on_http_trouble,
                 .userdata = app,
         };
+        int r;
 
-        int r = edge_start_http(app->daemon, &app->settings.daemon, &callbacks, &app->http, ret_error);
-
+        r = edge_start_http(app->daemon, &app->settings.daemon, &callbacks, &app->http, ret_error);
         if (r == 0 && app->http)
                 app->options.http_address = http_server_address(app->http);
         return r;
@@ -315,7 +315,7 @@ static int start(App *app, ConfigError *ret_error) {
         make_options(app);
         r = daemon_new(&callbacks, &app->daemon);
         if (r == 0)
-                r = start_http(app, ret_error);
+                r = start_http(app, ret_error); /* nobody is served before the loop runs */
         if (r == 0)
                 r = dispatcher_new(&app->options, &app->outbox, instant_now(), &app->core);
         if (r < 0)

@@ -11,8 +11,7 @@
 
 #define SOURCE SLICE("compozy-dispatcherd")
 
-void observers_emit_runtime(Buffer *buffer, const char *key, const Runtime *runtime, Instant now) {
-        emit_object(buffer, key);
+void observers_emit_runtime_members(Buffer *buffer, const Runtime *runtime, Instant now) {
         emit_text(buffer, "runtime_id", id_slice(&runtime->id));
         emit_u64(buffer, "epoch", runtime->epoch);
         emit_u64(buffer, "revision", runtime->revision);
@@ -33,6 +32,11 @@ void observers_emit_runtime(Buffer *buffer, const char *key, const Runtime *runt
         emit_u64(buffer, "heartbeat_interval_ms", runtime->interval_usec / USEC_PER_MSEC);
         emit_u64(buffer, "last_heartbeat_ms_ago", (now.usec - MIN_OF(runtime->heard_usec, now.usec)) / USEC_PER_MSEC);
         emit_timestamp(buffer, "registered_at", runtime->registered_real_usec);
+}
+
+void observers_emit_runtime(Buffer *buffer, const char *key, const Runtime *runtime, Instant now) {
+        emit_object(buffer, key);
+        observers_emit_runtime_members(buffer, runtime, now);
         emit_object_end(buffer);
 }
 

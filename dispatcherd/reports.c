@@ -115,7 +115,7 @@ static void on_done(Dispatcher *d, Execution *execution, const ExecutionReport *
                 return;
         }
         execution->runtime->n_done++;
-        histogram_add(&d->run_time, now.usec - execution->sent_usec);
+        histogram_add(&d->execution_duration, now.usec - execution->sent_usec);
         dispatch_end_attempt(d, execution, ATTEMPT_ANSWERED, (ErrorCode)report->code, now);
         count_done(d, now);
         d->n.by_status[status]++;

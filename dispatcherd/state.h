@@ -3,12 +3,12 @@
 
 /*
  * The struct behind Dispatcher, for the files that make up the core: dispatcher.c, membership.c, intake.c, dispatch.c,
- * reports.c, verbs.c, creations.c, observers.c, jetstream.c, service.c. Nobody else includes this.
+ * reports.c, verbs.c, creations.c, observers.c, jetstream.c, service.c, metrics.c. Nobody else includes this.
  */
 
 #include "common/deadline.h"
 #include "common/discovery.h"
-#include "common/metrics.h"
+#include "common/recent.h"
 #include "common/rng.h"
 #include "dispatcherd/creations.h"
 #include "dispatcherd/dispatcher.h"
@@ -69,6 +69,7 @@ struct Dispatcher {
         JetStream *jetstream;
 
         bool link_up;
+        uint64_t started_usec;
         uint64_t max_payload;
         uint64_t link_up_usec;
         uint64_t observing_usec; /* since when we could have heard everything */
@@ -85,11 +86,26 @@ struct Dispatcher {
 
         uint64_t rate_start_usec, rate_done, rate_per_second; /* how fast executions end, for retry_after_ms */
         DispatcherCounters n;
-        Histogram queue_time, run_time;
+        Histogram dispatch_duration;  /* from arrival to the first attempt */
+        Histogram execution_duration; /* from the attempt to the report that it was done */
+        Recent recent;
         uint64_t started_real_usec;
         EndpointStats trigger_stats, verb_stats, control_stats; /* `processing_usec` of the latter two is the edge's */
         EndpointStats *last_served;                             /* of the latter two */
 };
+
+/* metrics.c */
+
+/* Per second, and how long things took, in the last seconds. */
+typedef struct DispatcherRates {
+        uint64_t window_usec;
+        double triggers, attempts, ended, failed;
+        Histogram dispatch_duration, execution_duration;
+} DispatcherRates;
+
+void dispatcher_sample(Dispatcher *d, Instant now); /* at the end of each turn */
+DispatcherRates dispatcher_rates(const Dispatcher *d, Instant now);
+void dispatcher_emit_numbers(const Dispatcher *d, Buffer *buffer, Instant now); /* members of an open object */
 
 LivenessRules dispatcher_liveness_rules(const Dispatcher *d);
 
@@ -163,4 +179,5 @@ void observers_runtime_changed(Dispatcher *d, Runtime *runtime, RuntimeChange ch
 void observers_execution(
         Dispatcher *d, ExecutionEventKind kind, const Execution *execution, const ErrorReply *error, Instant now);
 void observers_emit_runtime(Buffer *buffer, const char *key, const Runtime *runtime, Instant now);
+void observers_emit_runtime_members(Buffer *buffer, const Runtime *runtime, Instant now); /* of an open object */
 void observers_emit_agents(Buffer *buffer, const char *key, const Runtime *runtime, size_t bytes_max);

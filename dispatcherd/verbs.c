@@ -162,7 +162,14 @@ static ErrorCode no_such_runtime(const Request *request, char *text, size_t size
 }
 
 static void emit_listed_runtime(Dispatcher *d, const void *object, Instant now) {
-        observers_emit_runtime(&d->verb_result, NULL, object, now);
+        const Runtime *runtime = object;
+
+        emit_object(&d->verb_result, NULL);
+        observers_emit_runtime_members(&d->verb_result, runtime, now);
+        emit_u64(&d->verb_result, "queued", runtime->load.queued);
+        emit_u64(&d->verb_result, "relayed", runtime->n_relayed);
+        emit_u64(&d->verb_result, "done", runtime->n_done);
+        emit_object_end(&d->verb_result);
 }
 
 static ErrorCode on_list_runtimes(Dispatcher *d, const Request *request, Instant now, char *text, size_t size) {
@@ -412,6 +419,10 @@ static ErrorCode on_status(Dispatcher *d, const Request *request, Instant now, c
         emit_string(&d->verb_result, "hostname", d->options.hostname);
         emit_bool(&d->verb_result, "settled", d->settled);
         emit_bool(&d->verb_result, "draining", d->draining);
+        emit_u64(&d->verb_result, "pid", d->options.pid);
+        emit_real(&d->verb_result, "uptime_s", (double)(now.usec - d->started_usec) / (double)USEC_PER_SEC);
+        if (d->options.http_address)
+                emit_string(&d->verb_result, "http", d->options.http_address);
         emit_bool(&d->verb_result, "mass_silence", d->mass_silence);
         emit_object(&d->verb_result, "runtimes");
         for (RuntimeState state = RUNTIME_JOINING; state < RUNTIME_GONE; state++)
@@ -428,6 +439,7 @@ static ErrorCode on_status(Dispatcher *d, const Request *request, Instant now, c
         emit_bool(&d->verb_result, "jetstream_events", js.events_ready);
         emit_bool(&d->verb_result, "jetstream_runtimes", js.runtimes_ready);
         emit_timestamp(&d->verb_result, "time", now.real_usec);
+        dispatcher_emit_numbers(d, &d->verb_result, now);
         return ERROR_NONE;
 }
 

@@ -119,7 +119,7 @@ void core_note_started(Runtime *runtime, Execution *execution, uint64_t started_
 
         execution->is_started = true;
         execution->started_usec = started_usec;
-        histogram_add(&runtime->queue_seconds,
+        histogram_add(&runtime->queue_duration,
                 started_usec > execution->accepted_usec ? started_usec - execution->accepted_usec : 0);
         publish_event(runtime, execution, EXECUTION_EVENT_STARTED, NULL, now);
         diag_execution(
@@ -331,7 +331,7 @@ static void end(Runtime *runtime, Execution *execution, Ending *ending, Instant 
         runtime->trigger_stats.processing_usec += now.usec - execution->accepted_usec;
         if (!succeeded)
                 endpoint_fail(&runtime->trigger_stats, error_code_name(ending->code), ending->message);
-        histogram_add(&runtime->execution_seconds, now.usec - execution->accepted_usec);
+        histogram_add(&runtime->execution_duration, now.usec - execution->accepted_usec);
         diag_execution(agent_id_slice(execution->mail.agent), id_slice(&execution->id), execution->correlation_id,
                 result_status_names[ending->status]);
         let_go(runtime, execution);

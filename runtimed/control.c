@@ -16,7 +16,8 @@
 
 #define LIST_LIMIT_DEFAULT 100
 #define LIST_LIMIT_MAX 10000
-#define SUMMARY_BYTES 512 /* of a list's element without its capabilities, at most */
+#define LIST_SORTED_MAX 100 /* when not by id */
+#define SUMMARY_BYTES 512   /* of a list's element without its capabilities, at most */
 
 typedef struct Request {
         const InMessage *message;
@@ -36,11 +37,21 @@ typedef struct Verb {
 typedef struct ListArguments {
         Slice after;
         uint64_t limit;
+        unsigned sort; /* AgentOrder */
 } ListArguments;
+
+static const char *const order_names[_ORDER_MAX + 1] = {
+        [ORDER_NONE] = "",
+        [ORDER_ID] = "id",
+        [ORDER_QUEUED] = "queued",
+        [ORDER_HANDLED] = "handled",
+        [ORDER_FAILED] = "failed",
+};
 
 static const ScanField list_fields[] = {
         { .name = "after", .kind = SCAN_ID, .offset = offsetof(ListArguments, after) },
         { .name = "limit", .kind = SCAN_U64, .offset = offsetof(ListArguments, limit), .max = LIST_LIMIT_MAX },
+        { .name = "sort", .kind = SCAN_NAME, .offset = offsetof(ListArguments, sort), .names = order_names },
         { .name = NULL },
 };
 
@@ -119,6 +130,7 @@ static int run_status(Runtime *runtime, Request *request, Instant now) {
         emit_u64(out, "free_slots", load.free_slots);
         emit_u64(out, "remembered", memory_size(runtime->memory));
         emit_u64(out, "withheld", runtime->counters.withheld);
+        core_emit_numbers(runtime, out, now);
         emit_object_end(out);
         return 0;
 }
@@ -172,8 +184,37 @@ static void emit_agent(Buffer *out, const Agent *agent) {
         emit_string(out, "agent_type", agent->definition->behavior->type);
         emit_string(out, "state", agent_state_name(agent->state));
         emit_u64(out, "queued", agent_n_queued(agent));
+        emit_u64(out, "open", agent->n_open + agent->n_deferred);
         emit_u64(out, "handled", agent->n_handled);
+        emit_u64(out, "failed", agent->n_failed);
+        emit_u64(out, "shed", agent->n_shed);
+        emit_u64(out, "restarts", agent->supervision ? agent->supervision->n : 0);
         emit_object_end(out);
+}
+
+/* Whoever asks who is busiest wants a screenful: so no pages, whose order would change between them. */
+static int list_sorted(const Runtime *runtime, Request *request, const ListArguments *arguments) {
+        Agent *agents[LIST_SORTED_MAX];
+        Buffer *out = &request->result;
+        size_t n;
+
+        if (arguments->after.size > 0 || arguments->limit > LIST_SORTED_MAX) {
+                request->code = ERROR_INVALID_MESSAGE;
+                if (arguments->after.size > 0)
+                        return wire_error(&request->error, "after goes with sort \"id\" only, not with \"%s\"",
+                                order_names[arguments->sort]);
+                return wire_error(&request->error, "limit %llu is over %d, the limit with sort \"%s\"",
+                        (unsigned long long)arguments->limit, LIST_SORTED_MAX, order_names[arguments->sort]);
+        }
+        n = core_first_agents(runtime, (AgentOrder)arguments->sort, agents, arguments->limit);
+        emit_object(out, NULL);
+        emit_array(out, "agents");
+        for (size_t i = 0; i < n; i++)
+                emit_agent(out, agents[i]);
+        emit_array_end(out);
+        emit_u64(out, "total", core_n_agents(runtime));
+        emit_object_end(out);
+        return 0;
 }
 
 static int run_list_agents(Runtime *runtime, Request *request, Instant now) {
@@ -190,6 +231,8 @@ static int run_list_agents(Runtime *runtime, Request *request, Instant now) {
         r = read_arguments(runtime, request, list_fields, &arguments);
         if (r != 0)
                 return r;
+        if (arguments.sort > ORDER_ID)
+                return list_sorted(runtime, request, &arguments);
 
         emit_object(out, NULL);
         emit_array(out, "agents");

@@ -30,7 +30,7 @@
 #include "common/discovery.h"
 #include "common/id_index.h"
 #include "common/log.h"
-#include "common/metrics.h"
+#include "common/recent.h"
 #include "common/rng.h"
 #include "proto/event.h"
 #include "proto/result.h"
@@ -198,9 +198,10 @@ struct Runtime {
         Outbox answers; /* of the control API: leave when dispatchers have been told of what they are about */
 
         RuntimeCounters counters;
-        Histogram execution_seconds, queue_seconds;
+        Histogram queue_duration, execution_duration; /* from acceptance to the behaviour, and to the answer */
+        Histogram checkpoint_duration;                /* from the hook's call until the state is durable */
+        Recent recent;
         EndpointStats trigger_stats, control_stats; /* `processing_usec` of the latter is the edge's */
-        Histogram checkpoint_seconds;
         LogLimit invalid_limit, refused_limit, registration_limit, message_limit, effect_limit, checkpoint_limit,
                 agent_log_limit;
         WireError failure; /* why the last init failed */
@@ -219,6 +220,31 @@ uint64_t core_payload_max(const Runtime *runtime);    /* bytes of one message's 
 void core_arm_reports(Runtime *runtime, Instant now); /* after anything that may have made news for dispatchers */
 void core_apply(Runtime *runtime, unsigned todo, Instant now); /* SESSION_DO_… */
 void core_set_draining(Runtime *runtime, bool is_draining, Instant now);
+
+/* metrics.c */
+
+/* Per second, and how long things took, in the last seconds. */
+typedef struct RuntimeRates {
+        uint64_t window_usec;
+        double executions, failed, messages, sheds, checkpoints;
+        Histogram queue_duration, execution_duration;
+} RuntimeRates;
+
+void core_sample(Runtime *runtime, Instant now); /* at the end of each turn */
+RuntimeRates core_rates(const Runtime *runtime, Instant now);
+void core_emit_numbers(const Runtime *runtime, Buffer *out, Instant now); /* members of an open object */
+
+typedef enum AgentOrder {
+        ORDER_NONE, /* as ORDER_ID */
+        ORDER_ID,
+        ORDER_QUEUED, /* most first, as the following */
+        ORDER_HANDLED,
+        ORDER_FAILED,
+        _ORDER_MAX,
+} AgentOrder;
+
+/* The first n_max agents in that order; one look at each agent. Returns how many there are in `ret`. */
+size_t core_first_agents(const Runtime *runtime, AgentOrder order, Agent **ret, size_t n_max);
 
 #include "runtimed/core_agents.h"
 #include "runtimed/core_messages.h"

@@ -432,7 +432,7 @@ static void on_saved(Runtime *runtime, Durable *durable, const StoreRequest *req
                 diag_checkpoint_recovered(agent_id_slice(durable->agent), durable->n_failures);
         runtime->counters.checkpoints++;
         if (durable->begun_usec > 0)
-                histogram_add(&runtime->checkpoint_seconds, now.usec - MIN_OF(durable->begun_usec, now.usec));
+                histogram_add(&runtime->checkpoint_duration, now.usec - MIN_OF(durable->begun_usec, now.usec));
         become_durable(runtime, durable, now);
 }
 

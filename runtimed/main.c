@@ -482,8 +482,9 @@ static void host_metrics(const App *app, Buffer *buffer) {
         metrics_counter_value(
                 buffer, "compozy_runtime_store_batches_total", "Transactions of the state store", store.n_batches);
         metrics_counter_value(buffer, "compozy_runtime_store_bytes_total", "Bytes of states saved", store.n_bytes);
-        metrics_counter_value(
-                buffer, "compozy_runtime_store_busy_microseconds_total", "Time spent in them", store.busy_usec);
+        metrics_counter(buffer, "compozy_runtime_store_busy_seconds_total", "Time spent in transactions of the store");
+        metrics_sample_real(
+                buffer, "compozy_runtime_store_busy_seconds_total", "", (double)store.busy_usec / (double)USEC_PER_SEC);
 }
 
 static void on_metrics(Buffer *buffer, void *userdata) {

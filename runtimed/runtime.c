@@ -131,6 +131,7 @@ int runtime_new(const RuntimeOptions *options, Outbox *outbox, Instant now, Runt
         if (r < 0)
                 return r;
 
+        core_sample(runtime, now);
         *ret = TAKE_PTR(runtime);
         return 0;
 }
@@ -538,6 +539,7 @@ void runtime_on_turn_end(Runtime *runtime, Instant now) {
         /* An answer without its report would be run again by whoever finds us dead; so the two leave together. */
         if (runtime->report_usec <= now.usec || runtime->reporters.has_outcomes)
                 flush_reports(runtime, now);
+        core_sample(runtime, now);
 }
 
 uint64_t runtime_next_deadline(const Runtime *runtime) {

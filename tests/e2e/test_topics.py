@@ -498,9 +498,9 @@ class Fates(Case):
         inbox = self.client.subscribe("hoard-inbox")
         for number in range(200):
             self.client.publish(f"hoard.{number % 4}", bytes(10000), headers={"Compozy-Reply-To": "hoard-inbox"})
-        wait_until("all have come to something", lambda: len(inbox) + self.runtime.metrics()["compozy_runtime_mail"] == 200, 5)
+        wait_until("all have come to something", lambda: len(inbox) + self.runtime.metrics()["compozy_runtime_mailbox_depth"] == 200, 5)
         metrics = self.runtime.metrics()
-        self.assertLessEqual(metrics["compozy_runtime_letter_bytes"], 1048576 + 20000)
+        self.assertLessEqual(metrics["compozy_runtime_held_message_bytes"], 1048576 + 20000)
         refused = inbox.taken()
         self.assertGreater(len(refused), 90)
         self.assertEqual({message.json()["error"]["code"] for message in refused}, {"OVERLOADED"})
@@ -523,8 +523,8 @@ class Fates(Case):
         for kind, _ in directory:
             self.control("delete_agent", {"agent_id": f"gone-{kind}", "mode": "discard"})
         metrics = self.runtime.metrics()
-        for name in ("mail", "letters", "letter_bytes", "open_messages", "subscriptions", "nats_subscriptions", "asks", "in_flight",
-                     "in_flight_bytes", "queued", "agents", "held"):
+        for name in ("mailbox_depth", "held_messages", "held_message_bytes", "open_messages", "subscriptions", "nats_subscriptions", "pending_asks",
+                     "in_flight", "in_flight_bytes", "queue_depth", "agents{state=\"running\"}", "held_answers"):
             self.assertEqual(metrics[f"compozy_runtime_{name}"], 0.0, name)
 
     def child_of(self, agent):

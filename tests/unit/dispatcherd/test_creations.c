@@ -86,7 +86,7 @@ static void an_agent_is_created_and_the_answer_names_the_runtime(void **state) {
                         "{\"ok\":true,\"result\":{\"runtime_id\":\"r1\",\"agent_id\":\"x\",\"state\":\"running\"}}");
                 answer(b, asked, "{\"ok\":true,\"result\":{}}");
                 bench_expect_none(b, "op"); /* one answer */
-                assert_int_equal(bench_metric(b, "compozy_dispatcher_created_total"), 1);
+                assert_int_equal(bench_metric(b, "compozy_dispatcher_agents_created_total"), 1);
         }
 }
 

@@ -195,7 +195,7 @@ static void past_the_limit_of_the_queue_is_overloaded(void **state) {
         assert_non_null(strstr(out->body, "\"details\":{\"retry_after_ms\":"));
         assert_non_null(strstr(out->headers, "Nats-Service-Error-Code: 429"));
         assert_int_equal(dispatcher_n_waiting(b->d), 2);
-        assert_int_equal(bench_metric(b, "compozy_dispatcher_overloaded_total"), 1);
+        assert_int_equal(bench_metric(b, "compozy_dispatcher_triggers_overloaded_total"), 1);
         bench_report_one(b, "r1", "e1", 1, "done", DONE);
         bench_trigger(b, "a", "e5", "caller", "");
         bench_expect_none(b, "caller");

@@ -210,7 +210,7 @@ static void a_repeat_of_the_same_caller_is_one_execution(void **state) {
         bench_trigger(b, "a", "e2", "caller", "");
         assert_int_equal(bench_count(b, RELAY("r1")), 1);
         assert_int_equal(dispatcher_n_waiting(b->d), 1);
-        assert_int_equal(bench_metric(b, "compozy_dispatcher_duplicates_total"), 3);
+        assert_int_equal(bench_metric(b, "compozy_dispatcher_triggers_duplicate_total"), 3);
 }
 
 /* The next relay to r1 for that caller; what is sent for others on the way is passed over. */

@@ -532,7 +532,7 @@ static void when_our_own_echo_does_not_come_back_nobody_is_dead(void **state) {
         b->deaf = true;
         bench_pass(b, 60 * SECOND);
         assert_string_equal(bench_state(b, "r1"), "suspect");
-        assert_true(bench_metric(b, "compozy_dispatcher_deaf_total") > 0);
+        assert_true(bench_metric(b, "compozy_dispatcher_deafnesses_total") > 0);
         b->deaf = false;
         bench_pass(b, 12 * SECOND);
         assert_string_equal(bench_state(b, "r1"), "gone");

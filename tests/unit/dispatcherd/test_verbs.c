@@ -375,6 +375,39 @@ static void status_counts(void **state) {
                 "\"runtimes\":{\"joining\":0,\"live\":1,\"suspect\":0,\"draining\":1},\"agents\":2,\"waiting\":1,"));
         assert_non_null(strstr(out->body, "\"in_flight\":1,\"triggers\":2,"));
         assert_non_null(strstr(out->body, "\"jetstream_events\":false"));
+        assert_non_null(strstr(out->body, "\"slots\":1,\"free_slots\":0,\"counters\":{\"triggers\":2,"));
+        assert_non_null(strstr(out->body, "\"attempts\":1,\"retries\":0,"));
+        assert_non_null(strstr(out->body, "\"attempts_failed\":{\"unheard\":0,\"refused\":0,\"lost\":0}"));
+}
+
+/* A screen that shows rates and latencies asks once a second, of several dispatchers, and adds up. */
+static void status_tells_the_last_seconds_and_all_there_was(void **state) {
+        _cleanup_(bench_freep) Bench *b = bench();
+        char id[16];
+        const Out *out;
+
+        (void)state;
+
+        bench_runtime(b, "r1", "a");
+        for (int i = 0; i < 30; i++) {
+                (void)snprintf(id, sizeof(id), "e%d", i);
+                bench_trigger(b, "a", id, "caller", "");
+                bench_pass(b, 30 * MS);
+                bench_report_one(
+                        b, "r1", id, 1, "done", i % 3 == 0 ? ",\"status\":\"FAILURE\",\"code\":\"CANCELLED\"" : DONE);
+                bench_pass(b, 470 * MS);
+                bench_beat(b, "r1", 1, 0, "");
+        }
+        out = bench_ask(b, "status", "", "\"recent\":{");
+        /* Ten seconds at two a second; the first five are over. */
+        assert_non_null(strstr(out->body, "\"triggers_per_s\":2,\"attempts_per_s\":2,\"ended_per_s\":2,"));
+        assert_non_null(strstr(out->body, "\"triggers_ended\":{\"SUCCESS\":20,\"AGENT_ERROR\":0,\"FAILURE\":10}"));
+        assert_non_null(strstr(out->body, "\"execution_duration_ms\":{\"p50\":35,\"p95\":48.5,"));
+        assert_non_null(strstr(bench_ask(b, "list_runtimes", "", "\"runtime_id\":\"r1\"")->body,
+                "\"queued\":0,\"relayed\":30,\"done\":30}"));
+        out = bench_ask(b, "status", "", "\"recent\":{");
+        assert_non_null(strstr(out->body, "\"bucket_bounds_ms\":[0.05,0.1,"));
+        assert_non_null(strstr(out->body, "\"dispatch_duration\":{\"count\":30,\"sum_ms\":0,\"buckets\":[30,0,"));
 }
 
 int main(void) {
@@ -396,6 +429,7 @@ int main(void) {
                 cmocka_unit_test(only_the_last_attempts_are_told),
                 cmocka_unit_test(the_less_loaded_of_two_is_named_with_the_other),
                 cmocka_unit_test(status_counts),
+                cmocka_unit_test(status_tells_the_last_seconds_and_all_there_was),
                 cmocka_unit_test(each_dispatcher_can_be_asked_alone),
         };
 

@@ -245,6 +245,9 @@ static void requests_that_make_no_sense_are_refused_with_the_field(void **state)
                 { "create_agent", "{\"agent_id\":\"b\"}", "INVALID_MESSAGE", "agent_type" },
                 { "create_agent", "{\"agent_id\":\"b\",\"agent_type\":\"none\"}", "INVALID_MESSAGE", "none" },
                 { "list_agents", "{\"limit\":100000}", "INVALID_MESSAGE", "limit" },
+                { "list_agents", "{\"sort\":\"size\"}", "INVALID_MESSAGE", "sort" },
+                { "list_agents", "{\"sort\":\"queued\",\"limit\":101}", "INVALID_MESSAGE", "limit 101 is over 100" },
+                { "list_agents", "{\"sort\":\"failed\",\"after\":\"a\"}", "INVALID_MESSAGE", "after goes with sort" },
                 { "fly", "{}", "INVALID_MESSAGE", "fly" },
         };
         World w;
@@ -257,7 +260,8 @@ static void requests_that_make_no_sense_are_refused_with_the_field(void **state)
                 size_t asked = ask(&w, cases[i].verb, cases[i].body);
 
                 assert_string_equal(answered(&w, asked), cases[i].code);
-                assert_non_null(strstr(answer_text(&w, asked), cases[i].needle));
+                if (!strstr(answer_text(&w, asked), cases[i].needle))
+                        fail_msg("%s %s: %s", cases[i].verb, cases[i].body, answer_text(&w, asked));
         }
         assert_int_equal(w.runtime->counters.invalid, ELEMENTSOF(cases));
         end_world(&w);
@@ -298,6 +302,84 @@ static void a_runtime_that_stops_makes_no_more_agents(void **state) {
         end_world(&w);
 }
 
+/* Which come first, as "b a ": those with one letter, the others are the world's own. */
+static const char *order_of(World *world, const char *body) {
+        static char text[64];
+        const char *at = answer_text(world, ask(world, "list_agents", body));
+        size_t n = 0;
+
+        while ((at = strstr(at, "\"agent_id\":\"")) && n + 2 < sizeof(text)) {
+                at += strlen("\"agent_id\":\"");
+                if (at[1] != '"')
+                        continue;
+                text[n++] = *at;
+                text[n++] = ' ';
+        }
+        text[n] = '\0';
+        return text;
+}
+
+static void whoever_asks_who_is_busiest_gets_those_first(void **state) {
+        static const struct {
+                const char *agent;
+                uint64_t n_handled, n_failed;
+        } given[] = { { "a", 5, 0 }, { "b", 9, 1 }, { "c", 0, 7 }, { "d", 9, 0 } };
+        char body[128];
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ false);
+        for (size_t i = 0; i < ELEMENTSOF(given); i++) {
+                (void)snprintf(body, sizeof(body), "{\"agent_id\":\"%s\",\"agent_type\":\"quick\"}", given[i].agent);
+                (void)ask(&w, "create_agent", body);
+        }
+        play_once(&w);
+        for (size_t i = 0; i < ELEMENTSOF(given); i++) {
+                agent_of(&w, given[i].agent)->n_handled = given[i].n_handled;
+                agent_of(&w, given[i].agent)->n_failed = given[i].n_failed;
+        }
+        assert_string_equal(order_of(&w, "{\"sort\":\"handled\"}"), "b d a c ");
+        assert_string_equal(order_of(&w, "{\"sort\":\"handled\",\"limit\":1}"), "b ");
+        assert_string_equal(order_of(&w, "{\"sort\":\"handled\",\"limit\":3}"), "b d a ");
+        assert_string_equal(order_of(&w, "{\"sort\":\"failed\",\"limit\":2}"), "c b ");
+        assert_string_equal(order_of(&w, "{\"sort\":\"id\",\"after\":\"b\"}"), "c d ");
+        end_world(&w);
+}
+
+static void status_tells_the_last_seconds_and_all_there_was(void **state) {
+        const char *status;
+        char id[16];
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ false);
+        make(&w, "quick", ",\"mailbox_capacity\":3");
+        for (int i = 0; i < 6; i++) {
+                (void)snprintf(id, sizeof(id), "e%d", i);
+                trigger(&w, id, "x");
+                play_once(&w);
+        }
+        assert_string_equal(answered(&w, ask(&w, "pause_agent", "{\"agent_id\":\"a\"}")), "ok");
+        for (int i = 6; i < 11; i++) {
+                (void)snprintf(id, sizeof(id), "e%d", i);
+                trigger(&w, id, "x");
+        }
+        pass(&w, 2 * USEC_PER_SEC);
+        status = answer_text(&w, ask(&w, "status", ""));
+        assert_non_null(strstr(status,
+                "\"agents_by_state\":{\"created\":0,\"starting\":0,\"running\":3,\"paused\":1,\"stopping\":0,"));
+        assert_non_null(strstr(status, "\"mailbox_depth\":3,\"mailbox_depth_max\":3,\"mailboxes_full\":1,"));
+        assert_non_null(strstr(status, "\"mailbox_sheds\":2,"));
+        assert_non_null(strstr(status, "\"executions\":{\"SUCCESS\":6,\"AGENT_ERROR\":0,\"FAILURE\":0}"));
+        assert_non_null(strstr(status, "\"triggers_refused\":{\"MAILBOX_FULL\":2}"));
+        assert_non_null(strstr(status, "\"recent\":{\"window_ms\":2"));
+        assert_non_null(strstr(status, "\"execution_duration\":{\"count\":6,"));
+        assert_string_equal(order_of(&w, "{\"sort\":\"queued\"}"), "a ");
+        end_world(&w);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(every_error_about_topics_has_its_own_code),
@@ -311,6 +393,8 @@ int main(void) {
                 cmocka_unit_test(requests_that_make_no_sense_are_refused_with_the_field),
                 cmocka_unit_test(a_request_without_a_reply_subject_is_carried_out_in_silence),
                 cmocka_unit_test(a_runtime_that_stops_makes_no_more_agents),
+                cmocka_unit_test(whoever_asks_who_is_busiest_gets_those_first),
+                cmocka_unit_test(status_tells_the_last_seconds_and_all_there_was),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
