@@ -157,8 +157,9 @@ corpus: $(fuzzers) ## replay the fuzzers' corpora, and a few thousand inputs mad
 fuzz: $(fuzzers) ## the same for long: FUZZ_RUNS=n inputs for each decoder (default a million)
 	@set -e; for f in $(fuzzers); do $$f --seeds $(or $(FUZZ_RUNS),1000000) tests/fuzz/corpus/$$(basename $$f); done
 
-schemas: $(tool) ## hold codecs and JSON Schemas to each other
+schemas: $(tool) ## hold codecs, JSON Schemas and docs/protocol.md to each other
 	@python3 tests/lint/check-schemas.py $(tool) proto/schemas
+	@python3 tests/lint/check-protocol.py $(tool)
 
 sim: $(sim) ## the simulator: SEEDS=n schedules, or SEED=n with its trace
 	@$(sim) $(if $(SEED),--seed $(SEED) --trace,--seeds $(SEEDS))

@@ -59,7 +59,7 @@ class Runtime(Session):
     def on_trigger(self, relay, message):
         exec_id, dispatch, agent_id = relay["agent"]["exec_id"], relay["dispatch"], relay["agent"]["id"]
         asker = dispatch.get("report_to") or message.reply, dispatch.get("reply_to") or "", dispatch["attempt"], dispatch.get("ask") or 0
-        if not is_open(asker[0], to_dispatcher=True) or asker[1] and not is_open(asker[1]):
+        if not is_open(asker[0], reporter=self.id) or asker[1] and not is_open(asker[1]):
             raise ValueError(f"no answer may go to {asker[0]} or {asker[1]}")
         is_current = relay["agent_runtime"] == {"runtime_id": self.id, "epoch": self.epoch}
         known = self.executions.get(exec_id)

@@ -18,12 +18,11 @@ def clock():
     return time.clock_gettime(time.CLOCK_BOOTTIME)  # goes on while the machine sleeps
 
 
-def is_open(subject, to_dispatcher=False):
-    """May we publish there because somebody asked us to? Else anybody could have us give commands."""
-    ours = subject == "compozy" or subject.startswith("compozy.")
-    is_report = to_dispatcher and subject.startswith("compozy.dispatcher.") and subject.endswith(".report")
-    is_result = subject.startswith("compozy.results.") or is_report
-    return subject != "" and subject[0] != "$" and (is_result or not ours) and not set(subject) & set("*> \t\r\n")
+def is_open(subject, reporter=""):
+    """May we publish there because somebody asked us to? Else anybody could have us give commands. `reporter`: whose reports may go there."""
+    words = subject.split(".")
+    is_result = words[1:2] == ["results"] and len(words) > 2 or words[1:2] + words[3:] == ["dispatcher", "report", reporter]
+    return all(words) and words[0][0] != "$" and (words[0] != "compozy" or is_result) and not set(subject) & set("*> \t\r\n")
 
 
 class Session:

@@ -161,14 +161,14 @@ class PythonRuntime(Case):
 
         commands = self.client.subscribe(f"{PREFIX}.dispatcher.>")
         for place in ("report_to", "reply_to"):
-            for subject in (f"{PREFIX}.dispatcher.d1.control.drain", f"{PREFIX}.commands.agent.x.trigger.y", "$JS.API.X", "a b", 7):
+            for subject in (f"{PREFIX}.dispatcher.d1.control.drain", f"{PREFIX}.dispatcher.d1.report.other", f"{PREFIX}.commands.agent.x.trigger.y", "$JS.API.X", "a b", 7):
                 send(agent={"id": "py-nap", "exec_id": "e3"}, dispatch=dict(relay["dispatch"], **{place: subject}))
         for body in (b"", b"[]", b"\xff{", b'{"agent":7}', b'{"agent":{"id":"a","exec_id":"b"},"dispatch":{}}'):
             for what in ("trigger", "control.announce", "control.nonsense"):
                 self.client.publish(f"{PREFIX}.runtime.python.{what}", body)
             self.client.publish(f"{DEFINITIONS}.python.deregistered", body)
         self.assertEqual(self.ask_runtime("status", runtime="python")["result"]["in_flight"], 0)
-        self.assertEqual([message.subject for message in commands.taken() if not message.subject.endswith(".report")], [])
+        self.assertEqual([message.subject for message in commands.taken() if not message.subject.endswith(".report.python")], [])
         self.assertEqual(self.shout(), ("python", "HI!"))
         self.python.signal(signal.SIGTERM)
         self.assertEqual(self.python.wait(), 0)
