@@ -210,7 +210,7 @@ int client_gather(Client *client, const char *subject, const char *body, uint64_
         bool (*on_answer)(natsMsg *msg, void *userdata), void *userdata) {
         const uint64_t start = instant_now().usec;
         natsSubscription *subscription = NULL;
-        char inbox[128];
+        char inbox[sizeof(client->names.inbox_prefix) + 24];
         uint64_t until = start + timeout_usec;
         natsStatus s;
 
