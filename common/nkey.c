@@ -6,6 +6,7 @@
  */
 
 #include <openssl/evp.h>
+#include <openssl/rand.h>
 #include <string.h>
 
 #include "common/nkey.h"
@@ -81,8 +82,26 @@ static int derive_public(const uint8_t seed[static KEY_SIZE], uint8_t ret[static
         return r;
 }
 
+static void put_crc(uint8_t *raw, size_t size) {
+        const uint16_t crc = crc16(raw, size - 2);
+
+        raw[size - 2] = (uint8_t)(crc & 0xff);
+        raw[size - 1] = (uint8_t)(crc >> 8);
+}
+
+static int encode_public(const uint8_t seed[static KEY_SIZE], char ret[static NKEY_PUBLIC_SIZE]) {
+        uint8_t public[PUBLIC_SIZE] = { PREFIX_USER };
+        int r = derive_public(seed, public + 1);
+
+        if (r < 0)
+                return r;
+        put_crc(public, sizeof(public));
+        base32_encode(public, sizeof(public), ret);
+        return 0;
+}
+
 int nkey_public_from_seed(Slice seed, char ret[static NKEY_PUBLIC_SIZE]) {
-        uint8_t raw[SEED_SIZE], public[PUBLIC_SIZE] = { PREFIX_USER };
+        uint8_t raw[SEED_SIZE];
         uint16_t crc;
         int r;
 
@@ -94,14 +113,19 @@ int nkey_public_from_seed(Slice seed, char ret[static NKEY_PUBLIC_SIZE]) {
                 raw[sizeof(raw) - 2] != (crc & 0xff) || raw[sizeof(raw) - 1] != crc >> 8)
                 r = -EINVAL;
         else
-                r = derive_public(raw + 2, public + 1);
+                r = encode_public(raw + 2, ret);
         explicit_bzero(raw, sizeof(raw));
-        if (r < 0)
-                return r;
+        return r;
+}
 
-        crc = crc16(public, sizeof(public) - 2);
-        public[sizeof(public) - 2] = (uint8_t)(crc & 0xff);
-        public[sizeof(public) - 1] = (uint8_t)(crc >> 8);
-        base32_encode(public, sizeof(public), ret);
-        return 0;
+int nkey_generate(char ret_seed[static NKEY_SEED_SIZE], char ret_public[static NKEY_PUBLIC_SIZE]) {
+        uint8_t raw[SEED_SIZE] = { PREFIX_SEED | PREFIX_USER >> 5, (PREFIX_USER & 31) << 3 };
+        int r = RAND_priv_bytes(raw + 2, KEY_SIZE) == 1 ? encode_public(raw + 2, ret_public) : -EIO;
+
+        if (r == 0) {
+                put_crc(raw, sizeof(raw));
+                base32_encode(raw, sizeof(raw), ret_seed);
+        }
+        explicit_bzero(raw, sizeof(raw));
+        return r;
 }

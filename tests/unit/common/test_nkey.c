@@ -44,9 +44,25 @@ static void what_is_no_intact_user_seed_is_refused(void **state) {
                 assert_int_equal(nkey_public_from_seed(slice_of(cases[i]), public_key), -EINVAL);
 }
 
+static void a_new_key_is_a_user_seed_and_no_two_are_alike(void **state) {
+        char seed[2][NKEY_SEED_SIZE], public_key[2][NKEY_PUBLIC_SIZE], derived[NKEY_PUBLIC_SIZE];
+
+        (void)state;
+
+        for (size_t i = 0; i < 2; i++) {
+                assert_int_equal(nkey_generate(seed[i], public_key[i]), 0);
+                assert_int_equal(strlen(seed[i]), NKEY_SEED_SIZE - 1);
+                assert_memory_equal(seed[i], "SU", 2);
+                assert_int_equal(nkey_public_from_seed(slice_of(seed[i]), derived), 0);
+                assert_string_equal(derived, public_key[i]);
+        }
+        assert_string_not_equal(seed[0], seed[1]);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_public_key_is_derived_from_the_seed),
+                cmocka_unit_test(a_new_key_is_a_user_seed_and_no_two_are_alike),
                 cmocka_unit_test(what_is_no_intact_user_seed_is_refused),
         };
 
