@@ -85,10 +85,13 @@ int client_new(const CtlSettings *settings, uint64_t timeout_usec, bool stay, Cl
                 return -ENOMEM;
         client->settings = settings;
         edge_names(&settings->daemon, &client->names);
+        edge_inbox(&settings->daemon, "operator", "compozyctl", &client->names);
         r = nats_settings_new(&options, &made, ret_why);
         if (r < 0)
                 return r;
         s = set_options(nats_settings_options(made), timeout_usec, stay);
+        if (s == NATS_OK)
+                s = natsOptions_SetCustomInboxPrefix(nats_settings_options(made), client->names.inbox_prefix);
         if (s == NATS_OK)
                 s = natsConnection_Connect(&client->connection, nats_settings_options(made));
         if (s != NATS_OK) {
