@@ -287,13 +287,16 @@ unsigned session_on_refused(
                 return SESSION_DO_NOTHING;
 
         switch (reason) {
+        /* A goodbye that we did not say, or that we live on after: its epoch is over all the same, and a registration
+         * of it would be refused for ever. After our own there is no transition, and nothing happens. */
+        case DEREGISTER_SHUTDOWN:
         case DEREGISTER_HEARTBEAT_TIMEOUT:
                 return on_dead(session, known_epoch, now);
         case DEREGISTER_REPLACED:
                 return on_replaced(session, known_epoch, now);
         case DEREGISTER_OPERATOR:
                 return on_operator(session);
-        default: /* shutdown: not ours to hear while we live; the next heartbeat heals it */
+        default:
                 return SESSION_DO_NOTHING;
         }
 }

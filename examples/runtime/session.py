@@ -79,11 +79,11 @@ class Session:
     def on_deregistered(self, message):
         body = message.json()
         if body["agent_runtime"]["epoch"] == self.epoch:
-            self.on_lost(body["payload"]["context"]["reason"], self.epoch)
+            self.on_lost(body["payload"]["context"].get("reason") or "shutdown", self.epoch)
 
     def on_lost(self, reason, known_epoch):
         """Somebody says that our epoch is over."""
-        if reason == "shutdown" or reason == "replaced" and known_epoch < self.epoch:
+        if self.is_quiet or reason == "replaced" and known_epoch < self.epoch:
             return  # that is our own goodbye; or it is us who replace
         print(f"epoch {self.epoch} is over: {reason}", flush=True)
         self.epoch = max(int(time.time() * 1000), known_epoch + 1, self.epoch + 1)

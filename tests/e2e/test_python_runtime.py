@@ -170,5 +170,9 @@ class PythonRuntime(Case):
         self.assertEqual(self.ask_runtime("status", runtime="python")["result"]["in_flight"], 0)
         self.assertEqual([message.subject for message in commands.taken() if not message.subject.endswith(".report.python")], [])
         self.assertEqual(self.shout(), ("python", "HI!"))
+        self.client.publish(f"{DEFINITIONS}.python.deregistered", {
+            "agent_runtime": relay["agent_runtime"], "payload": {"context": {"reason": "shutdown"}}})
+        wait_until("a goodbye in its name gives it a new epoch",
+                   lambda: self.runtimes().get("python", {}).get("epoch", 0) > relay["agent_runtime"]["epoch"])
         self.python.signal(signal.SIGTERM)
         self.assertEqual(self.python.wait(), 0)

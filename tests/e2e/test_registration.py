@@ -264,6 +264,21 @@ class FakeFleet(Case):
 
 
 class RollCall(Case):
+    def test_a_goodbye_in_its_name_does_not_keep_a_living_runtime_out(self):
+        self.world.server()
+        self.world.dispatcher()
+        self.client = self.world.client()
+        self.world.runtime("r1")
+        self.wait_runtimes("r1")
+        epoch = self.runtimes()["r1"]["epoch"]
+        for reason in ("shutdown", None):
+            self.client.publish(f"{DEFINITIONS}.r1.deregistered", {
+                "agent_runtime": {"runtime_id": "r1", "epoch": self.runtimes()["r1"]["epoch"]}, "payload": {"context": {"reason": reason}}})
+            wait_until("it is back, with a new epoch", lambda: self.runtimes().get("r1", {}).get("epoch", 0) > epoch)
+            self.wait_runtimes("r1")
+            epoch = self.runtimes()["r1"]["epoch"]
+        self.assert_success(self.trigger_input("greeter", "hi"), "hi")
+
     def test_a_dispatcher_that_starts_later_learns_of_the_runtimes_within_a_second(self):
         self.world.server()
         self.client = self.world.client()
