@@ -140,7 +140,7 @@ $(filter %/test_plugin_call %/test_plugin_host %/test_plugin_example,$(units)): 
 lint: ## layers, configuration, file sizes, shell scripts
 	@tests/lint/check-layers.sh
 	@tests/lint/check-sizes.sh
-	@tests/lint/check-catalog.sh
+	@python3 tests/lint/messages.py
 	@shellcheck $$(git ls-files '*.sh' .ci/run)
 	@$(MAKE) --no-print-directory -s all
 	@tests/lint/check-config.sh $(bin)

@@ -3,7 +3,7 @@
 /*
  * The loop is run one turn at a time (EVLOOP_ONCE), so that daemon_run() itself sees it come round. A tick once a
  * second bounds how long an idle turn lasts; from there the watchdog is fed: a handler that hangs keeps the tick
- * from coming.
+ * from coming. The log's limits go by it, too.
  *
  * The core's timer is a timerfd on CLOCK_BOOTTIME, as libevent's own timers stand still while the machine sleeps.
  * Cores arm it each turn, mostly for a later moment than before; then the descriptor is left alone, and when it
@@ -24,6 +24,8 @@
 
 #include "common/daemon.h"
 #include "common/log.h"
+
+#define MSG_LIBEVENT "12353d45fba64c55acb6af3a6c94ac83"
 
 #define TICK_USEC USEC_PER_SEC
 
@@ -240,6 +242,7 @@ static void on_tick(evutil_socket_t fd, short what, void *userdata) {
         (void)fd;
         (void)what;
 
+        log_tick(now);
         if (daemon->watchdog_usec == 0 || now - daemon->fed_usec < daemon->watchdog_usec / 2)
                 return;
         daemon->fed_usec = now;
@@ -247,9 +250,10 @@ static void on_tick(evutil_socket_t fd, short what, void *userdata) {
 }
 
 static void on_libevent_log(int severity, const char *text) {
-        const int level = severity >= EVENT_LOG_WARN ? LOG_WARNING : LOG_DEBUG;
-
-        log_line(level, NULL, NO_FIELDS, "libevent: %s", text);
+        if (severity >= EVENT_LOG_WARN)
+                log_line(LOG_WARNING, MSG_LIBEVENT, NO_FIELDS, "libevent: %s", text);
+        else
+                log_line(LOG_DEBUG, MSG_LIBEVENT, NO_FIELDS, "libevent: %s", text);
 }
 
 /* life */
@@ -344,6 +348,7 @@ int daemon_run(Daemon *daemon) {
                         break;
                 }
         }
+        log_settle();
         return daemon->status;
 }
 

@@ -49,9 +49,14 @@ static struct {
         bool with_priority; /* "<6>" in front: stderr ends in the journal anyway */
         LogSink sink;
         void *sink_userdata;
+        const char *owner_name, *owner_value;
 } log_state = { .ident = "compozy" };
 
 static atomic_int max_level = LOG_INFO;
+
+/* The limits' own: loop thread only. */
+static uint64_t ticked_usec;
+static LIST_HEAD(, LogLimit) owing = LIST_HEAD_INITIALIZER(owing);
 
 /* Is stderr the stream that the service manager connected? (systemd.exec(5), $JOURNAL_STREAM) */
 static bool stderr_is_journal(void) {
@@ -83,6 +88,11 @@ void log_set_level(int level) {
 
 int log_level(void) {
         return atomic_load_explicit(&max_level, memory_order_relaxed);
+}
+
+void log_set_owner(const char *name, const char *value) {
+        log_state.owner_name = name;
+        log_state.owner_value = value;
 }
 
 void log_set_sink(LogSink sink, void *userdata) {
@@ -155,44 +165,65 @@ static struct iovec line_since(const Line *line, size_t start) {
         return (struct iovec){ line->data + start, line->size - start };
 }
 
-static int write_journal(int level, const char *message_id, LogFields fields, Slice text) {
+/* One entry of the journal on its way: fields, one behind the other in `line`. */
+typedef struct Entry {
         char record[RECORD_SIZE];
-        Line line = { .data = record, .capacity = sizeof(record) };
-        struct iovec iov[FIELDS_MAX + 4];
+        Line line;
+        struct iovec iov[FIELDS_MAX + 6];
+        size_t n, start;
+} Entry;
+
+static void entry_begin(Entry *entry, const char *prefix, const char *name) {
+        entry->start = entry->line.size;
+        line_text(&entry->line, prefix);
+        line_text(&entry->line, name);
+        line_text(&entry->line, "=");
+}
+
+static void entry_end(Entry *entry) {
+        entry->iov[entry->n++] = line_since(&entry->line, entry->start);
+}
+
+static void entry_add(Entry *entry, const char *prefix, const char *name, Slice value) {
+        entry_begin(entry, prefix, name);
+        line_clean(&entry->line, value);
+        entry_end(entry);
+}
+
+static bool field_is_absent(const LogField *field) {
+        return !field->is_number && !field->text.data;
+}
+
+static bool fields_name(LogFields fields, const char *name) {
+        for (size_t i = 0; i < fields.n_items; i++)
+                if (strcmp(fields.items[i].name, name) == 0 && !field_is_absent(&fields.items[i]))
+                        return true;
+        return false;
+}
+
+static int write_journal(int level, const char *message_id, LogFields fields, Slice text) {
+        Entry entry;
         const char priority = (char)('0' + level);
-        size_t n = 0, start;
 
-        line_text(&line, "PRIORITY=");
-        line_append(&line, &priority, 1);
-        iov[n++] = line_since(&line, 0);
+        entry.line = (Line){ .data = entry.record, .capacity = sizeof(entry.record) };
+        entry.n = 0;
+        entry_add(&entry, "", "PRIORITY", (Slice){ &priority, 1 });
+        entry_add(&entry, "", "SYSLOG_IDENTIFIER", fields.speaker.data ? fields.speaker : slice_of(log_state.ident));
+        entry_add(&entry, "", "MESSAGE", text);
+        if (message_id)
+                entry_add(&entry, "", "MESSAGE_ID", slice_of(message_id));
+        if (log_state.owner_name && log_state.owner_value[0] != '\0' && !fields_name(fields, log_state.owner_name))
+                entry_add(&entry, "COMPOZY_", log_state.owner_name, slice_of(log_state.owner_value));
+        for (size_t i = 0; i < fields.n_items && i < FIELDS_MAX && entry.line.size < entry.line.capacity; i++) {
+                const LogField *field = &fields.items[i];
 
-        start = line.size;
-        line_text(&line, "SYSLOG_IDENTIFIER=");
-        line_text(&line, log_state.ident);
-        iov[n++] = line_since(&line, start);
-
-        start = line.size;
-        line_text(&line, "MESSAGE=");
-        line_clean(&line, text);
-        iov[n++] = line_since(&line, start);
-
-        if (message_id) {
-                start = line.size;
-                line_text(&line, "MESSAGE_ID=");
-                line_text(&line, message_id);
-                iov[n++] = line_since(&line, start);
-        }
-        for (size_t i = 0; i < fields.n_items && i < FIELDS_MAX && line.size < line.capacity; i++) {
-                if (!fields.items[i].is_number && !fields.items[i].text.data)
+                if (field_is_absent(field))
                         continue;
-                start = line.size;
-                line_text(&line, "COMPOZY_");
-                line_text(&line, fields.items[i].name);
-                line_text(&line, "=");
-                line_value(&line, &fields.items[i]);
-                iov[n++] = line_since(&line, start);
+                entry_begin(&entry, field->is_plain ? "" : "COMPOZY_", field->name);
+                line_value(&entry.line, field);
+                entry_end(&entry);
         }
-        return sd_journal_sendv(iov, (int)n);
+        return sd_journal_sendv(entry.iov, (int)entry.n);
 }
 
 static void line_time(Line *line) {
@@ -218,8 +249,11 @@ static void line_fields(Line *line, LogFields fields, Slice text) {
                 Line value = { .data = value_bytes, .capacity = sizeof(value_bytes) };
                 size_t n = 0;
 
+                if (fields.items[i].is_plain) /* the sentence has it in words */
+                        continue;
                 line_value(&value, &fields.items[i]);
-                if (value.size == 0 || memmem(text.data, text.size, value.data, value.size))
+                if (value.size == 0 || memmem(text.data, text.size, value.data, value.size) ||
+                        slice_equal((Slice){ value.data, value.size }, fields.speaker))
                         continue;
                 for (const char *c = fields.items[i].name; *c != '\0' && n < sizeof(name); c++)
                         name[n++] = (char)tolower((unsigned char)*c);
@@ -246,6 +280,10 @@ static void write_stderr(int level, LogFields fields, Slice text) {
         line_text(&line, colour);
         (void)snprintf(label, sizeof(label), "%-6s ", levels[level].label);
         line_text(&line, label);
+        if (fields.speaker.data) {
+                line_clean(&line, fields.speaker);
+                line_text(&line, ": ");
+        }
         line_clean(&line, text);
         line_fields(&line, fields, text);
 
@@ -282,7 +320,8 @@ bool log_limit_pass(LogLimit *limit, uint32_t burst, uint64_t now, uint32_t *ret
         *ret_left_out = 0;
         if (limit->n_lines == 0 || now - limit->window_start >= LIMIT_WINDOW_USEC) {
                 *ret_left_out = limit->n_left_out;
-                *limit = (LogLimit){ .window_start = now };
+                limit->window_start = now;
+                limit->n_lines = limit->n_left_out = 0;
         }
         if (limit->n_lines >= burst) {
                 limit->n_left_out++;
@@ -290,6 +329,66 @@ bool log_limit_pass(LogLimit *limit, uint32_t burst, uint64_t now, uint32_t *ret
         }
         limit->n_lines++;
         return true;
+}
+
+static void say_left_out(const LogKind *kind, Slice agent_id, uint32_t n) {
+        if (agent_id.data)
+                log_write(kind->level, kind->message_id, FIELDS(F_SLICE("AGENT_ID", agent_id), F_U64("LEFT_OUT", n)),
+                        "%u lines of agent %.*s were left out: %s", n, SLICE_ARG(agent_id), kind->about);
+        else
+                log_write(kind->level, kind->message_id, FIELDS(F_U64("LEFT_OUT", n)), "%u lines were left out: %s", n,
+                        kind->about);
+}
+
+int log_limit_level(LogLimit *limit, const LogKind *kind, Slice agent_id) {
+        const bool was_owing = limit->n_left_out > 0;
+        uint32_t n_left_out;
+        bool passes;
+
+        passes = log_limit_pass(limit, kind->burst, ticked_usec, &n_left_out);
+        if (was_owing && limit->n_left_out == 0)
+                LIST_REMOVE(limit, owing);
+        if (n_left_out > 0)
+                say_left_out(limit->kind, limit->agent_id, n_left_out);
+        if (passes)
+                return kind->level;
+
+        if (!kind->is_strict && log_level() >= LOG_DEBUG) {
+                limit->n_left_out--;
+                return LOG_DEBUG;
+        }
+        if (limit->n_left_out == 1) {
+                limit->kind = kind;
+                limit->agent_id = agent_id;
+                LIST_INSERT_HEAD(&owing, limit, owing);
+        }
+        return LOG_LEFT_OUT;
+}
+
+void log_limit_done(LogLimit *limit) {
+        const uint32_t n = limit->n_left_out;
+
+        if (n == 0)
+                return;
+        LIST_REMOVE(limit, owing);
+        limit->n_left_out = 0;
+        say_left_out(limit->kind, limit->agent_id, n);
+}
+
+void log_tick(uint64_t now) {
+        LogLimit *limit, *next;
+
+        ticked_usec = now;
+        for (limit = LIST_FIRST(&owing); limit; limit = next) {
+                next = LIST_NEXT(limit, owing);
+                if (now - limit->window_start >= LIMIT_WINDOW_USEC)
+                        log_limit_done(limit);
+        }
+}
+
+void log_settle(void) {
+        while (!LIST_EMPTY(&owing))
+                log_limit_done(LIST_FIRST(&owing));
 }
 
 int log_level_from_name(Slice name) {

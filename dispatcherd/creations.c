@@ -507,7 +507,7 @@ void creations_on_answer(Dispatcher *d, Slice rest, const InMessage *message, In
 
         if (answer_decode(message->body, &answer, &d->arena, &error) != 0) {
                 d->n.invalid++;
-                diag_message_invalid(message->subject, error.text, now.usec);
+                diag_message_invalid(message->subject, error.text);
                 return; /* the deadline ends it */
         }
         let_go(d, creation);

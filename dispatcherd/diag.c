@@ -23,17 +23,21 @@
 #define MSG_REGISTRATION "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0a"
 #define MSG_MASS_SILENCE "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0b"
 #define MSG_STALLED "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0c"
-#define MSG_SHED "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0d"
 #define MSG_INVALID "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0e"
 #define MSG_JETSTREAM "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0f"
+#define MSG_CREATION "57d3467c46de427098f28ef3aea4b581"
+#define MSG_HTTP "ff45af414ee6468ba57832612ff64f29"
+#define MSG_DRAIN "105494421ba04263801dfdcbdfaf9afd"
 
 /* One limit for each kind of line: this process is one dispatcher. */
-#define limited(level, message_id, now, fields, ...)                                     \
-        do {                                                                             \
-                static LogLimit limit_;                                                  \
-                                                                                         \
-                log_limited(&limit_, (now), (level), (message_id), fields, __VA_ARGS__); \
+#define limited_to(burst, level, message_id, about, fields, ...)                            \
+        do {                                                                                \
+                static LogLimit limit_;                                                     \
+                                                                                            \
+                log_limited(&limit_, burst, level, message_id, about, fields, __VA_ARGS__); \
         } while (0)
+#define limited(...) limited_to(LOG_BURST, __VA_ARGS__)
+#define limited_fleet(...) limited_to(LOG_BURST_FLEET, __VA_ARGS__)
 
 /* the daemon */
 
@@ -68,8 +72,8 @@ void diag_aborted(const char *id, size_t n_waiting, size_t n_in_flight) {
                 id, n_waiting, n_in_flight);
 }
 
-void diag_start_failed(const char *why) {
-        log_line(LOG_ERR, MSG_FAILED, NO_FIELDS, "The start failed: %s", why);
+void diag_start_failed(int error, const char *why) {
+        log_line(LOG_ERR, MSG_FAILED, FIELDS(F_ERRNO(MIN_OF(error, 0))), "The start failed: %s", why);
 }
 
 void diag_reloaded(const char *file) {
@@ -93,31 +97,40 @@ void diag_nats_down(const char *why) {
         log_line(LOG_WARNING, MSG_NATS_LINK, NO_FIELDS, "NATS was lost: %s", why);
 }
 
-void diag_nats_error(const char *why, uint64_t now) {
-        limited(LOG_WARNING, MSG_NATS_LINK, now, NO_FIELDS, "The link to NATS had an error: %s", why);
+void diag_nats_error(const char *why) {
+        limited(LOG_WARNING, MSG_NATS_LINK, "errors of the link to NATS", NO_FIELDS,
+                "The link to NATS had an error: %s", why);
 }
 
-void diag_publish_refused(uint64_t n_refused, uint64_t now) {
-        limited(LOG_WARNING, MSG_NATS_LINK, now, FIELDS(F_U64("MESSAGES", n_refused)),
+void diag_publish_refused(uint64_t n_refused) {
+        limited(LOG_WARNING, MSG_NATS_LINK, "messages that could not be published",
+                FIELDS(F_U64("MESSAGES", n_refused)),
                 "%" PRIu64 " messages could not be published: NATS is away or reads too slowly", n_refused);
 }
 
-void diag_http_trouble(const char *why, uint64_t now) {
-        limited(LOG_WARNING, NULL, now, NO_FIELDS, "HTTP could not accept a connection: %s", why);
+void diag_http_trouble(const char *why) {
+        limited(LOG_WARNING, MSG_HTTP, "connections that HTTP could not accept", NO_FIELDS,
+                "HTTP could not accept a connection: %s", why);
 }
 
 /* runtimes */
 
+#define STATE_FIELDS FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch), F_STR("FROM", f), F_STR("TO", t))
+
 void diag_runtime_state(Slice runtime_id, uint64_t epoch, RuntimeState from, RuntimeState to, const char *event) {
         const char *f = runtime_state_name(from), *t = runtime_state_name(to);
 
-        log_line(to == RUNTIME_SUSPECT ? LOG_WARNING : LOG_INFO, MSG_RUNTIME_STATE,
-                FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch), F_STR("FROM", f), F_STR("TO", t)),
-                "Runtime %.*s went from %s to %s: %s", SLICE_ARG(runtime_id), f, t, event);
+        if (to == RUNTIME_SUSPECT)
+                limited_fleet(LOG_WARNING, MSG_RUNTIME_STATE, "runtimes that became suspect", STATE_FIELDS,
+                        "Runtime %.*s went from %s to %s: %s", SLICE_ARG(runtime_id), f, t, event);
+        else
+                limited_fleet(LOG_INFO, MSG_RUNTIME_STATE, "states of runtimes", STATE_FIELDS,
+                        "Runtime %.*s went from %s to %s: %s", SLICE_ARG(runtime_id), f, t, event);
 }
 
 void diag_runtime_impossible(Slice runtime_id, const char *state, const char *event) {
-        log_line(LOG_WARNING, MSG_RUNTIME_STATE, FIELDS(F_SLICE("RUNTIME_ID", runtime_id)),
+        limited(LOG_WARNING, MSG_RUNTIME_STATE, "what runtimes can't be told",
+                FIELDS(F_SLICE("RUNTIME_ID", runtime_id)),
                 "Runtime %.*s was told \"%s\" while %s, which must not happen; ignored", SLICE_ARG(runtime_id), event,
                 state);
 }
@@ -130,45 +143,59 @@ void diag_runtime_complete(Slice runtime_id, uint64_t epoch, uint64_t revision, 
 }
 
 void diag_runtime_registered(Slice runtime_id, uint64_t epoch, Slice hostname, size_t n_agents) {
-        log_line(LOG_INFO, MSG_RUNTIME_JOINED, FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch)),
+        limited_fleet(LOG_INFO, MSG_RUNTIME_JOINED, "registrations of runtimes",
+                FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch), F_SLICE("HOSTNAME", hostname),
+                        F_U64("AGENTS", n_agents)),
                 "Runtime %.*s on %.*s registered with %zu agents", SLICE_ARG(runtime_id), SLICE_ARG(hostname),
                 n_agents);
 }
+
+#define REMOVED_FIELDS                                                                         \
+        FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch), F_STR("REASON", why), \
+                F_SLICE("SEEN_BY", seen_by), F_U64("EXECUTIONS", n_held))
+#define REMOVED_SENTENCE                                                        \
+        "Runtime %.*s left the registry: %s, seen by %.*s; last heard %" PRIu64 \
+        " ms ago, %zu executions were with it",                                 \
+                SLICE_ARG(runtime_id), why, SLICE_ARG(seen_by), silent_usec / USEC_PER_MSEC, n_held
 
 void diag_runtime_removed(
         Slice runtime_id, uint64_t epoch, DeregisterReason reason, Slice seen_by, size_t n_held, uint64_t silent_usec) {
         const char *why = deregister_reason_names[reason];
 
-        log_line(reason == DEREGISTER_HEARTBEAT_TIMEOUT ? LOG_WARNING : LOG_INFO, MSG_RUNTIME_REMOVED,
-                FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch), F_STR("REASON", why),
-                        F_SLICE("SEEN_BY", seen_by), F_U64("EXECUTIONS", n_held)),
-                "Runtime %.*s left the registry: %s, seen by %.*s; last heard %" PRIu64
-                " ms ago, %zu executions were with it",
-                SLICE_ARG(runtime_id), why, SLICE_ARG(seen_by), silent_usec / USEC_PER_MSEC, n_held);
+        if (reason == DEREGISTER_HEARTBEAT_TIMEOUT)
+                limited_fleet(
+                        LOG_WARNING, MSG_RUNTIME_REMOVED, "runtimes that were lost", REMOVED_FIELDS, REMOVED_SENTENCE);
+        else
+                limited_fleet(LOG_INFO, MSG_RUNTIME_REMOVED, "runtimes that left", REMOVED_FIELDS, REMOVED_SENTENCE);
 }
 
-void diag_registration_refused(Slice runtime_id, uint64_t epoch, const char *why, uint64_t now) {
-        limited(LOG_WARNING, MSG_REGISTRATION, now, FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch)),
+void diag_registration_refused(Slice runtime_id, uint64_t epoch, const char *why) {
+        limited(LOG_WARNING, MSG_REGISTRATION, "registrations that were refused",
+                FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch)),
                 "Registration of runtime %.*s was refused: %s", SLICE_ARG(runtime_id), why);
 }
 
-void diag_runtime_unheard(Slice runtime_id, uint64_t now) {
-        limited(LOG_WARNING, MSG_RUNTIME_STATE, now, FIELDS(F_SLICE("RUNTIME_ID", runtime_id)),
+void diag_runtime_unheard(Slice runtime_id) {
+        limited(LOG_WARNING, MSG_RUNTIME_STATE, "runtimes that nobody listens for",
+                FIELDS(F_SLICE("RUNTIME_ID", runtime_id)),
                 "Nobody listens for runtime %.*s; it gets no work until it is heard again", SLICE_ARG(runtime_id));
 }
 
 void diag_drain_wanted(Slice runtime_id, bool drain) {
-        log_line(LOG_NOTICE, MSG_RUNTIME_STATE, FIELDS(F_SLICE("RUNTIME_ID", runtime_id)),
-                "An operator asked runtime %.*s to %s", SLICE_ARG(runtime_id), drain ? "drain" : "take work again");
+        limited(LOG_NOTICE, MSG_DRAIN, "runtimes that were asked to drain or to take work again",
+                FIELDS(F_SLICE("RUNTIME_ID", runtime_id)), "An operator asked runtime %.*s to %s",
+                SLICE_ARG(runtime_id), drain ? "drain" : "take work again");
 }
 
 void diag_mass_silence(size_t n_silent, size_t n_runtimes, bool begins) {
         if (begins)
-                log_line(LOG_ERR, MSG_MASS_SILENCE, FIELDS(F_U64("SILENT", n_silent), F_U64("RUNTIMES", n_runtimes)),
+                limited(LOG_ERR, MSG_MASS_SILENCE, "mass silences",
+                        FIELDS(F_U64("SILENT", n_silent), F_U64("RUNTIMES", n_runtimes)),
                         "%zu of %zu runtimes fell silent together; probing them, with patience before any verdict",
                         n_silent, n_runtimes);
         else
-                log_line(LOG_NOTICE, MSG_MASS_SILENCE, FIELDS(F_U64("SILENT", n_silent), F_U64("RUNTIMES", n_runtimes)),
+                limited(LOG_NOTICE, MSG_MASS_SILENCE, "ends of mass silences",
+                        FIELDS(F_U64("SILENT", n_silent), F_U64("RUNTIMES", n_runtimes)),
                         "The mass silence is over: %zu of %zu runtimes are silent", n_silent, n_runtimes);
 }
 
@@ -178,8 +205,8 @@ void diag_stalled(uint64_t late_usec) {
                 late_usec / USEC_PER_MSEC);
 }
 
-void diag_deaf(uint64_t now) {
-        limited(LOG_WARNING, MSG_STALLED, now, NO_FIELDS,
+void diag_deaf(void) {
+        limited(LOG_WARNING, MSG_STALLED, "echoes that did not come back", NO_FIELDS,
                 "Neither a probe nor our own echo came back through NATS; every runtime gets a full window from now");
 }
 
@@ -188,75 +215,44 @@ void diag_settled(size_t n_runtimes, size_t n_agents) {
                 "The roll call is answered: %zu runtimes, %zu agents", n_runtimes, n_agents);
 }
 
-/* triggers */
+/* messages */
 
-void diag_message_invalid(Slice subject, const char *why, uint64_t now) {
-        limited(LOG_WARNING, MSG_INVALID, now, FIELDS(F_SLICE("SUBJECT", subject)), "A message on %.*s was refused: %s",
-                SLICE_ARG(subject), why);
+void diag_message_invalid(Slice subject, const char *why) {
+        limited(LOG_WARNING, MSG_INVALID, "messages that were refused", FIELDS(F_SLICE("SUBJECT", subject)),
+                "A message on %.*s was refused: %s", SLICE_ARG(subject), why);
 }
 
-void diag_result_forbidden(Slice subject, uint64_t now) {
-        limited(LOG_WARNING, MSG_INVALID, now, FIELDS(F_SLICE("SUBJECT", subject)),
+void diag_result_forbidden(Slice subject) {
+        limited(LOG_WARNING, MSG_INVALID, "results that were wanted on reserved subjects",
+                FIELDS(F_SLICE("SUBJECT", subject)),
                 "A trigger wanted its result on %.*s, which is reserved; nothing was published there",
                 SLICE_ARG(subject));
 }
 
-void diag_trigger_shed(Slice exec_id, Slice agent_id, const char *why, uint64_t now) {
-        limited(LOG_WARNING, MSG_SHED, now, FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("AGENT_ID", agent_id)),
-                "Trigger %.*s for agent %.*s was refused: %s", SLICE_ARG(exec_id), SLICE_ARG(agent_id), why);
-}
-
-void diag_stale_report(Slice exec_id, Slice runtime_id, uint64_t attempt, uint64_t now) {
-        limited(LOG_INFO, MSG_SHED, now, FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("RUNTIME_ID", runtime_id)),
-                "Runtime %.*s reported on attempt %" PRIu64 " of %.*s, which was superseded; ignored",
-                SLICE_ARG(runtime_id), attempt, SLICE_ARG(exec_id));
-}
-
-void diag_execution_relayed(Slice exec_id, Slice agent_id, Slice runtime_id, uint64_t attempt) {
-        log_line(LOG_DEBUG, NULL,
-                FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("AGENT_ID", agent_id), F_SLICE("RUNTIME_ID", runtime_id),
-                        F_U64("ATTEMPT", attempt)),
-                "Trigger %.*s for agent %.*s went to runtime %.*s, attempt %" PRIu64, SLICE_ARG(exec_id),
-                SLICE_ARG(agent_id), SLICE_ARG(runtime_id), attempt);
-}
-
-void diag_execution_moved(Slice exec_id, Slice runtime_id, const char *why) {
-        log_line(LOG_DEBUG, NULL, FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("RUNTIME_ID", runtime_id)),
-                "Trigger %.*s is to be placed again: with runtime %.*s, %s", SLICE_ARG(exec_id), SLICE_ARG(runtime_id),
-                why);
-}
-
-void diag_execution_ended(Slice exec_id, Slice agent_id, const char *status, ErrorCode code) {
-        log_line(LOG_DEBUG, NULL,
-                FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("AGENT_ID", agent_id), F_STR("STATUS", status),
-                        F_STR("CODE", code == ERROR_NONE ? "" : error_code_name(code))),
-                "Trigger %.*s for agent %.*s ended: %s", SLICE_ARG(exec_id), SLICE_ARG(agent_id), status);
-}
-
-void diag_execution_failed(
-        Slice exec_id, Slice agent_id, Slice correlation_id, ErrorCode code, const char *why, uint64_t now) {
-        limited(LOG_INFO, MSG_SHED, now,
-                FIELDS(F_SLICE("EXEC_ID", exec_id), F_SLICE("AGENT_ID", agent_id),
-                        F_SLICE("CORRELATION_ID", correlation_id), F_STR("CODE", error_code_name(code))),
-                "Trigger %.*s for agent %.*s was answered %s: %s", SLICE_ARG(exec_id), SLICE_ARG(agent_id),
-                error_code_name(code), why);
+void diag_report_stale(Slice runtime_id, uint64_t epoch) {
+        limited(LOG_INFO, MSG_RUNTIME_STATE, "reports of epochs that are over",
+                FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch)),
+                "Runtime %.*s reported under epoch %" PRIu64 ", which is over or not known; ignored",
+                SLICE_ARG(runtime_id), epoch);
 }
 
 /* agents that operators create */
 
 void diag_created(Slice agent_id, Slice runtime_id) {
-        log_line(LOG_DEBUG, NULL, FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("RUNTIME_ID", runtime_id)),
+        log_line(LOG_DEBUG, MSG_CREATION, FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("RUNTIME_ID", runtime_id)),
                 "Agent %.*s was created at runtime %.*s", SLICE_ARG(agent_id), SLICE_ARG(runtime_id));
 }
 
 void diag_creation_failed(Slice agent_id, ErrorCode code, const char *why) {
-        log_line(LOG_DEBUG, NULL, FIELDS(F_SLICE("AGENT_ID", agent_id), F_STR("CODE", error_code_name(code))),
+        log_line(LOG_DEBUG, MSG_CREATION, FIELDS(F_SLICE("AGENT_ID", agent_id), F_STR("CODE", error_code_name(code))),
                 "Agent %.*s was not created: %s", SLICE_ARG(agent_id), why);
 }
 
 /* JetStream */
 
 void diag_jetstream(const char *what, bool works, const char *why) {
-        log_line(works ? LOG_INFO : LOG_NOTICE, MSG_JETSTREAM, FIELDS(F_STR("WHAT", what)), "JetStream: %s: %s", what,
-                why);
+        if (works)
+                log_line(LOG_INFO, MSG_JETSTREAM, FIELDS(F_STR("WHAT", what)), "JetStream: %s: %s", what, why);
+        else
+                log_line(LOG_NOTICE, MSG_JETSTREAM, FIELDS(F_STR("WHAT", what)), "JetStream: %s: %s", what, why);
 }

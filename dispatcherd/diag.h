@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * Every sentence that compozy-dispatcherd logs. Lines that a peer can cause at will take `now` and are limited.
+ * Every sentence that compozy-dispatcherd logs, but for those about executions (diag_execution.h). What a peer can
+ * cause at will is limited, by kind.
  */
 
 #include "common/instant.h"
@@ -17,15 +18,15 @@ void diag_ready(const char *id, size_t n_runtimes, size_t n_agents);
 void diag_stopping(const char *id, size_t n_waiting, size_t n_in_flight);
 void diag_stopped(const char *id, size_t n_left);
 void diag_aborted(const char *id, size_t n_waiting, size_t n_in_flight);
-void diag_start_failed(const char *why);
+void diag_start_failed(int error, const char *why); /* `error`: -errno, or anything else for none */
 void diag_reloaded(const char *file);
 void diag_reload_refused(const char *why);
 void diag_reload_ignored(const char *key);
 void diag_nats_up(const char *url);
 void diag_nats_down(const char *why);
-void diag_nats_error(const char *why, uint64_t now);
-void diag_publish_refused(uint64_t n_refused, uint64_t now);
-void diag_http_trouble(const char *why, uint64_t now);
+void diag_nats_error(const char *why);
+void diag_publish_refused(uint64_t n_refused);
+void diag_http_trouble(const char *why);
 
 /* runtimes */
 
@@ -35,25 +36,19 @@ void diag_runtime_complete(Slice runtime_id, uint64_t epoch, uint64_t revision, 
 void diag_runtime_registered(Slice runtime_id, uint64_t epoch, Slice hostname, size_t n_agents);
 void diag_runtime_removed(
         Slice runtime_id, uint64_t epoch, DeregisterReason reason, Slice seen_by, size_t n_held, uint64_t silent_usec);
-void diag_registration_refused(Slice runtime_id, uint64_t epoch, const char *why, uint64_t now);
-void diag_runtime_unheard(Slice runtime_id, uint64_t now);
+void diag_registration_refused(Slice runtime_id, uint64_t epoch, const char *why);
+void diag_runtime_unheard(Slice runtime_id);
 void diag_drain_wanted(Slice runtime_id, bool drain);
 void diag_mass_silence(size_t n_silent, size_t n_runtimes, bool begins);
 void diag_stalled(uint64_t late_usec);
-void diag_deaf(uint64_t now);
+void diag_deaf(void);
 void diag_settled(size_t n_runtimes, size_t n_agents);
 
-/* triggers; the last ones at debug level */
+/* messages */
 
-void diag_message_invalid(Slice subject, const char *why, uint64_t now);
-void diag_result_forbidden(Slice subject, uint64_t now);
-void diag_trigger_shed(Slice exec_id, Slice agent_id, const char *why, uint64_t now);
-void diag_stale_report(Slice exec_id, Slice runtime_id, uint64_t attempt, uint64_t now);
-void diag_execution_relayed(Slice exec_id, Slice agent_id, Slice runtime_id, uint64_t attempt);
-void diag_execution_moved(Slice exec_id, Slice runtime_id, const char *why);
-void diag_execution_ended(Slice exec_id, Slice agent_id, const char *status, ErrorCode code);
-void diag_execution_failed(
-        Slice exec_id, Slice agent_id, Slice correlation_id, ErrorCode code, const char *why, uint64_t now);
+void diag_message_invalid(Slice subject, const char *why);
+void diag_result_forbidden(Slice subject);
+void diag_report_stale(Slice runtime_id, uint64_t epoch); /* all of it */
 
 /* agents that operators create; at debug level */
 

@@ -20,7 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "dispatcherd/diag.h"
+#include "dispatcherd/diag_execution.h"
 #include "dispatcherd/state.h"
 #include "proto/result.h"
 
@@ -86,8 +86,7 @@ void dispatch_fail(Dispatcher *d, Execution *execution, ErrorCode code, const ch
                 if (!is_answered(execution, 1 + i))
                         dispatch_put_result(d, parcel->followers[i], &result, parcel->headers, now);
         observers_execution(d, EXECUTION_EVENT_DISPATCH_FAILED, execution, &result.error, now);
-        diag_execution_failed(
-                result.agent_exec_id, result.agent_id, result.metadata.correlation_id, code, text, now.usec);
+        diag_execution_failed(execution, code, text);
         d->n.by_status[STATUS_FAILURE]++;
         d->n.by_code[code]++;
         d->trigger_stats.processing_usec += now.usec - execution->received_usec;
@@ -107,7 +106,6 @@ void dispatch_fail_overloaded(Dispatcher *d, Execution *execution, const char *t
 
         (void)snprintf(details, sizeof(details), "{\"retry_after_ms\":%" PRIu64 "}", retry_after_ms(d));
         d->n.overloaded++;
-        diag_trigger_shed(id_slice(&execution->exec_id), id_slice(&execution->agent_id), text, now.usec);
         dispatch_fail(d, execution, ERROR_OVERLOADED, text, slice_of(details), now);
 }
 
@@ -221,12 +219,12 @@ static void relay(Dispatcher *d, Execution *execution, const Placement *placemen
         else
                 dispatch_arm(d, execution);
         observers_execution(d, EXECUTION_EVENT_DISPATCHED, execution, NULL, now);
-        diag_execution_relayed(id_slice(&execution->exec_id), id_slice(&execution->agent_id), id_slice(&runtime->id),
-                execution->attempt);
+        diag_execution_relayed(execution, placement);
 }
 
 /* Sent again, as a question, for each caller that is not known to be answered. */
 void dispatch_put_checks(Dispatcher *d, Execution *execution, Instant now) {
+        diag_execution_asked(execution, now.usec);
         for (size_t ask = 0; ask <= execution->n_followers; ask++)
                 if (!is_answered(execution, ask)) {
                         put_relay(d, execution, ask, /* is_check= */ true, now);
@@ -324,11 +322,19 @@ void dispatch_wait(Dispatcher *d, Execution *execution, Instant now) {
         dispatch_arm(d, execution);
 }
 
+static const char *why_waits(const Placement *placement) {
+        if (placement->outcome == PLACEMENT_UNKNOWN)
+                return "no runtime hosts the agent, and one may come";
+        /* the link is down: nobody was looked at */
+        return placement->best == FITNESS_NONE ? "NATS is away" : fitness_meaning(placement->best);
+}
+
 /* Nobody can take it now: wait with hope, or fail. In no queue when called. */
 static void wait_or_fail(
         Dispatcher *d, Execution *execution, const Placement *placement, uint64_t unfit_usec, Instant now) {
         if (placement->outcome == PLACEMENT_WAIT) {
                 execution->give_up_usec = USEC_NEVER;
+                diag_execution_waits(execution, why_waits(placement), USEC_NEVER, now.usec);
                 dispatch_wait(d, execution, now);
                 return;
         }
@@ -341,6 +347,7 @@ static void wait_or_fail(
                 }
                 execution->give_up_usec = hope;
         }
+        diag_execution_waits(execution, why_waits(placement), execution->give_up_usec, now.usec);
         dispatch_wait(d, execution, now);
 }
 
@@ -363,13 +370,13 @@ void dispatch_place_again(
                        (execution->retry == RETRY_UNSTARTED && !execution->started);
         char text[256];
 
-        diag_execution_moved(id_slice(&execution->exec_id), id_slice(&execution_attempt(execution)->runtime_id), why);
         if (provably_unrun)
                 execution->n_tries--;
         if (allowed && execution->n_tries < d->options.max_attempts &&
                 execution->attempt < d->options.max_attempts * MOVES_FACTOR) {
                 execution->started = false;
                 execution->give_up_usec = USEC_NEVER;
+                diag_execution_moved(execution, why);
                 dispatch_wait(d, execution, now);
                 return;
         }

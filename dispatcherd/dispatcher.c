@@ -145,10 +145,12 @@ static void refuse_subject(Dispatcher *d, const InMessage *message, Instant now)
         static const char text[] = "the subject holds an id out of grammar: ids are 1-64 of A-Z a-z 0-9 _ -";
 
         d->n.invalid++;
-        diag_message_invalid(message->subject, text, now.usec);
-        if (subject_matches(slice_of(d->subscriptions[SUBSCRIPTION_TRIGGERS].subject), message->subject))
+        if (subject_matches(slice_of(d->subscriptions[SUBSCRIPTION_TRIGGERS].subject), message->subject)) {
                 dispatch_refuse_subject(d, message, text, now);
-        else if (!message->no_responders)
+                return;
+        }
+        diag_message_invalid(message->subject, text);
+        if (!message->no_responders)
                 verbs_answer_error(d, message->reply, ERROR_INVALID_MESSAGE, text);
 }
 
@@ -159,7 +161,7 @@ void dispatcher_on_message(Dispatcher *d, const InMessage *received, Instant now
         const Handler *handler;
 
         if (!has_safe_reply(d, received)) {
-                diag_result_forbidden(received->reply, now.usec);
+                diag_result_forbidden(received->reply);
                 safe = *received;
                 safe.reply = SLICE_NONE;
                 message = &safe;
@@ -185,7 +187,7 @@ void dispatcher_on_message(Dispatcher *d, const InMessage *received, Instant now
         }
         if (handler->limited && message->body.size > d->options.max_message_bytes) {
                 d->n.invalid++;
-                diag_message_invalid(message->subject, "the body is larger than limits.max_message_bytes", now.usec);
+                diag_message_invalid(message->subject, "the body is larger than limits.max_message_bytes");
                 verbs_answer_error(
                         d, message->reply, ERROR_INVALID_MESSAGE, "the body is larger than limits.max_message_bytes");
                 return;

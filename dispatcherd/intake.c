@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "dispatcherd/diag.h"
+#include "dispatcherd/diag_execution.h"
 #include "dispatcherd/state.h"
 #include "proto/result.h"
 
@@ -42,6 +42,7 @@ static void refuse_message(Dispatcher *d, Slice workflow_id, Slice agent_id, con
         d->n.by_status[STATUS_FAILURE]++;
         d->n.by_code[code]++;
         endpoint_fail(&d->trigger_stats, error_code_name(code), slice_of(text));
+        diag_trigger_refused(exec_id, agent_id, result.metadata.correlation_id, code, text);
         dispatch_put_result(d, reply_to, &result, SLICE_NONE, now);
 }
 
@@ -104,6 +105,7 @@ static void repeat(Dispatcher *d, Execution *execution, Slice reply_to, Instant 
         d->n.duplicates++;
         for (size_t i = 0; i < execution->n_followers; i++)
                 known = known || slice_equal(reply_to, parcel->followers[i]);
+        diag_execution_repeated(execution, !known);
         if (known)
                 return;
 
@@ -155,6 +157,7 @@ static void admit(Dispatcher *d, Execution *execution, bool was_known, Instant n
         bool may_pump = d->pump_wanted; /* else all that waits was tried before, in vain */
         char text[160];
 
+        diag_execution_arrived(execution, was_known, now.usec);
         if (was_known && ask_again(d, execution, now))
                 return;
         if (was_known && may_have_run(execution) && execution->retry != RETRY_ALWAYS) {
@@ -177,6 +180,7 @@ static void admit(Dispatcher *d, Execution *execution, bool was_known, Instant n
                 dispatch_place(d, execution, now);
         } else {
                 d->pump_wanted = true;
+                diag_execution_waits(execution, "others came before it", USEC_NEVER, now.usec);
                 dispatch_wait(d, execution, now);
         }
         if (execution->phase == PHASE_WAITING && execution->demand &&
@@ -317,7 +321,6 @@ void dispatch_trigger(Dispatcher *d, Slice workflow_id, Slice agent_id, const In
         code = arrival_decode(d, &arrival, &error);
         if (code != ERROR_NONE) {
                 d->n.invalid++;
-                diag_message_invalid(message->subject, error.text, now.usec);
                 refuse_unread(d, &arrival, code, error.text, now);
         } else if (arrival.parcel->trigger.agent_exec_id.size > 0) {
                 take_or_answer(d, &arrival, arrival.parcel->trigger.agent_exec_id, now);

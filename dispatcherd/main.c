@@ -82,7 +82,7 @@ static void finish_turn(App *app, Instant now) {
         dispatcher_on_turn_end(app->core, now);
         nats_link_publish_outbox(app->link, &app->outbox, &n_refused);
         if (n_refused > 0)
-                diag_publish_refused(n_refused, now.usec);
+                diag_publish_refused(n_refused);
 
         next = dispatcher_next_deadline(app->core);
         if (next != app->armed_usec) {
@@ -130,7 +130,7 @@ static void on_turn_end(void *userdata) {
 
 static void on_link_error(const char *why, void *userdata) {
         (void)userdata;
-        diag_nats_error(why, instant_now().usec);
+        diag_nats_error(why);
 }
 
 /* the daemon */
@@ -234,7 +234,7 @@ static bool on_ready(Buffer *reason, void *userdata) {
 static void on_http_trouble(const char *why, void *userdata) {
         (void)userdata;
 
-        diag_http_trouble(why, instant_now().usec);
+        diag_http_trouble(why);
 }
 
 /* starting */
@@ -345,9 +345,10 @@ static int run(const DaemonArguments *arguments) {
         }
 
         log_open("compozy-dispatcherd", (LogTarget)app.settings.daemon.log_target, (int)app.settings.daemon.log_level);
+        log_set_owner("DISPATCHER_ID", app.id);
         r = start(&app, &error);
         if (r != 0) {
-                diag_start_failed(error.text[0] != '\0' ? error.text : strerror(-r));
+                diag_start_failed(r, error.text[0] != '\0' ? error.text : strerror(-r));
                 return EXIT_FAILURE;
         }
         return daemon_run(app.daemon);

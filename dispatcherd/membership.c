@@ -268,7 +268,7 @@ void membership_look_at(Dispatcher *d, Runtime *runtime, Instant now) {
                         break;
                 case LIVENESS_DEAF:
                         d->n.deafnesses++;
-                        diag_deaf(now.usec);
+                        diag_deaf();
                         dispatcher_observe_from(d, now);
                         break;
                 case LIVENESS_DEAD:
@@ -305,7 +305,7 @@ void membership_unheard(Dispatcher *d, Runtime *runtime, Instant now) {
         if (runtime->unreachable)
                 return;
         runtime->unreachable = true;
-        diag_runtime_unheard(id_slice(&runtime->id), now.usec);
+        diag_runtime_unheard(id_slice(&runtime->id));
         suspect(d, runtime, "nobody listens", now);
         /* The look itself may remove the runtime, which our caller still holds: it comes with the next turn. */
         deadline_arm(&d->deadlines, &runtime->deadline, now.usec);
@@ -416,12 +416,12 @@ void membership_load(Runtime *runtime, const RuntimeLoad *load) {
 /* registration */
 
 static void refuse(Dispatcher *d, const Registration *registration, Slice reply, ErrorCode code, const char *why,
-        const RegistrationRefused *refused, Instant now) {
+        const RegistrationRefused *refused) {
         ErrorReply error = { .code = code, .message = slice_of(why) };
         OutMessage answer = { .subject = reply };
 
         d->n.registrations_refused++;
-        diag_registration_refused(registration->runtime_id, registration->epoch, why, now.usec);
+        diag_registration_refused(registration->runtime_id, registration->epoch, why);
         if (reply.size == 0)
                 return;
 
@@ -441,12 +441,12 @@ static void refuse(Dispatcher *d, const Registration *registration, Slice reply,
 }
 
 static void refuse_stale(
-        Dispatcher *d, const Registration *registration, Slice reply, const RegistrationRefused *refused, Instant now) {
+        Dispatcher *d, const Registration *registration, Slice reply, const RegistrationRefused *refused) {
         char why[160];
 
         (void)snprintf(why, sizeof(why), "epoch %" PRIu64 " is over: %s, epoch %" PRIu64 " is known",
                 registration->epoch, deregister_reason_names[refused->reason], refused->epoch);
-        refuse(d, registration, reply, ERROR_RUNTIME_LOST, why, refused, now);
+        refuse(d, registration, reply, ERROR_RUNTIME_LOST, why, refused);
 }
 
 static void answer_taken(Dispatcher *d, const Registration *registration, const RegistryTaken *taken, Slice reply) {
@@ -550,13 +550,13 @@ void membership_on_registered(Dispatcher *d, Slice runtime_id, const InMessage *
                 d->n.invalid++;
                 registration.runtime_id = runtime_id;
                 refuse(d, &registration, message->reply, r < 0 ? ERROR_INTERNAL : ERROR_INVALID_MESSAGE, error.text,
-                        NULL, now);
+                        NULL);
                 return;
         }
         runtime = registry_find(d->registry, runtime_id);
         if (is_stale(d, runtime, &registration, &refused)) {
                 d->n.stale_messages++;
-                refuse_stale(d, &registration, message->reply, &refused, now);
+                refuse_stale(d, &registration, message->reply, &refused);
                 return;
         }
         if (runtime && registration.epoch > runtime->epoch) {
@@ -571,7 +571,7 @@ void membership_on_registered(Dispatcher *d, Slice runtime_id, const InMessage *
                         r == REGISTRY_E_FULL ? ERROR_LIMIT_EXCEEDED
                         : r < 0              ? ERROR_INTERNAL
                                              : ERROR_INVALID_MESSAGE,
-                        r < 0 ? strerror(-r) : error.text, NULL, now);
+                        r < 0 ? strerror(-r) : error.text, NULL);
                 return;
         }
         answer_taken(d, &registration, &taken, message->reply);
@@ -587,8 +587,8 @@ void membership_on_updated(Dispatcher *d, Slice runtime_id, const InMessage *mes
         r = runtime_updated_decode(message->body, &updated, &d->arena, &error);
         if (r != 0 || !slice_equal(updated.runtime_id, runtime_id)) {
                 d->n.invalid++;
-                diag_message_invalid(message->subject,
-                        r == 0 ? "agent_runtime.runtime_id is not the subject's" : error.text, now.usec);
+                diag_message_invalid(
+                        message->subject, r == 0 ? "agent_runtime.runtime_id is not the subject's" : error.text);
                 return;
         }
         runtime = known(d, runtime_id, updated.epoch);
@@ -605,7 +605,7 @@ void membership_on_updated(Dispatcher *d, Slice runtime_id, const InMessage *mes
         }
         r = registry_update(d->registry, runtime, &updated, now, &error);
         if (r != 0) {
-                diag_message_invalid(message->subject, r < 0 ? strerror(-r) : error.text, now.usec);
+                diag_message_invalid(message->subject, r < 0 ? strerror(-r) : error.text);
                 ask_to_announce(d, runtime_id, runtime, now);
                 return;
         }
@@ -623,8 +623,8 @@ void membership_on_heartbeat(Dispatcher *d, Slice runtime_id, const InMessage *m
         r = heartbeat_decode(message->body, &heartbeat, &d->arena, &error);
         if (r != 0 || !slice_equal(heartbeat.runtime_id, runtime_id)) {
                 d->n.invalid++;
-                diag_message_invalid(message->subject,
-                        r == 0 ? "agent_runtime.runtime_id is not the subject's" : error.text, now.usec);
+                diag_message_invalid(
+                        message->subject, r == 0 ? "agent_runtime.runtime_id is not the subject's" : error.text);
                 return;
         }
         runtime = registry_find(d->registry, runtime_id);
@@ -674,8 +674,8 @@ void membership_on_deregistered(Dispatcher *d, Slice runtime_id, const InMessage
         r = deregistration_decode(message->body, &deregistration, &d->arena, &error);
         if (r != 0 || !slice_equal(deregistration.runtime_id, runtime_id)) {
                 d->n.invalid++;
-                diag_message_invalid(message->subject,
-                        r == 0 ? "agent_runtime.runtime_id is not the subject's" : error.text, now.usec);
+                diag_message_invalid(
+                        message->subject, r == 0 ? "agent_runtime.runtime_id is not the subject's" : error.text);
                 return;
         }
         runtime = registry_find(d->registry, runtime_id);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "dispatcherd/diag.h"
+#include "dispatcherd/diag_execution.h"
 #include "dispatcherd/state.h"
 #include "proto/report.h"
 
@@ -125,8 +126,7 @@ static void on_done(Dispatcher *d, Execution *execution, const ExecutionReport *
         if (status == STATUS_FAILURE)
                 endpoint_fail(&d->trigger_stats, error_code_name((ErrorCode)report->code),
                         slice_of(error_code_meaning((ErrorCode)report->code)));
-        diag_execution_ended(id_slice(&execution->exec_id), id_slice(&execution->agent_id), result_status_names[status],
-                (ErrorCode)report->code);
+        diag_execution_ended(execution, result_status_names[status], (ErrorCode)report->code);
         execution_end(d->executions, execution, status, (ErrorCode)report->code, now.usec);
 }
 
@@ -206,7 +206,8 @@ static void on_execution_report(Dispatcher *d, Runtime *runtime, const Execution
                 /* Of an attempt that was answered already it is a repeat; of another one it is a zombie's word. */
                 if (execution && execution->attempt != report->attempt && report->state != EXECUTION_REFUSED) {
                         d->n.stale_reports++;
-                        diag_stale_report(report->exec_id, id_slice(&runtime->id), report->attempt, now.usec);
+                        diag_execution_stale(execution, id_slice(&runtime->id), report->attempt,
+                                execution_state_names[report->state]);
                 }
                 return;
         }
@@ -216,9 +217,13 @@ static void on_execution_report(Dispatcher *d, Runtime *runtime, const Execution
                 now.usec + execution->check_pause_usec; /* the armed moment comes earlier, and looks again */
         switch ((ExecutionState)report->state) {
         case EXECUTION_ACCEPTED:
+                if (!execution->heard)
+                        diag_execution_reported(execution, "accepted");
                 execution->heard = true;
                 break;
         case EXECUTION_STARTED:
+                if (!execution->started)
+                        diag_execution_reported(execution, "started");
                 execution->heard = execution->started = true;
                 execution_attempt(execution)->started = true;
                 break;
@@ -246,18 +251,18 @@ void dispatch_report(Dispatcher *d, Slice runtime_id, const InMessage *message, 
         d->n.reports++;
         if (report_decode(message->body, &report, &d->arena, &error) != 0) {
                 d->n.invalid++;
-                diag_message_invalid(message->subject, error.text, now.usec);
+                diag_message_invalid(message->subject, error.text);
                 return;
         }
         if (!slice_equal(report.runtime_id, runtime_id)) {
                 d->n.invalid++;
-                diag_message_invalid(message->subject, "agent_runtime.runtime_id is not the subject's", now.usec);
+                diag_message_invalid(message->subject, "agent_runtime.runtime_id is not the subject's");
                 return;
         }
         runtime = registry_find(d->registry, report.runtime_id);
         if (!runtime || runtime->epoch != report.epoch) {
                 d->n.stale_reports++;
-                diag_stale_report(SLICE("executions"), report.runtime_id, 0, now.usec);
+                diag_report_stale(report.runtime_id, report.epoch);
                 return;
         }
 
@@ -265,7 +270,7 @@ void dispatch_report(Dispatcher *d, Slice runtime_id, const InMessage *message, 
         while ((r = execution_report_next(report.executions, &cursor, &execution, &arena, &error)) != SCAN_E_END) {
                 if (r != 0) {
                         d->n.invalid++;
-                        diag_message_invalid(message->subject, error.text, now.usec);
+                        diag_message_invalid(message->subject, error.text);
                         continue; /* what the others say is no worse for it */
                 }
                 on_execution_report(d, runtime, &execution, now);

@@ -9,6 +9,7 @@
  * mail stays in the mailbox for the successor.
  */
 
+#include "common/log.h"
 #include "runtimed/agent.h"
 #include "runtimed/diag.h"
 
@@ -116,6 +117,9 @@ Agent *agent_free(Agent *agent) {
                 buffer_done(agent->spare_state);
         free(agent->spare_state);
         free(agent->failure);
+        if (agent->words)
+                log_limit_done(agent->words);
+        free(agent->words);
         free(agent->supervision);
         (void)definition_free(agent->predecessor);
         (void)definition_free(agent->successor);

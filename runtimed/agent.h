@@ -117,6 +117,7 @@ struct Agent {
         Durable *durable;         /* NULL: keeps no state, or there is no store */
         Supervision *supervision; /* NULL: it never crashed */
         char *failure;            /* why it has failed, for who asks later; NULL: it has not, or memory was out */
+        struct LogLimit *words;   /* of what it says itself; NULL: nothing yet */
         Waiter *waiters;
         Timer *timers;
         AskOwner asks;         /* what it waits for */

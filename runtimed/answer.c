@@ -20,7 +20,7 @@
 #include "proto/emit.h"
 #include "proto/scan.h"
 #include "runtimed/core.h"
-#include "runtimed/diag.h"
+#include "runtimed/diag_execution.h"
 
 #define SOURCE SLICE("compozy-runtimed")
 
@@ -122,8 +122,7 @@ void core_note_started(Runtime *runtime, Execution *execution, uint64_t started_
         histogram_add(&runtime->queue_duration,
                 started_usec > execution->accepted_usec ? started_usec - execution->accepted_usec : 0);
         publish_event(runtime, execution, EXECUTION_EVENT_STARTED, NULL, now);
-        diag_execution(
-                agent_id_slice(execution->mail.agent), id_slice(&execution->id), execution->correlation_id, "started");
+        diag_execution_step(execution, "started", "began");
 }
 
 /* results */
@@ -332,8 +331,7 @@ static void end(Runtime *runtime, Execution *execution, Ending *ending, Instant 
         if (!succeeded)
                 endpoint_fail(&runtime->trigger_stats, error_code_name(ending->code), ending->message);
         histogram_add(&runtime->execution_duration, now.usec - execution->accepted_usec);
-        diag_execution(agent_id_slice(execution->mail.agent), id_slice(&execution->id), execution->correlation_id,
-                result_status_names[ending->status]);
+        diag_execution_ended(execution, ending->status, ending->code, ending->message);
         let_go(runtime, execution);
 }
 
@@ -361,7 +359,7 @@ void core_fail(Runtime *runtime, Execution *execution, ErrorCode code, const cha
 
 void core_withhold(Runtime *runtime, Execution *execution, const char *why) {
         runtime->counters.withheld++;
-        diag_execution_withheld(agent_id_slice(execution->mail.agent), id_slice(&execution->id), why);
+        diag_execution_withheld(execution, why);
         let_go(runtime, execution);
 }
 
@@ -383,8 +381,7 @@ void core_hand_back(Runtime *runtime, Execution *execution, Instant now) {
         report(runtime, execution, (ExecutionReport){ .state = EXECUTION_REFUSED, .code = ERROR_RUNTIME_DRAINING },
                 now);
         runtime->counters.handed_back++;
-        diag_execution(agent_id_slice(execution->mail.agent), id_slice(&execution->id), execution->correlation_id,
-                "handed back");
+        diag_execution_step(execution, "handed_back", "was handed back unstarted, as the runtime stops");
         let_go(runtime, execution);
 }
 

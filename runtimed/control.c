@@ -685,7 +685,7 @@ void core_on_request(Runtime *runtime, const InMessage *message, Slice verb, Ins
 
         if (r > 0 && request.code == ERROR_INVALID_MESSAGE) {
                 runtime->counters.invalid++;
-                diag_message_invalid(message->subject, request.error.text, &runtime->invalid_limit, now.usec);
+                diag_message_invalid(message->subject, request.error.text);
         }
         error = (ErrorReply){ .code = request.code, .message = slice_of(request.error.text) };
         if (r != 0 || !request.is_waiting)

@@ -202,8 +202,6 @@ struct Runtime {
         Histogram checkpoint_duration;                /* from the hook's call until the state is durable */
         Recent recent;
         EndpointStats trigger_stats, control_stats; /* `processing_usec` of the latter is the edge's */
-        LogLimit invalid_limit, refused_limit, registration_limit, message_limit, effect_limit, checkpoint_limit,
-                agent_log_limit;
         WireError failure; /* why the last init failed */
         ErrorCode failure_code;
 };

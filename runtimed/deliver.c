@@ -151,7 +151,7 @@ static void deliver_to(Runtime *runtime, Agent *agent, Letter *letter, Qos qos, 
         deliver(runtime, delivery, now);
 }
 
-static Letter *read_letter(Runtime *runtime, const InMessage *message, Instant now) {
+static Letter *read_letter(Runtime *runtime, const InMessage *message) {
         WireError error = {};
         Envelope envelope;
         Letter *letter;
@@ -168,7 +168,7 @@ static Letter *read_letter(Runtime *runtime, const InMessage *message, Instant n
         }
         if (r != 0) {
                 runtime->counters.invalid++;
-                diag_message_invalid(message->subject, error.text, &runtime->invalid_limit, now.usec);
+                diag_message_invalid(message->subject, error.text);
                 return NULL;
         }
 
@@ -185,7 +185,7 @@ void core_on_letter(Runtime *runtime, const InMessage *message, Instant now) {
         if (!receiver)
                 return; /* nobody any more */
 
-        letter = read_letter(runtime, message, now);
+        letter = read_letter(runtime, message);
         if (!letter)
                 return;
         for (; receiver; receiver = topics_next_receiver(receiver))

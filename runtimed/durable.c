@@ -328,7 +328,7 @@ static void on_failure(Runtime *runtime, Durable *durable, Slice why, Instant no
 
         durable->n_failures++;
         runtime->counters.checkpoint_failures++;
-        diag_checkpoint_failed(agent_id_slice(agent), why, &runtime->checkpoint_limit, now.usec);
+        diag_checkpoint_failed(agent_id_slice(agent), why);
         core_answer_waiters(runtime, agent, WAIT_CHECKPOINT, UINT64_MAX, ERROR_STATE_ERROR, why);
 
         core_note_unsettled(runtime, agent);

@@ -255,8 +255,18 @@ static int log_sentence(Wish *wish) {
         const Slice sentence = { effect->payload.data, MIN_OF(effect->payload.size, (size_t)SENTENCE_MAX) };
         const Slice fields = { effect->headers.data, MIN_OF(effect->headers.size, (size_t)SENTENCE_MAX) };
 
+        if (!wish->agent->words) /* NULL again when memory is out: then it shares the limit of all */
+                wish->agent->words = calloc(1, sizeof(*wish->agent->words));
         diag_agent_says(
-                agent_id_slice(wish->agent), level, sentence, fields, &wish->runtime->agent_log_limit, wish->now.usec);
+                &(AgentWords){
+                        .agent_id = agent_id_slice(wish->agent),
+                        .exec_id = wish->exec_id,
+                        .correlation_id = wish->inherited.correlation_id,
+                        .sentence = sentence,
+                        .fields = fields,
+                        .level = level,
+                },
+                wish->agent->words);
         return 0;
 }
 
@@ -295,8 +305,8 @@ static void note_refused(Wish *wish, int r) {
         if (r < 0)
                 (void)wish_refuse(wish, ERROR_INTERNAL, "memory is out");
         wish->runtime->counters.effects_refused++;
-        diag_effect_refused(agent_id_slice(wish->agent), effect_kind_names[wish->effect->kind], wish->code,
-                wish->error.text, &wish->runtime->effect_limit, wish->now.usec);
+        diag_effect_refused(agent_id_slice(wish->agent), wish->exec_id, wish->inherited.correlation_id,
+                effect_kind_names[wish->effect->kind], wish->code, wish->error.text);
 }
 
 static int try(Wish *wish) {
@@ -371,7 +381,7 @@ void core_apply_effects(
 
         if (effects->failed) {
                 runtime->counters.effects_refused++;
-                diag_effects_incomplete(agent_id_slice(agent), effects->n, &runtime->effect_limit, now.usec);
+                diag_effects_incomplete(agent_id_slice(agent), effects->n);
         }
 
         carry_out_pass(&wish, effects, /* ends= */ false);

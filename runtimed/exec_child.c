@@ -176,11 +176,9 @@ static void on_exit_event(evutil_socket_t fd, short what, void *userdata) {
         say_how(child, status);
         free_events(child);
         host->stats.n_children--;
-        if (child->is_initialized && !child->stop) {
+        if (child->is_initialized && !child->stop)
                 host->stats.n_crashed++;
-                diag_exec_crashed(id, (uint64_t)pid, child->why.text);
-        } else
-                diag_exec_ended(id, (uint64_t)pid, child->why.text);
+        diag_exec_ended(id, (uint64_t)pid, child->why.text);
         forget(child);
         exec_host_leave(host);
 }

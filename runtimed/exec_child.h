@@ -108,7 +108,7 @@ struct ExecChild {
         size_t n_words;
         bool is_cut;
         char last_words[128];
-        LogLimit stderr_limit, wish_limit;
+        LogLimit stderr_limit;
 };
 
 TAILQ_HEAD(ExecChildList, ExecChild);

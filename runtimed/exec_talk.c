@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "proto/json.h"
+#include "runtimed/diag.h"
 #include "runtimed/diag_exec.h"
 #include "runtimed/exec_child.h"
 
@@ -28,7 +29,6 @@
 #define PENDING_BYTES_MAX (16 * 1024 * 1024) /* towards a child that does not read its stdin */
 #define KEPT_BYTES_MAX (256 * 1024)          /* buffers that grew over that are not kept */
 #define SHOWN_MAX 80                         /* bytes of a line that made no sense */
-#define STDERR_BURST 100                     /* lines in 10 s */
 
 /* calls */
 
@@ -235,8 +235,7 @@ static void refuse_wish(ExecChild *child, const ExecLine *line, int rpc_code, co
         if (line->id.data)
                 answer(child, line->id, rpc_code, why);
         else
-                diag_exec_wish_refused(
-                        id_slice(&child->agent_id), line->method, why, &child->wish_limit, child->host->now);
+                diag_exec_wish_refused(id_slice(&child->agent_id), line->method, why);
 }
 
 /* The message it belongs to, 0 for none. Returns false when it names one that is not open. */
@@ -493,20 +492,22 @@ void exec_talk_read_output(ExecChild *child, bool all) {
 /* from the child: its stderr */
 
 static void end_words(ExecChild *child) {
-        const Slice line = { child->words, child->n_words }, id = id_slice(&child->agent_id);
-        uint32_t n_left_out = 0;
-        bool passes;
+        const Slice line = { child->words, child->n_words };
 
         child->n_words = 0;
         if (is_blank(line))
                 return;
 
         (void)snprintf(child->last_words, sizeof(child->last_words), "%.*s", SLICE_ARG(line));
-        passes = log_limit_pass(&child->stderr_limit, STDERR_BURST, child->host->now, &n_left_out);
-        if (n_left_out > 0)
-                diag_exec_stderr_left_out(id, (uint64_t)child->process.pid, n_left_out);
-        if (passes)
-                diag_exec_stderr(id, (uint64_t)child->process.pid, line, child->is_cut);
+        diag_agent_says(
+                &(AgentWords){
+                        .agent_id = id_slice(&child->agent_id),
+                        .sentence = line,
+                        .pid = (uint64_t)child->process.pid,
+                        .level = LOG_INFO,
+                        .is_cut = child->is_cut,
+                },
+                &child->stderr_limit);
 }
 
 /* A line longer than there is room for is written as far as it goes, and its rest is skipped. */
@@ -550,7 +551,5 @@ void exec_talk_read_stderr(ExecChild *child, bool all) {
 void exec_talk_end_stderr(ExecChild *child) {
         if (child->n_words > 0)
                 end_words(child);
-        if (child->stderr_limit.n_left_out > 0)
-                diag_exec_stderr_left_out(
-                        id_slice(&child->agent_id), (uint64_t)child->process.pid, child->stderr_limit.n_left_out);
+        log_limit_done(&child->stderr_limit);
 }

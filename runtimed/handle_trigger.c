@@ -15,6 +15,7 @@
 
 #include "runtimed/core.h"
 #include "runtimed/diag.h"
+#include "runtimed/diag_execution.h"
 
 /* A trigger on its way in. */
 typedef struct Arrival {
@@ -47,7 +48,7 @@ static void refuse(Runtime *runtime, Arrival *arrival, ErrorCode code, const cha
 
         runtime->counters.refused[code]++;
         endpoint_fail(&runtime->trigger_stats, error_code_name(code), slice_of(why ? why : error_code_meaning(code)));
-        diag_trigger_refused(trigger->agent_id, trigger->agent_exec_id, code, &runtime->refused_limit, now.usec);
+        diag_trigger_refused(trigger, code, why);
 
         if (arrival->reporter) {
                 ExecutionReport report = {
@@ -85,8 +86,7 @@ static void refuse_asker(Runtime *runtime, Arrival *arrival, Instant now) {
         }
 
         runtime->counters.refused[ERROR_LIMIT_EXCEEDED]++;
-        diag_trigger_refused(arrival->trigger.agent_id, arrival->trigger.agent_exec_id, ERROR_LIMIT_EXCEEDED,
-                &runtime->refused_limit, now.usec);
+        diag_trigger_refused(&arrival->trigger, ERROR_LIMIT_EXCEEDED, "too many ask for this execution");
 }
 
 static void tell_where_it_stands(Runtime *runtime, Execution *execution, Arrival *arrival, Instant now) {
@@ -108,6 +108,7 @@ static void tell_where_it_stands(Runtime *runtime, Execution *execution, Arrival
                         reporter_hold(arrival->reporter, asker);
         }
 
+        diag_trigger_repeated(&arrival->trigger, "it is here");
         asker->attempt = MAX_OF(asker->attempt, attempt);
         asker->ask = arrival->trigger.dispatch.ask;
         reporter_note(&runtime->reporters, asker);
@@ -115,7 +116,7 @@ static void tell_where_it_stands(Runtime *runtime, Execution *execution, Arrival
 
 static void answer_from_memory(Runtime *runtime, const Remembered *remembered, Arrival *arrival, Instant now) {
         runtime->counters.memory_hits++;
-        diag_execution(arrival->trigger.agent_id, arrival->trigger.agent_exec_id, SLICE_NONE, "answered from memory");
+        diag_trigger_repeated(&arrival->trigger, "it was answered from memory");
 
         if (arrival->reply_to.data && remembered->body.data)
                 core_publish_copy(runtime, arrival->reply_to, remembered->headers, remembered->body);
@@ -251,6 +252,7 @@ static void deliver(Runtime *runtime, Execution *execution, Arrival *arrival, In
                 execution->phase = PHASE_QUEUED;
                 runtime->n_queued++;
                 core_arm_execution(runtime, execution);
+                diag_execution_accepted(execution, now.usec);
                 reporter_note(&runtime->reporters, &execution->asker);
                 return;
         }
@@ -317,8 +319,7 @@ static bool find_addressees(Runtime *runtime, Arrival *arrival, Instant now) {
                         arrival->reporter = reporters_get(&runtime->reporters, report_to);
                 if (!arrival->reporter) {
                         runtime->counters.refused[ERROR_TOPIC_FORBIDDEN]++;
-                        diag_message_invalid(arrival->message->subject, "no report may go to its report_to",
-                                &runtime->invalid_limit, now.usec);
+                        diag_message_invalid(arrival->message->subject, "no report may go to its report_to");
                         return false;
                 }
         }
@@ -352,7 +353,7 @@ static bool decode(Runtime *runtime, Arrival *arrival, Instant now) {
         runtime->counters.invalid++;
         if (r < 0)
                 (void)wire_error(&error, "memory is out");
-        diag_message_invalid(message->subject, error.text, &runtime->invalid_limit, now.usec);
+        diag_message_invalid(message->subject, error.text);
 
         /* Nothing of what it said is trusted, so the answer goes where NATS says it came from. */
         arrival->trigger = (Trigger){};

@@ -332,8 +332,7 @@ static unsigned on_refusal(Runtime *runtime, const Answer *answer, uint64_t epoc
                 return session_on_refused(
                         &runtime->session, (DeregisterReason)refused.reason, epoch, refused.epoch, now);
 
-        diag_registration_refused(
-                runtime->id, answer->error_code, answer->error_message, &runtime->registration_limit, now.usec);
+        diag_registration_refused(runtime->id, answer->error_code, answer->error_message);
         return session_on_full(&runtime->session, now);
 }
 
@@ -361,8 +360,7 @@ void core_on_registration_answer(Runtime *runtime, const InMessage *message, Ins
                 r = registration_taken_decode(answer.result, &taken, &runtime->arena, &error);
         if (r != 0) {
                 runtime->counters.invalid++;
-                diag_message_invalid(
-                        message->subject, r < 0 ? "memory is out" : error.text, &runtime->invalid_limit, now.usec);
+                diag_message_invalid(message->subject, r < 0 ? "memory is out" : error.text);
                 return;
         }
 
@@ -386,7 +384,7 @@ void core_on_announce(Runtime *runtime, const InMessage *message, Instant now) {
 
         if (!read_announce(runtime, message, &announce, &error)) {
                 runtime->counters.invalid++;
-                diag_message_invalid(message->subject, error.text, &runtime->invalid_limit, now.usec);
+                diag_message_invalid(message->subject, error.text);
                 return;
         }
 
@@ -401,8 +399,7 @@ void core_on_deregistered(Runtime *runtime, const InMessage *message, Instant no
         r = deregistration_decode(message->body, &deregistration, &runtime->arena, &error);
         if (r != 0) {
                 runtime->counters.invalid++;
-                diag_message_invalid(
-                        message->subject, r < 0 ? "memory is out" : error.text, &runtime->invalid_limit, now.usec);
+                diag_message_invalid(message->subject, r < 0 ? "memory is out" : error.text);
                 return;
         }
 

@@ -63,7 +63,6 @@ typedef struct App {
         uint64_t settle_usec; /* when to be ready without a dispatcher; USEC_NEVER: not connected yet, or ready */
         bool is_ready, is_stopping, is_closing;
         int warden_fd; /* until the exec host takes it; -1 */
-        LogLimit publish_limit, error_limit, http_limit;
 } App;
 
 /* stopping */
@@ -175,8 +174,8 @@ static void tell_ready(App *app, Instant now) {
 
         app->is_ready = true;
         app->settle_usec = USEC_NEVER;
-        diag_ready(app->id.text, runtime_epoch(app->core), runtime_n_agents(app->core), is_registered,
-                app->http ? http_server_address(app->http) : "none");
+        diag_ready(app->id.text, runtime_epoch(app->core), runtime_n_agents(app->core), runtime_n_starting(app->core),
+                is_registered, app->http ? http_server_address(app->http) : "none");
         daemon_notify_ready(app->daemon);
         daemon_notify_status(app->daemon, "Ready: %zu agents, %s", runtime_n_agents(app->core),
                 is_registered ? "registered" : "no dispatcher answered yet");
@@ -212,7 +211,7 @@ static void finish_turn(App *app, Instant now) {
                 n_refused += n_events_refused;
         }
         if (n_refused > 0)
-                diag_publish_refused(n_refused, &app->publish_limit, now.usec);
+                diag_publish_refused(n_refused);
         runtime_set_congested(app->core, is_congested(app), now);
         exec_host_hold(app->exec, is_congested(app) && !app->is_stopping);
 
@@ -258,9 +257,9 @@ static void on_turn_end(void *userdata) {
 }
 
 static void on_link_error(const char *why, void *userdata) {
-        App *app = userdata;
+        (void)userdata;
 
-        diag_link_error(why, &app->error_limit, instant_now().usec);
+        diag_link_error(why);
 }
 
 /* the loop */
@@ -515,9 +514,9 @@ static bool on_ready(Buffer *reason, void *userdata) {
 }
 
 static void on_http_trouble(const char *why, void *userdata) {
-        App *app = userdata;
+        (void)userdata;
 
-        diag_http_trouble(why, &app->http_limit, instant_now().usec);
+        diag_http_trouble(why);
 }
 
 /* starting */
@@ -773,9 +772,10 @@ static int run(const DaemonArguments *arguments) {
         }
         raise_descriptor_limit();
         log_open("compozy-runtimed", (LogTarget)app.settings.daemon.log_target, (int)app.settings.daemon.log_level);
+        log_set_owner("RUNTIME_ID", app.id.text);
         r = start(&app, &error);
         if (r != 0)
-                diag_start_failed(error.text[0] != '\0' ? error.text : strerror(-r));
+                diag_start_failed(r, error.text[0] != '\0' ? error.text : strerror(-r));
         status = r == 0 ? daemon_run(app.daemon) : EXIT_FAILURE;
 
         if (!stop_workers(&app)) {

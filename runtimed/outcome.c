@@ -11,6 +11,7 @@
 
 #include "runtimed/core.h"
 #include "runtimed/diag.h"
+#include "runtimed/diag_execution.h"
 
 /* outcomes */
 
@@ -43,6 +44,7 @@ static void defer(Runtime *runtime, Execution *execution, Instant now) {
         execution->wake_usec = now.usec + defer_usec_of(&execution->outcome.reply);
         core_arm_execution(runtime, execution);
         core_note_news(runtime, execution);
+        diag_execution_step(execution, "deferred", "was put off by its agent, to be handled again");
 }
 
 /* Returns false when memory is out: that was its end. */
@@ -54,6 +56,7 @@ static bool leave_pending(Runtime *runtime, Execution *execution, Instant now) {
         execution->phase = PHASE_PENDING;
         execution->mail.agent->n_open++;
         core_note_news(runtime, execution);
+        diag_execution_step(execution, "pending", "was left open by its agent, to be answered later");
         return true;
 }
 
@@ -75,6 +78,10 @@ static void finish(Runtime *runtime, Execution *execution, Instant now) {
 
         execution->phase = PHASE_HELD;
         runtime->n_held++;
+        diag_execution_step(execution, "held",
+                execution->held
+                        ? "is done, and its answer waits until its agent's state is saved"
+                        : "is done, and its answer waits for the connection to NATS or for a dispatcher's word");
         core_note_news(runtime, execution);
 }
 
@@ -212,7 +219,8 @@ static void finish_delivery(Runtime *runtime, Delivery *delivery, Outcome *outco
                 agent->n_failed++;
                 runtime->counters.agent_errors++;
                 diag_message_failed(agent_id_slice(agent), delivery->letter ? delivery->letter->topic : SLICE_NONE,
-                        buffer_slice(&reply->output), &runtime->message_limit, now.usec);
+                        delivery->letter ? delivery->letter->envelope.correlation_id : SLICE_NONE,
+                        buffer_slice(&reply->output));
         }
         if (delivery->mail.wants_answer && core_must_wait_for_state(agent)) {
                 if (core_hold_delivery(runtime, delivery, outcome) == 0)

@@ -504,7 +504,7 @@ static void handle(Runtime *runtime, const InMessage *message, Instant now) {
         match = subject_parse(runtime->prefix, message->subject);
         if (!handlers[match.kind].handle || (handlers[match.kind].for_id && !slice_equal(match.first, runtime->id))) {
                 runtime->counters.invalid++;
-                diag_message_invalid(message->subject, "there is no such subject", &runtime->invalid_limit, now.usec);
+                diag_message_invalid(message->subject, "there is no such subject");
                 return;
         }
         handlers[match.kind].handle(runtime, message, &match, now);
@@ -620,6 +620,14 @@ uint64_t runtime_epoch(const Runtime *runtime) {
 
 size_t runtime_n_agents(const Runtime *runtime) {
         return core_n_agents(runtime);
+}
+
+size_t runtime_n_starting(const Runtime *runtime) {
+        size_t n = 0;
+
+        for (Agent *agent = core_agent_after(runtime, SLICE_NONE); agent; agent = core_next_agent(agent))
+                n += agent->state == AGENT_STARTING;
+        return n;
 }
 
 size_t runtime_n_in_flight(const Runtime *runtime) {

@@ -142,6 +142,7 @@ bool runtime_is_registered(const Runtime *runtime); /* a dispatcher took the cur
 bool runtime_has_heard(const Runtime *runtime);     /* ... or NATS said that there is no dispatcher to take it */
 uint64_t runtime_epoch(const Runtime *runtime);
 size_t runtime_n_agents(const Runtime *runtime);
+size_t runtime_n_starting(const Runtime *runtime); /* of them, whose init is awaited; counted one by one */
 size_t runtime_n_in_flight(const Runtime *runtime);
 
 /* What a stop at its deadline could not finish: given back to dispatchers, and answered as cut short. */

@@ -104,6 +104,17 @@ static void fields_that_the_sentence_names_are_not_repeated(void **state) {
         assert_non_null(strstr(line, "Runtime rt-1 went away (epoch=77)\n"));
 }
 
+static void words_of_others_begin_with_their_name_and_an_errno_is_not_repeated(void **state) {
+        char line[4096];
+
+        (void)state;
+
+        write_captured(line, sizeof(line),
+                FIELDS_SAID_BY(SLICE("greeter"), F_STR("AGENT_ID", "greeter"), F_STR("EXEC_ID", "x"), F_ERRNO(-2)),
+                "hello");
+        assert_non_null(strstr(line, "greeter: hello (exec_id=x)\n"));
+}
+
 static void a_very_long_line_is_cut_but_ends(void **state) {
         static char text[20000], field[20000];
         char line[16384];
@@ -133,6 +144,110 @@ static void a_limited_line_passes_so_often_per_window_and_the_rest_is_counted(vo
         assert_int_equal(left_out, 0);
 }
 
+/* limited lines */
+
+static const LogKind chatter = { LOG_WARNING, "0123456789abcdef0123456789abcdef", "chatter", 3, false };
+
+static void begin_limited(Seen *seen, int level) {
+        *seen = (Seen){ 0 };
+        log_open("test", LOG_TARGET_STDERR, level);
+        log_set_sink(sink, seen);
+        log_tick(USEC_PER_SEC);
+}
+
+static void chat(LogLimit *limit, unsigned n) {
+        for (unsigned i = 0; i < n; i++)
+                if (log_limit_level(limit, &chatter, SLICE_NONE) != LOG_LEFT_OUT)
+                        log_write(LOG_WARNING, NULL, NO_FIELDS, "chat");
+}
+
+static void what_was_left_out_is_said_when_its_window_is_over_though_no_line_follows(void **state) {
+        LogLimit limit = { 0 };
+        Seen seen;
+
+        (void)state;
+
+        begin_limited(&seen, LOG_INFO);
+        chat(&limit, 10);
+        assert_int_equal(seen.n, 3);
+        log_tick(10 * USEC_PER_SEC);
+        assert_int_equal(seen.n, 3);
+        log_tick(11 * USEC_PER_SEC);
+        assert_int_equal(seen.n, 4);
+        assert_string_equal(seen.text, "7 lines were left out: chatter");
+        assert_int_equal(seen.level, LOG_WARNING);
+        log_tick(40 * USEC_PER_SEC); /* once */
+        assert_int_equal(seen.n, 4);
+        log_set_sink(NULL, NULL);
+}
+
+static void what_was_left_out_is_said_with_the_next_line_at_the_end_and_when_the_object_goes(void **state) {
+        LogLimit a = { 0 }, b = { 0 };
+        Seen seen;
+
+        (void)state;
+
+        begin_limited(&seen, LOG_INFO);
+        chat(&a, 4);
+        chat(&b, 5);
+        assert_int_equal(seen.n, 6);
+        log_tick(11 * USEC_PER_SEC - 1);
+        log_limit_done(&a);
+        assert_string_equal(seen.text, "1 lines were left out: chatter");
+        log_settle();
+        assert_string_equal(seen.text, "2 lines were left out: chatter");
+        log_settle();
+        assert_int_equal(seen.n, 8);
+
+        chat(&b, 1); /* of the same window: the third is over */
+        log_tick(USEC_PER_SEC);
+        assert_int_equal(b.n_left_out, 1);
+        log_limit_done(&b);
+        log_limit_done(&b);
+        assert_int_equal(seen.n, 9);
+        log_set_sink(NULL, NULL);
+}
+
+static void the_next_windows_first_line_says_it_before_itself(void **state) {
+        LogLimit limit = { 0 };
+        Seen seen;
+
+        (void)state;
+
+        begin_limited(&seen, LOG_INFO);
+        chat(&limit, 5);
+        limit.window_start = 0; /* as if its tick were late */
+        log_tick(9 * USEC_PER_SEC);
+        assert_int_equal(seen.n, 3);
+        limit.window_start -= 2 * USEC_PER_SEC;
+        chat(&limit, 1);
+        assert_int_equal(seen.n, 5);
+        assert_string_equal(seen.text, "chat");
+        assert_int_equal(limit.n_left_out, 0);
+        log_tick(60 * USEC_PER_SEC);
+        assert_int_equal(seen.n, 5);
+        log_set_sink(NULL, NULL);
+}
+
+static void at_level_debug_nothing_is_left_out_unless_the_kind_is_strict(void **state) {
+        LogKind strict = chatter;
+        LogLimit limit = { 0 };
+        Seen seen;
+
+        (void)state;
+
+        strict.is_strict = true;
+        begin_limited(&seen, LOG_DEBUG);
+        for (unsigned i = 0; i < 3; i++)
+                assert_int_equal(log_limit_level(&limit, &chatter, SLICE_NONE), LOG_WARNING);
+        assert_int_equal(log_limit_level(&limit, &chatter, SLICE_NONE), LOG_DEBUG);
+        assert_int_equal(limit.n_left_out, 0);
+        assert_int_equal(log_limit_level(&limit, &strict, SLICE("a")), LOG_LEFT_OUT);
+        log_settle();
+        assert_string_equal(seen.text, "1 lines of agent a were left out: chatter");
+        log_set_sink(NULL, NULL);
+}
+
 static void levels_are_known_by_name(void **state) {
         (void)state;
 
@@ -151,6 +266,11 @@ int main(void) {
                 cmocka_unit_test(fields_that_the_sentence_names_are_not_repeated),
                 cmocka_unit_test(a_very_long_line_is_cut_but_ends),
                 cmocka_unit_test(a_limited_line_passes_so_often_per_window_and_the_rest_is_counted),
+                cmocka_unit_test(what_was_left_out_is_said_when_its_window_is_over_though_no_line_follows),
+                cmocka_unit_test(what_was_left_out_is_said_with_the_next_line_at_the_end_and_when_the_object_goes),
+                cmocka_unit_test(the_next_windows_first_line_says_it_before_itself),
+                cmocka_unit_test(at_level_debug_nothing_is_left_out_unless_the_kind_is_strict),
+                cmocka_unit_test(words_of_others_begin_with_their_name_and_an_errno_is_not_repeated),
                 cmocka_unit_test(levels_are_known_by_name),
         };
 

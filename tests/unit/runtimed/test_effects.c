@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
+#include "runtimed/diag.h"
 #include "tests/unit/runtimed/failing.h"
 #include "tests/unit/runtimed/world.h"
 
@@ -1069,10 +1070,11 @@ static void on_log(int level, const char *message_id, LogFields fields, const ch
         if (!strstr(text, "says"))
                 return;
         logged_level = level;
-        (void)snprintf(logged, sizeof(logged), "%s", text);
+        (void)snprintf(logged, sizeof(logged), "%.*s: %s", SLICE_ARG(fields.speaker), text);
         for (size_t i = 0; i < fields.n_items; i++)
-                (void)snprintf(logged + strlen(logged), sizeof(logged) - strlen(logged), " %s=%.*s",
-                        fields.items[i].name, SLICE_ARG(fields.items[i].text));
+                if (fields.items[i].text.size > 0)
+                        (void)snprintf(logged + strlen(logged), sizeof(logged) - strlen(logged), " %s=%.*s",
+                                fields.items[i].name, SLICE_ARG(fields.items[i].text));
 }
 
 static void an_agent_logs_under_its_name_and_no_graver_than_an_error(void **state) {
@@ -1090,7 +1092,7 @@ static void an_agent_logs_under_its_name_and_no_graver_than_an_error(void **stat
                         .headers = SLICE("{\"AGENT_ID\":\"b\"}"));
                 prompt(&w);
                 assert_int_equal(logged_level, rows[i].expected);
-                assert_string_equal(logged, "Agent a: says hello AGENT_ID=a FIELDS={\"AGENT_ID\":\"b\"}");
+                assert_string_equal(logged, "a: says hello AGENT_ID=a CORRELATION_ID=t1 FIELDS={\"AGENT_ID\":\"b\"}");
         }
         log_set_sink(NULL, NULL);
         end_world(&w);
@@ -1116,8 +1118,27 @@ static void agents_cannot_flood_the_log(void **state) {
                 n_lines += logged[0] != '\0';
         }
         log_set_sink(NULL, NULL);
-        assert_int_equal(n_lines, 1000);
+        assert_int_equal(n_lines, 100);
         end_world(&w);
+}
+
+static void one_agents_chatter_silences_no_other(void **state) {
+        LogLimit a = {}, b = {};
+        AgentWords words = { .agent_id = SLICE("a"), .sentence = SLICE("says much"), .level = LOG_INFO };
+
+        (void)state;
+
+        log_set_sink(on_log, NULL);
+        log_tick(100 * USEC_PER_SEC);
+        for (unsigned i = 0; i < 5000; i++)
+                diag_agent_says(&words, &a);
+        logged[0] = '\0';
+        words.agent_id = SLICE("b");
+        words.sentence = SLICE("says little");
+        diag_agent_says(&words, &b);
+        assert_non_null(strstr(logged, "b: says little"));
+        log_limit_done(&a);
+        log_set_sink(NULL, NULL);
 }
 
 /* child processes */
@@ -1350,6 +1371,7 @@ int main(void) {
                 cmocka_unit_test(what_an_execution_wanted_is_done_though_its_time_is_over),
                 cmocka_unit_test(an_agent_logs_under_its_name_and_no_graver_than_an_error),
                 cmocka_unit_test(agents_cannot_flood_the_log),
+                cmocka_unit_test(one_agents_chatter_silences_no_other),
                 cmocka_unit_test(what_a_child_process_wants_belongs_to_the_message_that_it_names),
                 cmocka_unit_test(a_restarted_child_gets_no_answers_to_what_the_crashed_one_asked),
                 cmocka_unit_test(a_child_that_is_starting_is_answered_when_it_has_started),
