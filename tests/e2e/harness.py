@@ -478,6 +478,38 @@ class Case(unittest.TestCase):
             self._show()
             raise
 
+    # the operator's tool
+
+    def ctl(self, *words, stdin="", url=None, environment=None, timeout=30.0):
+        """Runs compozyctl with a home of its own; stdout, stderr and returncode as subprocess.run() gives them."""
+        home = os.path.join(self.world.directory, "home")
+        os.makedirs(home, exist_ok=True)
+        variables = {**os.environ, "HOME": home, "NATS_URL": url or self.world.nats.url, **(environment or {})}
+        for name in ("XDG_CONFIG_HOME", "COMPOZY_CONTEXT"):
+            if name not in (environment or {}):
+                variables.pop(name, None)
+        done = subprocess.run([os.path.join(BIN, "compozyctl"), *map(str, words)], input=stdin, env=variables, text=True,
+                              capture_output=True, timeout=scaled(timeout), check=False)
+        if SANITIZER.search(done.stderr):
+            raise AssertionError(f"compozyctl {words}: {done.stderr}")
+        return done
+
+    def ctl_ok(self, *words, **more):
+        """What it prints on stdout."""
+        done = self.ctl(*words, **more)
+        self.assertEqual(done.returncode, 0, (words, done.stdout, done.stderr))
+        return done.stdout
+
+    def ctl_json(self, *words, **more):
+        return json.loads(self.ctl_ok("--json", *words, **more))
+
+    def ctl_fails(self, status, part, *words, **more):
+        """It ends with that status, and says that on stderr, without which nobody knows what to do."""
+        done = self.ctl(*words, **more)
+        self.assertEqual(done.returncode, status, (words, done.stdout, done.stderr))
+        self.assertIn(part, done.stderr)
+        return done.stderr
+
     # what many tests ask
 
     def verb(self, name, body=None, client=None, timeout=5.0):

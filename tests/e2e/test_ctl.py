@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: MIT
+"""compozyctl: what operators type about dispatchers, runtimes and agents, and what it says when that is nonsense."""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import unittest
+
+from harness import BIN, FAST_HEARTBEAT, PREFIX, Case, wait_until
+
+
+class Ctl(Case):
+    shared = True
+
+    def build(self):
+        self.world.server()
+        self.world.dispatcher("d1")
+        self.world.dispatcher("d2")
+        for name, zone in (("r1", "a"), ("r2", "b")):
+            self.world.runtime(name, options={**FAST_HEARTBEAT, "runtime.labels": f"zone={zone}"})
+        self.client = self.world.client()
+        self.wait_runtimes("r1", "r2")
+
+    def test_status_names_every_dispatcher(self):
+        text = self.ctl_ok("status")
+        for part in ("d1", "d2", self.world.nats.url, "All is well."):
+            self.assertIn(part, text)
+        told = self.ctl_json("status")
+        self.assertEqual([one["dispatcher_id"] for one in told["dispatchers"]], ["d1", "d2"])
+        self.assertEqual(told["nats"], self.world.nats.url)
+        self.assertGreater(told["rtt_us"], 0)
+
+    def test_runtimes_are_listed_and_filtered(self):
+        lines = self.ctl_ok("runtimes").splitlines()
+        self.assertEqual([line.split()[0] for line in lines], ["RUNTIME", "r1", "r2"])
+        self.assertIn("zone=b", lines[2])
+        self.assertEqual(len(self.ctl_json("runtimes", "--state", "live")["runtimes"]), 2)
+        self.assertEqual(self.ctl_json("runtimes", "--state", "suspect")["runtimes"], [])
+        self.assertEqual(self.ctl("runtimes", "--state", "suspect").stdout, "")
+        self.assertEqual(len(self.ctl_json("runtimes", "-n", 1)["runtimes"]), 1)
+
+    def test_one_runtime_is_shown_from_both_sides(self):
+        text = self.ctl_ok("runtime", "show", "r2")
+        for part in ("zone=b", "Says of itself", "registered", "live"):
+            self.assertIn(part, text)
+        told = self.ctl_json("runtime", "show", "r2")
+        self.assertEqual(told["runtime"]["runtime_id"], told["status"]["runtime_id"])
+
+    def test_a_drained_runtime_gets_nothing_until_it_is_resumed(self):
+        self.assertIn("r1: drained", self.ctl_ok("runtime", "drain", "r1", "--wait"))
+        self.assertIn("1 runtime is draining", self.ctl_ok("status"))
+        self.assertIn("no ", [line for line in self.ctl_ok("why", "greeter").splitlines() if line.startswith("r1")][0])
+        self.assertIn("r1: ", self.ctl_ok("runtime", "resume", "r1"))
+        wait_until("r1 is live", lambda: self.ctl_json("runtime", "show", "r1")["runtime"]["state"] == "live")
+
+    def test_a_drain_that_takes_longer_than_wanted_says_so_and_goes_on(self):
+        self.client.publish(f"{PREFIX}.commands.agent.adhoc.trigger.sleeper",
+                            {"payload": {"deadline_ms": 20000, "labels": {"zone": "b"}, "context": {"input": {"ms": 3000}}}}, "x.y")
+        wait_until("r2 works on it", lambda: self.ctl_json("runtime", "show", "r2")["status"]["in_flight"] == 1)
+        self.ctl_fails(5, "r2 still has 1 executions; it goes on draining", "runtime", "drain", "r2", "--wait", "--wait-timeout", "300ms")
+        self.assertIn("r2: drained", self.ctl_ok("runtime", "drain", "r2", "--wait"))
+        self.ctl_ok("runtime", "resume", "r2")
+
+    def test_agents_are_listed_everywhere_and_in_one_runtime(self):
+        everywhere = {one["agent_id"]: one["runtimes"] for one in self.ctl_json("agents")["agents"]}
+        self.assertEqual(everywhere["greeter"], ["r1", "r2"])
+        lines = [line for line in self.ctl_ok("agents", "--runtime", "r1").splitlines() if line.startswith("greeter")]
+        self.assertIn("running", lines[0])
+
+    def test_the_life_of_an_agent(self):
+        self.assertEqual(self.ctl_ok("agent", "create", "--id", "tom", "--type", "echo", "--label", "zone=b"), "tom on r2: running\n")
+        self.ctl_fails(6, "AGENT_EXISTS", "agent", "create", '{"agent_id":"tom","agent_type":"echo"}')
+        self.assertIn("echo", self.ctl_ok("agent", "show", "tom"))
+        self.assertIn("paused", self.ctl_ok("agent", "pause", "tom"))
+        self.assertIn("running", self.ctl_ok("agent", "resume", "tom"))
+        self.ctl_fails(6, "INVALID_TRANSITION", "agent", "resume", "tom")
+        self.ctl_ok("agent", "subscribe", "tom", "news.*", "--qos", "realtime", "--queue", "readers")
+        self.ctl_fails(6, "ALREADY_SUBSCRIBED", "agent", "subscribe", "tom", "news.*")
+        told = {one["topic"]: one for one in self.ctl_json("agent", "subscriptions", "tom")["subscriptions"]}
+        self.assertEqual((told["news.*"]["queue"], told["news.*"]["qos"]), ("readers", "realtime"))
+        self.assertIn("agent.tom.replies", self.ctl_ok("agent", "subscriptions", "tom"))
+        self.ctl_ok("agent", "unsubscribe", "tom", "news.*")
+        self.ctl_fails(6, "REPLY_TOPIC_MANAGED", "agent", "unsubscribe", "tom", "agent.tom.replies")
+        self.assertIn("stopped", self.ctl_ok("agent", "stop", "tom", "--mode", "discard"))
+        self.assertIn("running", self.ctl_ok("agent", "start", "tom"))
+        self.assertIn("deleted", self.ctl_ok("agent", "delete", "tom"))
+        self.ctl_fails(6, "AGENT_UNKNOWN", "agent", "show", "tom")
+
+    def test_a_definition_comes_from_a_file_or_standard_input(self):
+        path = os.path.join(self.world.directory, "definition.json")
+        with open(path, "w", encoding="ascii") as file:
+            json.dump({"agent_id": "filed", "agent_type": "counter"}, file)
+        self.ctl_ok("agent", "create", f"@{path}")
+        self.ctl_ok("agent", "create", "-", "--runtime", "r1", stdin='{"agent_id":"piped","agent_type":"echo"}')
+        self.assertEqual(self.ctl_json("agent", "show", "piped")["runtime_id"], "r1")
+        self.ctl_ok("agent", "checkpoint", "filed")
+        for agent in ("filed", "piped"):
+            self.ctl_ok("agent", "delete", agent)
+        self.ctl_fails(2, "/no/such/file", "agent", "create", "@/no/such/file")
+        self.ctl_fails(2, "line 1, column 1", "agent", "create", "nonsense")
+        self.ctl_fails(2, "a definition is a JSON object", "agent", "create", "[1]")
+
+    def test_an_agent_in_several_places_must_be_pointed_at(self):
+        self.assertIn("--runtime", self.ctl_fails(2, "greeter is in several places (r1, r2)", "agent", "pause", "greeter"))
+        self.assertIn("paused", self.ctl_ok("agent", "pause", "greeter", "--runtime", "r1"))
+        self.assertIn("running", self.ctl_ok("agent", "resume", "greeter", "-r", "r1"))
+
+    def test_why_explains_agents_and_executions_whoever_took_them(self):
+        self.assertIn("the less loaded of two random ones", self.ctl_ok("why", "greeter"))
+        for number in range(6):
+            answer = self.trigger_input("greeter", number)
+            exec_id = answer.json()["agent"]["exec_id"] if hasattr(answer, "json") else answer["agent"]["exec_id"]
+            wait_until("it has ended", lambda e=exec_id: self.ctl_json("why", e)["phase"] == "ended")
+            self.assertIn("SUCCESS", self.ctl_ok("why", exec_id))
+        self.ctl_fails(6, "no execution that a dispatcher remembers", "why", "nobody-knows")
+
+    def test_nonsense_is_a_usage_error_that_names_what_is_wrong(self):
+        for part, words in (("no such command", ["frobnicate"]), ("agent needs one of show, create", ["agent"]),
+                            ("agent jump: no such command", ["agent", "jump"]), ("needs RUNTIME", ["runtime", "show"]),
+                            ("takes no word \"more\"", ["status", "more"]), ("--no-such", ["status", "--no-such"]),
+                            ("-n needs a value", ["runtimes", "-n"]), ("\"x\" is no number", ["runtimes", "-n", "x"]),
+                            ("none of all, joining", ["runtimes", "--state", "odd"]), ("is no duration", ["status", "-t", "soon"]),
+                            ("is no id", ["runtime", "show", "a.b"]), ("is no id", ["why", "a b"]), ("is no agent's id", ["agent", "show", "*"]),
+                            ("NAME=VALUE", ["agent", "create", "--label", "x"]), ("nats.nonsense", ["status", "-o", "nats.nonsense=1"])):
+            self.ctl_fails(2, part, *words)
+        self.assertEqual(self.ctl("--help").returncode, 0)
+        self.assertEqual(self.ctl().returncode, 2)
+        self.assertIn("compozyctl 0.", self.ctl_ok("--version"))
+
+    def test_every_command_has_help_and_errors_are_json_for_programs(self):
+        told = self.ctl_json("help")
+        self.assertGreater(len(told["commands"]), 20)
+        for command in told["commands"]:
+            text = self.ctl_ok(*command["name"].split(), "--help")
+            self.assertTrue(text.startswith(f"Usage: compozyctl {command['name']}"), text)
+            for option in command["options"]:
+                self.assertIn(f"--{option['name']}", text)
+                self.assertIn(option["help"], text)
+        error = json.loads(self.ctl_fails(6, "AGENT_UNKNOWN", "--json", "agent", "show", "nobody"))["error"]
+        self.assertEqual(error["code"], "AGENT_UNKNOWN")
+
+    def test_completion_knows_commands_options_and_ids(self):
+        def candidates(*words):
+            return [line.split("\t")[0] for line in self.ctl_ok("__complete", "--", *words).splitlines()]
+
+        self.assertIn("runtimes", candidates("r"))
+        self.assertEqual(candidates("runtime", "dr"), ["drain"])
+        self.assertEqual(candidates("runtime", "drain", ""), ["r1", "r2"])
+        self.assertEqual(candidates("runtime", "drain", "r1", "r2"), ["r2"])
+        self.assertIn("greeter", candidates("--json", "agent", "show", "g"))
+        self.assertEqual(candidates("agent", "show", "-r", ""), ["r1", "r2"])
+        self.assertEqual(candidates("runtimes", "--state", "s"), ["suspect"])
+        self.assertIn("--runtime", candidates("agent", "show", "--"))
+        self.assertEqual(self.ctl("-s", "nats://127.0.0.1:1", "__complete", "--", "agent", "show", "").stdout, "")
+
+    @unittest.skipUnless(shutil.which("bash"), "no bash")
+    def test_the_script_for_bash_completes_as_a_shell_would(self):
+        program = ('export PATH="$1:$PATH"; source <(compozyctl completion bash); COMP_WORDS=(compozyctl agent show gr); COMP_CWORD=3; '
+                   '_compozyctl; echo "${COMPREPLY[@]}"')
+        done = subprocess.run(["bash", "-c", program, "bash", BIN], env={**os.environ, "NATS_URL": self.world.nats.url},
+                              capture_output=True, text=True, timeout=20, check=True)
+        self.assertEqual(done.stdout.strip(), "greeter")
+
+
+class Connections(Case):
+    def build(self):
+        self.world.server()
+
+    def test_what_is_not_there_is_named_with_what_to_do(self):
+        self.ctl_fails(4, "is compozy-dispatcherd running", "status")
+        self.ctl_fails(4, "is compozy-dispatcherd running", "agents")
+        self.ctl_fails(4, "no runtime r9 is listening on compozy.runtime.r9.control.list_agents", "agents", "-r", "r9")
+        self.ctl_fails(3, "is nats-server running there?", "status", url="nats://127.0.0.1:1")
+        self.assertNotIn("secret", self.ctl_fails(3, "***@127.0.0.1:1", "status", url="nats://me:secret@127.0.0.1:1"))
+
+    def test_an_answer_that_never_comes_is_a_time_out(self):
+        client = self.world.client()
+        client.subscribe(f"{PREFIX}.commands.agent_dispatcher.*")
+        client.flush()
+        self.ctl_fails(5, "within 200 ms", "runtimes", "--timeout", "200ms")
+
+    def test_what_a_stranger_answers_can_not_write_to_the_terminal(self):
+        client = self.world.client()
+        evil = {"ok": True, "result": {"total": 1, "runtimes": [{"runtime_id": "\x1b]0;title\x07", "hostname": "\x9b31m\u009b\n", "state": 7}]}}
+        client.subscribe(f"{PREFIX}.commands.agent_dispatcher.*", lambda message: client.publish(message.reply, json.dumps(evil).encode()))
+        client.flush()
+        text = self.ctl_ok("runtimes")
+        self.assertIn("\\x1b]0;title\\x07", text)
+        self.assertFalse([c for c in text if c != "\n" and (ord(c) < 32 or 0x7f <= ord(c) < 0xa0)])
+        for broken in (b"", b"{", b"[]", b'{"ok":1}', b'{"ok":true,"result":[]}', b'{"ok":false}', b"\xff"):
+            evil_bytes = broken
+            other = self.world.client()
+            other.subscribe("odd.commands.agent_dispatcher.*", lambda message, o=other, b=evil_bytes: o.publish(message.reply, b))
+            other.flush()
+            self.assertIn(self.ctl("-o", "nats.subject_prefix=odd", "runtimes").returncode, (0, 1))
+            other.close()
+
+    def test_a_context_is_saved_used_shown_and_forgotten(self):
+        self.ctl_ok("--server", "nats://me:secret@127.0.0.1:1", "-o", "nats.subject_prefix=acme", "context", "save", "prod")
+        path = os.path.join(self.world.directory, "home", ".config", "compozy", "contexts", "prod.conf")
+        self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+        self.ctl_fails(2, "--force", "context", "save", "prod")
+        text = self.ctl_ok("context", "show", "prod")
+        self.assertIn("acme", text)
+        self.assertNotIn("secret", text + self.ctl_ok("context", "list") + self.ctl_ok("--json", "context", "list"))
+        self.assertIn("127.0.0.1:1", self.ctl_fails(3, "no connection", "--context", "prod", "status"))
+        self.assertIn("127.0.0.1:1", self.ctl_fails(3, "no connection", "status", environment={"COMPOZY_CONTEXT": "prod"}))
+        self.ctl_fails(4, "no dispatcher", "status")  # NATS_URL, as long as nobody names it
+        self.ctl_ok("context", "use", "prod")
+        self.ctl_fails(4, "no dispatcher", "status")  # the current context gives way to NATS_URL
+        self.assertIn("127.0.0.1:1", self.ctl_fails(3, "no connection", "status", environment={"NATS_URL": ""}))
+        self.assertEqual([(one["context"], one["current"]) for one in self.ctl_json("context", "list")], [("prod", True)])
+        self.ctl_ok("context", "delete", "prod")
+        self.ctl_fails(1, "prod", "context", "show", "prod")
+        self.ctl_fails(2, "A-Z a-z", "context", "save", "../x")
+        self.ctl_fails(1, "", "context", "delete", "prod")
