@@ -254,13 +254,15 @@ int client_gather(Client *client, const char *subject, const char *body, uint64_
 
 typedef struct Found {
         json_t *ids;
+        const char *prefix;
 } Found;
 
 static bool on_ping(natsMsg *msg, void *userdata) {
         Found *found = userdata;
         json_t *root = json_loadb(natsMsg_GetData(msg), (size_t)natsMsg_GetDataLength(msg), 0, NULL);
         const char *id = json_string_value(json_object_get(root, "id"));
-        bool is_new = id != NULL;
+        const char *prefix = json_string_value(json_object_get(json_object_get(root, "metadata"), "subject_prefix"));
+        bool is_new = id && (!prefix || strcmp(prefix, found->prefix) == 0); /* several systems may share a server */
         json_t *known;
         size_t i;
 
@@ -291,7 +293,7 @@ static json_t *sorted(json_t *ids) {
 }
 
 json_t *client_dispatchers(Client *client, uint64_t timeout_usec) {
-        Found found = { .ids = json_array() };
+        Found found = { .ids = json_array(), .prefix = client_prefix(client) };
 
         if (!found.ids)
                 return NULL;

@@ -85,8 +85,10 @@ static CtlExit change(Ctl *ctl, const Invocation *invocation, const char *verb, 
         for (size_t i = 0; i < invocation->n_words; i++) {
                 const char *id = invocation->words[i];
                 json_t *result = NULL;
-                CtlExit status = ctl_ask(ctl, ANY_DISPATCHER, verb, json_pack("{s:s}", "runtime_id", id), &result);
+                CtlExit status = ctl_check_id(ctl, "runtime's", id);
 
+                if (status == CTL_EXIT_OK)
+                        status = ctl_ask(ctl, ANY_DISPATCHER, verb, json_pack("{s:s}", "runtime_id", id), &result);
                 if (status == CTL_EXIT_OK && wanted->wait)
                         status = wait_for_drain(ctl, id, wanted->wait_timeout_usec);
                 if (status != CTL_EXIT_OK)

@@ -59,8 +59,10 @@ static CtlExit run(Ctl *ctl, const Invocation *invocation) {
         _cleanup_(answer_done) Answer own = {};
         const char *id = invocation->words[0];
         json_t *result = NULL;
-        CtlExit status = ctl_ask(ctl, ANY_DISPATCHER, "get_runtime", json_pack("{s:s}", "runtime_id", id), &result);
+        CtlExit status = ctl_check_id(ctl, "runtime's", id);
 
+        if (status == CTL_EXIT_OK)
+                status = ctl_ask(ctl, ANY_DISPATCHER, "get_runtime", json_pack("{s:s}", "runtime_id", id), &result);
         if (status != CTL_EXIT_OK)
                 return status;
         client_ask(ctl->client, THE_RUNTIME(id), "status", NULL, ctl->global.timeout_usec, &own);

@@ -82,9 +82,9 @@ static bool say_problem(const Ctl *ctl, const json_t *d, const char *state, cons
 
         if (n == 0)
                 return false;
-        (void)printf("%s%llu %s%s %s: %s (compozyctl runtimes --state %s)\n", screen_on(&ctl->screen, COLOUR_WARNING),
-                (unsigned long long)n, n == 1 ? "runtime is " : "runtimes are ",
-                screen_off(&ctl->screen, COLOUR_WARNING), state, meaning, state);
+        (void)printf("%s%llu runtime%s %s%s: %s (compozyctl runtimes --state %s)\n",
+                screen_on(&ctl->screen, COLOUR_WARNING), (unsigned long long)n, n == 1 ? " is" : "s are", state,
+                screen_off(&ctl->screen, COLOUR_WARNING), meaning, state);
         return true;
 }
 

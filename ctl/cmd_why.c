@@ -9,7 +9,6 @@
 
 #include "ctl/commands.h"
 #include "ctl/fields.h"
-#include "proto/id.h"
 
 #define DISCOVERY_USEC (1 * USEC_PER_SEC)
 
@@ -143,9 +142,9 @@ static CtlExit run(Ctl *ctl, const Invocation *invocation) {
         const char *id = invocation->words[0];
         CtlExit status;
 
-        if (!id_is_valid(slice_of(id)))
-                return ctl_fail(ctl, CTL_EXIT_USAGE, "\"%.80s\" is no id: 1-64 characters of A-Z a-z 0-9 _ - are", id);
-        status = ctl_connect(ctl);
+        status = ctl_check_id(ctl, "agent's or execution's", id);
+        if (status == CTL_EXIT_OK)
+                status = ctl_connect(ctl);
         if (status != CTL_EXIT_OK)
                 return status;
         client_ask(ctl->client, ANY_DISPATCHER, "explain", json_pack("{s:s}", "agent_id", id), ctl->global.timeout_usec,

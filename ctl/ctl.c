@@ -171,9 +171,8 @@ CtlExit ctl_ask(Ctl *ctl, Peer peer, const char *verb, json_t *body, json_t **re
         _cleanup_(answer_done) Answer answer = {};
         CtlExit status = CTL_EXIT_OK;
 
-        if (peer.id && !id_is_valid(slice_of(peer.id)))
-                status = ctl_fail(
-                        ctl, CTL_EXIT_USAGE, "\"%.80s\" is no id: 1-64 characters of A-Z a-z 0-9 _ - are", peer.id);
+        if (peer.id)
+                status = ctl_check_id(ctl, peer.kind == PEER_RUNTIME ? "runtime's" : "dispatcher's", peer.id);
         if (status == CTL_EXIT_OK)
                 status = ctl_connect(ctl);
         if (status != CTL_EXIT_OK) {
@@ -239,14 +238,22 @@ static CtlExit one_of_many(const Ctl *ctl, const char *agent_id, const json_t *p
                 ctl, CTL_EXIT_USAGE, "agent %s is in several places (%s): name one with --runtime", agent_id, list);
 }
 
+CtlExit ctl_check_id(const Ctl *ctl, const char *what, const char *id) {
+        if (id_is_valid(slice_of(id)))
+                return CTL_EXIT_OK;
+        return ctl_fail(ctl, CTL_EXIT_USAGE, "\"%.80s\" is no %s id: 1-64 characters of A-Z a-z 0-9 _ - are", id, what);
+}
+
 CtlExit ctl_locate(Ctl *ctl, const char *agent_id, const char *runtime_id, char **ret_runtime_id) {
         json_t *result = NULL, *places;
         const char *found;
         CtlExit status;
 
-        if (!id_is_valid(slice_of(agent_id)))
-                return ctl_fail(ctl, CTL_EXIT_USAGE,
-                        "\"%.80s\" is no agent's id: 1-64 characters of A-Z a-z 0-9 _ - are", agent_id);
+        status = ctl_check_id(ctl, "agent's", agent_id);
+        if (status == CTL_EXIT_OK && runtime_id)
+                status = ctl_check_id(ctl, "runtime's", runtime_id);
+        if (status != CTL_EXIT_OK)
+                return status;
         if (runtime_id) {
                 *ret_runtime_id = strdup(runtime_id);
                 return *ret_runtime_id ? CTL_EXIT_OK : ctl_fail(ctl, CTL_EXIT_FAILURE, "out of memory");

@@ -95,11 +95,11 @@ class Ctl(Case):
         self.ctl_ok("agent", "create", f"@{path}")
         self.ctl_ok("agent", "create", "-", "--runtime", "r1", stdin='{"agent_id":"piped","agent_type":"echo"}')
         self.assertEqual(self.ctl_json("agent", "show", "piped")["runtime_id"], "r1")
-        self.ctl_ok("agent", "checkpoint", "filed")
+        self.ctl_fails(6, "STATE_ERROR", "agent", "checkpoint", "filed")  # this runtime has no store
         for agent in ("filed", "piped"):
             self.ctl_ok("agent", "delete", agent)
         self.ctl_fails(2, "/no/such/file", "agent", "create", "@/no/such/file")
-        self.ctl_fails(2, "line 1, column 1", "agent", "create", "nonsense")
+        self.ctl_fails(2, "no JSON: line 1", "agent", "create", "nonsense")
         self.ctl_fails(2, "a definition is a JSON object", "agent", "create", "[1]")
 
     def test_an_agent_in_several_places_must_be_pointed_at(self):
@@ -122,7 +122,7 @@ class Ctl(Case):
                             ("takes no word \"more\"", ["status", "more"]), ("--no-such", ["status", "--no-such"]),
                             ("-n needs a value", ["runtimes", "-n"]), ("\"x\" is no number", ["runtimes", "-n", "x"]),
                             ("none of all, joining", ["runtimes", "--state", "odd"]), ("is no duration", ["status", "-t", "soon"]),
-                            ("is no id", ["runtime", "show", "a.b"]), ("is no id", ["why", "a b"]), ("is no agent's id", ["agent", "show", "*"]),
+                            ("is no runtime's id", ["runtime", "show", "a.b"]), ("is no agent's or execution's id", ["why", "a b"]), ("is no agent's id", ["agent", "show", "*"]),
                             ("NAME=VALUE", ["agent", "create", "--label", "x"]), ("nats.nonsense", ["status", "-o", "nats.nonsense=1"])):
             self.ctl_fails(2, part, *words)
         self.assertEqual(self.ctl("--help").returncode, 0)
