@@ -114,13 +114,22 @@ static void read_proc(const char *path, char *ret, size_t size) {
         ret[n] = '\0';
 }
 
-static uint64_t resident_bytes(void) {
+static void memory_sizes(uint64_t *ret_virtual, uint64_t *ret_resident) {
+        const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+        unsigned long long n_virtual = 0, n_resident = 0;
         char text[128];
-        unsigned long long n_pages = 0;
 
         read_proc("/proc/self/statm", text, sizeof(text));
-        (void)sscanf(text, "%*u %llu", &n_pages);
-        return n_pages * (uint64_t)sysconf(_SC_PAGESIZE);
+        (void)sscanf(text, "%llu %llu", &n_virtual, &n_resident);
+        *ret_virtual = n_virtual * page;
+        *ret_resident = n_resident * page;
+}
+
+static uint64_t max_fds(void) {
+        struct rlimit limit = {};
+
+        (void)getrlimit(RLIMIT_NOFILE, &limit);
+        return limit.rlim_cur;
 }
 
 static uint64_t open_fds(void) {
@@ -160,9 +169,13 @@ static double start_seconds(void) {
 
 void metrics_process(Buffer *buffer, const char *component) {
         _cleanup_(buffer_done) Buffer labels = { 0 };
+        uint64_t n_virtual, n_resident;
 
-        metrics_gauge_value(buffer, "process_resident_memory_bytes", "Resident memory size in bytes", resident_bytes());
+        memory_sizes(&n_virtual, &n_resident);
+        metrics_gauge_value(buffer, "process_resident_memory_bytes", "Resident memory size in bytes", n_resident);
+        metrics_gauge_value(buffer, "process_virtual_memory_bytes", "Virtual memory size in bytes", n_virtual);
         metrics_gauge_value(buffer, "process_open_fds", "Number of open file descriptors", open_fds());
+        metrics_gauge_value(buffer, "process_max_fds", "Maximum number of open file descriptors", max_fds());
         metrics_counter(buffer, "process_cpu_seconds_total", "Total user and system CPU time spent in seconds");
         metrics_sample_real(buffer, "process_cpu_seconds_total", "", cpu_seconds());
         metrics_gauge(

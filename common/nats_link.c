@@ -979,6 +979,7 @@ void nats_link_close(NatsLink *link, uint64_t timeout_usec, void (*on_closed)(vo
 void nats_link_stats(const NatsLink *link, NatsLinkStats *ret) {
         *ret = link->stats;
         ret->pending_bytes = link->n_unsent;
+        ret->pending_bytes_max = link->options.pending_bytes_max;
         ret->dropped_messages += link_inbox_n_dropped(link->inbox);
         for (size_t i = 0; i < link->n_subscriptions; i++)
                 ret->dropped_messages += subscription_dropped(&link->subscriptions[i]);

@@ -128,7 +128,7 @@ void nats_link_close(NatsLink *link, uint64_t timeout_usec, void (*on_closed)(vo
 
 typedef struct NatsLinkStats {
         uint64_t in_messages, in_bytes, out_messages, out_bytes, reconnects, dropped_messages, refused_messages,
-                pending_bytes;
+                pending_bytes, pending_bytes_max;
 } NatsLinkStats;
 
 void nats_link_stats(const NatsLink *link, NatsLinkStats *ret);

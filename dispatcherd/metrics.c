@@ -190,6 +190,8 @@ static void sample_label(Buffer *buffer, const char *name, const char *label, co
 static void registry_metrics(const Dispatcher *d, Buffer *buffer) {
         const Slots slots = count_slots(d);
 
+        metrics_gauge(buffer, PREFIX "info", "Who this is; always 1");
+        sample_label(buffer, PREFIX "info", "dispatcher_id", d->options.id, 1);
         metrics_gauge(buffer, PREFIX "runtimes", "Agent runtimes in the registry, by state");
         for (RuntimeState state = RUNTIME_JOINING; state < RUNTIME_GONE; state++)
                 sample_label(buffer, PREFIX "runtimes", "state", runtime_state_name(state),
@@ -225,9 +227,7 @@ static void trigger_metrics(const Dispatcher *d, Buffer *buffer) {
                         d->n.by_status[status]);
         metrics_counter(buffer, PREFIX "trigger_errors_total", "Triggers that ended with an error, by code");
         for (ErrorCode code = ERROR_NONE + 1; code < _ERROR_CODE_MAX; code++)
-                if (d->n.by_code[code] > 0)
-                        sample_label(buffer, PREFIX "trigger_errors_total", "code", error_code_name(code),
-                                d->n.by_code[code]);
+                sample_label(buffer, PREFIX "trigger_errors_total", "code", error_code_name(code), d->n.by_code[code]);
         metrics_counter(buffer, PREFIX "attempts_failed_total",
                 "Attempts that nobody listened to, that a runtime refused, or that were lost with their runtime");
         for (size_t i = 0; i < ELEMENTSOF(attempt_failures); i++)

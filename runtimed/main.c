@@ -22,6 +22,7 @@
 #include "runtimed/agents_dir.h"
 #include "runtimed/diag.h"
 #include "runtimed/exec_host.h"
+#include "runtimed/host_metrics.h"
 #include "runtimed/plugin_host.h"
 #include "runtimed/pool.h"
 #include "runtimed/runtime.h"
@@ -463,36 +464,11 @@ static int check_configuration(App *app) {
 
 /* HTTP */
 
-static void host_metrics(const App *app, Buffer *buffer) {
-        ExecHostStats exec;
-        StoreStats store = {};
-
-        exec_host_stats(app->exec, &exec);
-        metrics_gauge_value(buffer, "compozy_runtime_children", "Child processes of agents", exec.n_children);
-        metrics_counter_value(buffer, "compozy_runtime_child_calls_total", "Calls made to them", exec.n_calls);
-        metrics_counter_value(buffer, "compozy_runtime_child_call_timeouts_total",
-                "Calls that took too long, so that the child was killed", exec.n_call_timeouts);
-        metrics_counter_value(buffer, "compozy_runtime_child_protocol_errors_total",
-                "Children killed for what they wrote", exec.n_protocol_errors);
-
-        if (!app->store)
-                return;
-        store_stats(app->store, &store);
-        metrics_counter_value(
-                buffer, "compozy_runtime_store_batches_total", "Transactions of the state store", store.n_batches);
-        metrics_counter_value(buffer, "compozy_runtime_store_bytes_total", "Bytes of states saved", store.n_bytes);
-        metrics_counter(buffer, "compozy_runtime_store_busy_seconds_total", "Time spent in transactions of the store");
-        metrics_sample_real(
-                buffer, "compozy_runtime_store_busy_seconds_total", "", (double)store.busy_usec / (double)USEC_PER_SEC);
-}
-
 static void on_metrics(Buffer *buffer, void *userdata) {
         App *app = userdata;
 
         runtime_metrics(app->core, buffer);
-        host_metrics(app, buffer);
-        metrics_gauge_value(
-                buffer, "compozy_runtime_workers", "Threads that run behaviours", pool_n_workers(app->pool));
+        host_metrics(buffer, app->pool, app->exec, app->store);
         link_metrics(buffer, app->link);
         metrics_process(buffer, "compozy-runtimed");
 }

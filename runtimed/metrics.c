@@ -243,7 +243,56 @@ static void sample_label(Buffer *buffer, const char *name, const char *label, co
         metrics_sample(buffer, name, labels, number);
 }
 
+/* Of each agent, for whoever asked for it with metrics.agents_max: the first so many by id, so that the set of series
+ * is the same from one scrape to the next. */
+
+static uint64_t agent_depth(const Agent *agent) {
+        return agent_n_queued(agent);
+}
+
+static uint64_t agent_handled(const Agent *agent) {
+        return agent->n_handled;
+}
+
+static uint64_t agent_failed(const Agent *agent) {
+        return agent->n_failed;
+}
+
+static uint64_t agent_sheds(const Agent *agent) {
+        return agent->n_shed;
+}
+
+static void write_each_agent(const Runtime *runtime, Buffer *buffer) {
+        static const struct {
+                const char *name, *help;
+                void (*family)(Buffer *buffer, const char *name, const char *help);
+                uint64_t (*value)(const Agent *agent);
+        } families[] = {
+                { PREFIX "agent_mailbox_depth", "Messages that wait in the agent's mailbox", metrics_gauge,
+                        agent_depth },
+                { PREFIX "agent_handled_total", "Messages and triggers that the agent has handled", metrics_counter,
+                        agent_handled },
+                { PREFIX "agent_failed_total", "Of those, the ones that it ended with an error", metrics_counter,
+                        agent_failed },
+                { PREFIX "agent_sheds_total", "Messages that its full mailbox did not keep", metrics_counter,
+                        agent_sheds },
+        };
+        const uint64_t most = runtime->options.metrics_agents_max, n = core_n_agents(runtime);
+
+        metrics_gauge_value(buffer, PREFIX "agents_unlisted",
+                "Agents without metrics of their own, for metrics.agents_max", n > most ? n - most : 0);
+        for (size_t i = 0; most > 0 && i < ELEMENTSOF(families); i++) {
+                Agent *agent = core_agent_after(runtime, SLICE_NONE);
+
+                families[i].family(buffer, families[i].name, families[i].help);
+                for (uint64_t j = 0; agent && j < most; j++, agent = core_next_agent(agent))
+                        sample_label(buffer, families[i].name, "agent_id", agent->id.text, families[i].value(agent));
+        }
+}
+
 static void write_registration(const Runtime *runtime, Buffer *buffer) {
+        metrics_gauge(buffer, PREFIX "info", "Who this is; always 1");
+        sample_label(buffer, PREFIX "info", "runtime_id", runtime->options.id, 1);
         metrics_gauge_value(buffer, PREFIX "registered", "1 when a dispatcher took the current registration",
                 runtime_is_registered(runtime));
         metrics_gauge_value(
@@ -262,6 +311,9 @@ static void write_load(const Runtime *runtime, Buffer *buffer) {
         metrics_gauge_value(buffer, PREFIX "in_flight", "Executions accepted and not finished", load.in_flight);
         metrics_gauge_value(buffer, PREFIX "in_flight_bytes", "Memory they hold", runtime->executions.n_bytes);
         metrics_gauge_value(buffer, PREFIX "queue_depth", "Executions accepted and not begun", load.queued);
+        metrics_gauge_value(buffer, PREFIX "runs",
+                "Turns of agents that are with workers or wait for one: with more than workers all are busy",
+                runtime->n_out);
         metrics_gauge_value(
                 buffer, PREFIX "held_answers", "Answers that wait for NATS or a dispatcher's word", runtime->n_held);
         metrics_gauge_value(
@@ -275,7 +327,7 @@ static void write_agents(const Runtime *runtime, Buffer *buffer) {
         metrics_gauge(buffer, PREFIX "agents", "Agents hosted, by the state of their life");
         for (unsigned i = AGENT_CREATED; i < AGENT_DELETED; i++)
                 sample_label(buffer, PREFIX "agents", "state", agent_state_name((AgentState)i), census.by_state[i]);
-        metrics_gauge_value(buffer, PREFIX "agents_limit", "limits.max_agents", runtime->options.max_agents);
+        metrics_gauge_value(buffer, PREFIX "agents_limit", "runtime.max_agents", runtime->options.max_agents);
         metrics_gauge_value(buffer, PREFIX "mailbox_depth", "Messages that wait in mailboxes", census.n_mail);
         metrics_gauge_value(buffer, PREFIX "mailbox_depth_max", "Messages in the fullest mailbox", census.n_deepest);
         metrics_gauge_value(
@@ -302,8 +354,7 @@ static void write_conversations(const Runtime *runtime, Buffer *buffer) {
 static void write_by_code(Buffer *buffer, const char *name, const char *help, const uint64_t *by_code) {
         metrics_counter(buffer, name, help);
         for (unsigned i = ERROR_NONE + 1; i < _ERROR_CODE_MAX; i++)
-                if (by_code[i] > 0)
-                        sample_label(buffer, name, "code", error_code_name((ErrorCode)i), by_code[i]);
+                sample_label(buffer, name, "code", error_code_name((ErrorCode)i), by_code[i]);
 }
 
 static void write_counters(const Runtime *runtime, Buffer *buffer) {
@@ -333,6 +384,7 @@ void runtime_metrics(const Runtime *runtime, Buffer *buffer) {
         write_registration(runtime, buffer);
         write_load(runtime, buffer);
         write_agents(runtime, buffer);
+        write_each_agent(runtime, buffer);
         write_conversations(runtime, buffer);
         write_counters(runtime, buffer);
         metrics_histogram(buffer, PREFIX "queue_duration_seconds", "From an execution's acceptance to the behaviour",

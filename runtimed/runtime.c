@@ -190,6 +190,7 @@ void runtime_set_options(Runtime *runtime, const RuntimeOptions *options) {
         runtime->options.max_asks_per_agent = options->max_asks_per_agent;
         runtime->options.max_timers_per_agent = options->max_timers_per_agent;
         runtime->options.realtime_max_age_usec = options->realtime_max_age_usec;
+        runtime->options.metrics_agents_max = options->metrics_agents_max;
         topics = topics_limits(&runtime->options);
         topics_set_limits(runtime->topics, &topics);
         asks = asks_limits(&runtime->options);

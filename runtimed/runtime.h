@@ -49,6 +49,7 @@ typedef struct RuntimeOptions {
         uint64_t max_timers_per_agent;
         uint64_t realtime_max_age_usec; /* a message of a realtime subscription that waited longer is dropped */
         bool has_store;                 /* requests for it are carried out */
+        uint64_t metrics_agents_max;    /* agents with metrics of their own */
 
         uint64_t max_in_flight_bytes;     /* held by executions that are not answered; 0: no limit */
         const char *http_address;         /* for control.status; NULL: none */

@@ -87,6 +87,9 @@ static const ConfigKey keys[] = {
         KEY("topics", "realtime_max_age_ms", CONFIG_U64, realtime_max_age_ms, "1000",
                 "A message of a realtime subscription that waited longer is late: dropped and counted", .min = 1,
                 .max = DEADLINE_MS_MAX),
+
+        KEY("metrics", "agents_max", CONFIG_U64, metrics_agents_max, "0",
+                "Agents with metrics of their own, the first by id: each is several series; 0: none", .max = 10000),
 };
 
 const ConfigTable runtime_config = { .keys = keys, .n_keys = ELEMENTSOF(keys) };
@@ -112,6 +115,7 @@ void runtime_settings_apply(const RuntimeSettings *settings, RuntimeOptions *ret
         ret->max_asks_per_agent = settings->max_asks_per_agent;
         ret->max_timers_per_agent = settings->max_timers_per_agent;
         ret->realtime_max_age_usec = settings->realtime_max_age_ms * USEC_PER_MSEC;
+        ret->metrics_agents_max = settings->metrics_agents_max;
         ret->has_store = strcmp(settings->state_store, "none") != 0;
 }
 

@@ -380,6 +380,37 @@ static void status_tells_the_last_seconds_and_all_there_was(void **state) {
         end_world(&w);
 }
 
+static bool metrics_have(const World *world, const char *line) {
+        _cleanup_(buffer_done) Buffer buffer = {};
+
+        runtime_metrics(world->runtime, &buffer);
+        assert_false(buffer.failed);
+        return memmem(buffer.data, buffer.size, line, strlen(line)) != NULL;
+}
+
+static void agents_have_metrics_of_their_own_only_when_asked_and_only_so_many(void **state) {
+        RuntimeOptions options;
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ false);
+        make(&w, "quick", "");
+        trigger(&w, "e1", "x");
+        play_once(&w);
+        assert_false(metrics_have(&w, "agent_id="));
+        assert_true(metrics_have(&w, "compozy_runtime_agents_unlisted 4\n"));
+
+        options = w.runtime->options;
+        options.metrics_agents_max = 2;
+        runtime_set_options(w.runtime, &options);
+        assert_true(metrics_have(&w, "compozy_runtime_agent_handled_total{agent_id=\"a\"} 1\n"
+                                     "compozy_runtime_agent_handled_total{agent_id=\"counter\"} 0\n"));
+        assert_false(metrics_have(&w, "agent_id=\"greeter\""));
+        assert_true(metrics_have(&w, "compozy_runtime_agents_unlisted 2\n"));
+        end_world(&w);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(every_error_about_topics_has_its_own_code),
@@ -394,6 +425,7 @@ int main(void) {
                 cmocka_unit_test(a_request_without_a_reply_subject_is_carried_out_in_silence),
                 cmocka_unit_test(a_runtime_that_stops_makes_no_more_agents),
                 cmocka_unit_test(whoever_asks_who_is_busiest_gets_those_first),
+                cmocka_unit_test(agents_have_metrics_of_their_own_only_when_asked_and_only_so_many),
                 cmocka_unit_test(status_tells_the_last_seconds_and_all_there_was),
         };
 

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* What a runtime tells Prometheus of what runs its agents and keeps their states: workers, child processes, store. */
+
+#include "proto/buffer.h"
+#include "runtimed/exec_host.h"
+#include "runtimed/pool.h"
+#include "runtimed/store.h"
+
+/* `store` may be NULL: there is none, and its metrics are 0. */
+void host_metrics(Buffer *buffer, const Pool *pool, const ExecHost *exec, const Store *store);
