@@ -176,6 +176,19 @@ static int set_text(Load *load, const ConfigKey *key, Slice value) {
         return 0;
 }
 
+static int set_secret(Load *load, const ConfigKey *key, Slice value) {
+        const char *directory = getenv("CREDENTIALS_DIRECTORY");
+        _cleanup_(free_charp) char *path = NULL;
+
+        if (!directory || directory[0] != '/' || value.size == 0 || value.data[0] == '/')
+                return set_text(load, key, value);
+        if (asprintf(&path, "%s/%.*s", directory, SLICE_ARG(value)) < 0) {
+                path = NULL;
+                return -ENOMEM;
+        }
+        return set_text(load, key, slice_of(path));
+}
+
 static int set_choice(Load *load, const ConfigKey *key, const Place *place, const char *name, Slice value) {
         char known[256] = "";
 
@@ -269,7 +282,7 @@ static int config_set(Load *load, const ConfigKey *key, const Place *place, Slic
                 if (problem)
                         return refuse(load, place, name, "\"%.*s\" %s", (int)MIN_OF(value.size, (size_t)SHOWN_MAX),
                                 value.data, problem);
-                return set_text(load, key, value);
+                return key->kind == CONFIG_SECRET ? set_secret(load, key, value) : set_text(load, key, value);
         }
 }
 
@@ -396,11 +409,13 @@ static int load_stream(Load *load, FILE *stream, const char *path) {
         return r != 0 ? r : ferror(stream) ? -EIO : 0;
 }
 
-static int load_file(Load *load, const char *path) {
+static int load_file(Load *load, const char *path, bool is_optional) {
         const Place place = { .source = path };
         FILE *stream = fopen(path, "re");
         int r;
 
+        if (!stream && errno == ENOENT && is_optional)
+                return 0;
         if (!stream)
                 return refuse(load, &place, NULL, "%s", strerror(errno));
         errno = 0;
@@ -443,7 +458,7 @@ static int load_drop_ins(Load *load, const char *file) {
                 if (r == 0 && asprintf(&path, "%s/%s", directory, entries[i]->d_name) < 0)
                         r = -ENOMEM;
                 else if (r == 0) {
-                        r = load_file(load, path);
+                        r = load_file(load, path, /* is_optional= */ false);
                         free(path);
                 }
                 free(entries[i]);
@@ -482,8 +497,18 @@ static int load_option(Load *load, const char *option) {
                 trim((Slice){ dot + 1, (size_t)(equals - dot - 1) }), trim(slice_of(equals + 1)));
 }
 
-int config_load(const ConfigTable *table, const char *file, const char *const *options, size_t n_options, void *ret,
-        ConfigError *ret_error) {
+static int load_with_drop_ins(Load *load, const char *file) {
+        const bool is_optional = file[0] == '-';
+        int r;
+
+        if (is_optional)
+                file++;
+        r = load_file(load, file, is_optional);
+        return r == 0 ? load_drop_ins(load, file) : r;
+}
+
+int config_load_files(const ConfigTable *table, const char *const *files, size_t n_files, const char *const *options,
+        size_t n_options, void *ret, ConfigError *ret_error) {
         Load load = { .table = table, .config = ret, .error = ret_error };
         int r;
 
@@ -493,15 +518,18 @@ int config_load(const ConfigTable *table, const char *file, const char *const *o
 
         ret_error->text[0] = '\0';
         r = load_defaults(&load);
-        if (r == 0 && file)
-                r = load_file(&load, file);
-        if (r == 0 && file)
-                r = load_drop_ins(&load, file);
+        for (size_t i = 0; i < n_files && r == 0; i++)
+                r = load_with_drop_ins(&load, files[i]);
         for (size_t i = 0; i < n_options && r == 0; i++)
                 r = load_option(&load, options[i]);
         if (r != 0)
                 config_clear(table, ret);
         return r;
+}
+
+int config_load(const ConfigTable *table, const char *file, const char *const *options, size_t n_options, void *ret,
+        ConfigError *ret_error) {
+        return config_load_files(table, &file, file ? 1 : 0, options, n_options, ret, ret_error);
 }
 
 static bool is_text(ConfigKind kind) {
@@ -555,8 +583,9 @@ void config_print_help(const ConfigTable *table, int fd) {
 
                 (void)snprintf(setting, sizeof(setting), "%s.%s=%s", key->section, key->name, key->fallback);
                 describe_range(key, range, sizeof(range));
-                if (dprintf(fd, "  %-40s %s%s%s%s%s\n", setting, key->help, range, key->environment ? " [$" : "",
-                            key->environment ? key->environment : "", key->environment ? "]" : "") < 0)
+                if (dprintf(fd, "  %-40s %s%s%s%s%s%s\n", setting, key->help, range, key->environment ? " [$" : "",
+                            key->environment ? key->environment : "", key->environment ? "]" : "",
+                            key->kind == CONFIG_SECRET ? " [relative: in $CREDENTIALS_DIRECTORY]" : "") < 0)
                         return;
         }
 }

@@ -5,7 +5,8 @@
  * Configuration: an INI file, drop-ins, -o options, all through one table of keys.
  *
  * Order, later wins: the table's defaults (as text, through the parser), the environment variable of a key, FILE,
- * what ends in .conf in the directory FILE.d in the order of the names, the -o options. A key that the table does
+ * what ends in .conf in the directory FILE.d in the order of the names, the next FILE and its drop-ins, the -o options.
+ * A FILE that begins with "-" need not be there ("-/etc/x.conf"), as in systemd's units. A key that the table does
  * not have, or a value that its parser refuses, is an error that names file, line and key. In a file, the rest of a
  * line from a ; or # that begins it or follows white space is a comment.
  */
@@ -14,6 +15,8 @@
 
 typedef enum ConfigKind {
         CONFIG_STRING,  /* char *, owned by the struct */
+        CONFIG_SECRET,  /* char *: path of a file with a credential. A relative one lies in $CREDENTIALS_DIRECTORY where
+                           the service manager gives one (LoadCredential=), and the text says so */
         CONFIG_U64,     /* uint64_t, `min` to `max` */
         CONFIG_REAL,    /* double, `min` to `max` */
         CONFIG_BOOL,    /* bool: yes/no, true/false, on/off, 1/0 */
@@ -58,6 +61,10 @@ enum {
  */
 int config_load(const ConfigTable *table, const char *file, const char *const *options, size_t n_options, void *ret,
         ConfigError *ret_error);
+
+/* The same, of several files. */
+int config_load_files(const ConfigTable *table, const char *const *files, size_t n_files, const char *const *options,
+        size_t n_options, void *ret, ConfigError *ret_error);
 
 /* Names each key marked at_start ("section.key") whose values in two structs differ: a reload can't change it. */
 void config_report_fixed(const ConfigTable *table, const void *old, const void *new, void (*report)(const char *key));

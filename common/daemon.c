@@ -45,29 +45,31 @@ struct Daemon {
 /* command line */
 
 static void print_help(const char *program, const char *summary, const ConfigTable *table) {
-        (void)printf("Usage: %s [-c FILE] [-o SECTION.KEY=VALUE]...\n"
-                     "\n"
-                     "%s\n"
-                     "\n"
-                     "  -c, --config FILE              read FILE, then FILE.d/*.conf in the order of their names\n"
-                     "  -o, --option SECTION.KEY=VALUE set one key; wins over the files, may be repeated\n"
-                     "      --check-config             read the configuration, report what is wrong, and leave\n"
-                     "      --version                  print the version\n"
-                     "  -h, --help                     print this\n"
-                     "\n"
-                     "Keys and their defaults:\n",
+        (void)printf(
+                "Usage: %s [-c FILE] [-o SECTION.KEY=VALUE]...\n"
+                "\n"
+                "%s\n"
+                "\n"
+                "  -c, --config FILE              read FILE, then FILE.d/*.conf in the order of their names; may be\n"
+                "                                 repeated; with - before its name, FILE need not be there\n"
+                "  -o, --option SECTION.KEY=VALUE set one key; wins over the files, may be repeated\n"
+                "      --check-config             read the configuration, report what is wrong, and leave\n"
+                "      --version                  print the version\n"
+                "  -h, --help                     print this\n"
+                "\n"
+                "Keys and their defaults:\n",
                 program, summary);
         (void)fflush(stdout);
         config_print_help(table, STDOUT_FILENO);
 }
 
-static int add_option(DaemonArguments *arguments, const char *option) {
-        const char **options = reallocarray(arguments->options, arguments->n_options + 1, sizeof(*options));
+static int add(const char ***list, size_t *n, const char *text) {
+        const char **longer = reallocarray(*list, *n + 1, sizeof(*longer));
 
-        if (!options)
+        if (!longer)
                 return -ENOMEM;
-        arguments->options = options;
-        arguments->options[arguments->n_options++] = option;
+        longer[(*n)++] = text;
+        *list = longer;
         return 0;
 }
 
@@ -88,10 +90,12 @@ static int parse_arguments(
         while ((c = getopt_long(argc, argv, "c:o:h", known, NULL)) >= 0)
                 switch (c) {
                 case 'c':
-                        arguments->file = optarg;
+                        r = add(&arguments->files, &arguments->n_files, optarg);
+                        if (r < 0)
+                                return r;
                         break;
                 case 'o':
-                        r = add_option(arguments, optarg);
+                        r = add(&arguments->options, &arguments->n_options, optarg);
                         if (r < 0)
                                 return r;
                         break;
@@ -126,6 +130,7 @@ int daemon_parse_arguments(int argc, char **argv, const char *summary, const Con
 }
 
 void daemon_arguments_done(DaemonArguments *arguments) {
+        free(arguments->files);
         free(arguments->options);
         *arguments = (DaemonArguments){ 0 };
 }
@@ -157,11 +162,11 @@ int daemon_main(int argc, char **argv, const char *summary, const ConfigTable *t
 }
 
 int daemon_load(const DaemonArguments *arguments, const ConfigTable *table, void *ret, ConfigError *ret_error) {
-        const int r = config_load(table, arguments->file, arguments->options, arguments->n_options, ret, ret_error);
+        const int r = config_load_files(
+                table, arguments->files, arguments->n_files, arguments->options, arguments->n_options, ret, ret_error);
 
         if (r < 0)
-                (void)snprintf(ret_error->text, sizeof(ret_error->text), "%s: %s",
-                        arguments->file ? arguments->file : "configuration", strerror(-r));
+                (void)snprintf(ret_error->text, sizeof(ret_error->text), "configuration: %s", strerror(-r));
         return r;
 }
 

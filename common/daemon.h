@@ -16,10 +16,12 @@
 
 #define COMPOZY_VERSION "0.1.0"
 
+#define DAEMON_EXIT_CONFIG 78 /* EX_CONFIG of sysexits(3): trying again can't help */
+
 typedef struct DaemonArguments {
-        const char *file;     /* -c */
+        const char **files;   /* -c, n_files of them; the array is owned */
         const char **options; /* -o, n_options of them; the array is owned */
-        size_t n_options;
+        size_t n_files, n_options;
         bool check_config;
 } DaemonArguments;
 

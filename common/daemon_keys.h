@@ -37,15 +37,15 @@ typedef struct DaemonSettings {
 #define NATS_KEYS(type, member)                                                                                     \
         DAEMON_KEY("nats", "url", CONFIG_STRING, type, member.url, "nats://127.0.0.1:4222",                         \
                 "Servers to connect to, separated by commas", .environment = "NATS_URL", .at_start = true),         \
-                DAEMON_KEY("nats", "credentials", CONFIG_STRING, type, member.credentials, "",                      \
+                DAEMON_KEY("nats", "credentials", CONFIG_SECRET, type, member.credentials, "",                      \
                         "File with user JWT and nkey seed", .at_start = true),                                      \
-                DAEMON_KEY("nats", "nkey_seed_file", CONFIG_STRING, type, member.nkey_seed_file, "",                \
+                DAEMON_KEY("nats", "nkey_seed_file", CONFIG_SECRET, type, member.nkey_seed_file, "",                \
                         "File with an nkey seed", .at_start = true),                                                \
-                DAEMON_KEY("nats", "tls_ca", CONFIG_STRING, type, member.tls_ca, "",                                \
+                DAEMON_KEY("nats", "tls_ca", CONFIG_SECRET, type, member.tls_ca, "",                                \
                         "CA certificates that the server's must come from; turns TLS on", .at_start = true),        \
-                DAEMON_KEY("nats", "tls_cert", CONFIG_STRING, type, member.tls_cert, "", "Our certificate",         \
+                DAEMON_KEY("nats", "tls_cert", CONFIG_SECRET, type, member.tls_cert, "", "Our certificate",         \
                         .at_start = true),                                                                          \
-                DAEMON_KEY("nats", "tls_key", CONFIG_STRING, type, member.tls_key, "", "Its private key",           \
+                DAEMON_KEY("nats", "tls_key", CONFIG_SECRET, type, member.tls_key, "", "Its private key",           \
                         .at_start = true),                                                                          \
                 DAEMON_KEY("nats", "subject_prefix", CONFIG_SUBJECT, type, member.subject_prefix, "compozy",        \
                         "First token (or tokens) of every subject; the same for all daemons of one system",         \

@@ -199,7 +199,7 @@ static void on_reload(void *userdata) {
                 dispatcher_set_options(app->core, &options);
                 app->settings.drain_timeout_ms = settings.drain_timeout_ms;
                 config_clear(&dispatcher_config, &settings);
-                diag_reloaded(app->arguments->file ? app->arguments->file : "the command line");
+                diag_reloaded(app->arguments->n_files > 0 ? app->arguments->files[0] : "the command line");
         }
         if (app->is_ready)
                 daemon_notify_ready(app->daemon);
@@ -337,7 +337,7 @@ static int run(const DaemonArguments *arguments) {
                 r = edge_check(&app.settings.daemon, &error);
         if (r != 0) {
                 (void)fprintf(stderr, "compozy-dispatcherd: %s\n", error.text);
-                return EXIT_FAILURE;
+                return r < 0 ? EXIT_FAILURE : DAEMON_EXIT_CONFIG;
         }
         if (arguments->check_config) {
                 (void)printf("compozy-dispatcherd: the configuration is good\n");

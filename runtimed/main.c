@@ -427,12 +427,12 @@ static int check_agents(App *app, size_t *ret_n_good) {
         app->plugins = plugin_host_free(app->plugins);
         if (r < 0) {
                 (void)fprintf(stderr, "compozy-runtimed: runtime.agents_dir: %s: %s\n", path, strerror(-r));
-                return EXIT_FAILURE;
+                return DAEMON_EXIT_CONFIG;
         }
         if (n_bad > 0) {
                 (void)fprintf(stderr, "compozy-runtimed: %zu of %zu agent definitions were refused\n", n_bad,
                         *ret_n_good + n_bad);
-                return EXIT_FAILURE;
+                return DAEMON_EXIT_CONFIG;
         }
         return EXIT_SUCCESS;
 }
@@ -453,7 +453,7 @@ static int check_configuration(App *app) {
 
         if (edge_check(&app->settings.daemon, &error) != 0 || check_store(&app->settings, &error) != 0) {
                 (void)fprintf(stderr, "compozy-runtimed: %s\n", error.text);
-                return EXIT_FAILURE;
+                return DAEMON_EXIT_CONFIG;
         }
         if (app->settings.agents_dir[0] != '\0' && check_agents(app, &n_good) != EXIT_SUCCESS)
                 return EXIT_FAILURE;
@@ -732,7 +732,7 @@ static int run(const DaemonArguments *arguments) {
         app.options.late_outbox = &app.events;
         if (daemon_load(arguments, &runtime_config, &app.settings, &error) != 0) {
                 (void)fprintf(stderr, "compozy-runtimed: %s\n", error.text);
-                return EXIT_FAILURE;
+                return DAEMON_EXIT_CONFIG;
         }
         if (arguments->check_config) {
                 status = check_configuration(&app);

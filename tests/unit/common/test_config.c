@@ -17,7 +17,7 @@
 #include "common/config.h"
 
 typedef struct Settings {
-        char *url, *id, *labels, *listen, *prefix, *inbox;
+        char *url, *credentials, *id, *labels, *listen, *prefix, *inbox;
         uint64_t limit;
         double factor;
         bool on;
@@ -34,6 +34,12 @@ static const ConfigKey keys[] = {
                 .fallback = "nats://x",
                 .help = "Servers",
                 .environment = "TEST_COMPOZY_URL" },
+        { .section = "nats",
+                .name = "credentials",
+                .kind = CONFIG_SECRET,
+                .offset = offsetof(Settings, credentials),
+                .fallback = "",
+                .help = "Credentials" },
         { .section = "nats",
                 .name = "subject_prefix",
                 .kind = CONFIG_SUBJECT,
@@ -187,6 +193,49 @@ static void the_file_then_drop_ins_by_name_then_options_win(void **state) {
         assert_int_equal(f->settings.limit, 5);
 }
 
+static void a_later_file_wins_and_may_be_missing_where_a_minus_says_so(void **state) {
+        Fixture *f = *state;
+        char optional[128], other[160];
+        const char *files[] = { f->file, optional };
+
+        (void)snprintf(optional, sizeof(optional), "-%s/other.conf", f->directory);
+        write_file(f->file, "[limits]\nqueue_limit=2\n[log]\nlevel=high\n");
+        assert_int_equal(config_load_files(&table, files, 2, NULL, 0, &f->settings, &f->error), 0);
+        assert_int_equal(f->settings.limit, 2);
+
+        (void)snprintf(other, sizeof(other), "%s.d", optional + 1);
+        assert_int_equal(mkdir(other, 0700), 0);
+        (void)snprintf(other, sizeof(other), "%s.d/10.conf", optional + 1);
+        write_file(other, "[limits]\nqueue_limit=3\n");
+        config_clear(&table, &f->settings);
+        assert_int_equal(config_load_files(&table, files, 2, NULL, 0, &f->settings, &f->error), 0);
+        assert_int_equal(f->settings.limit, 3);
+        assert_int_equal(f->settings.level, 2);
+
+        files[1] = optional + 1;
+        config_clear(&table, &f->settings);
+        assert_int_equal(config_load_files(&table, files, 2, NULL, 0, &f->settings, &f->error), CONFIG_E_INVALID);
+        assert_non_null(strstr(f->error.text, "other.conf: No such file or directory"));
+}
+
+static void a_relative_secret_lies_where_the_service_manager_put_it(void **state) {
+        Fixture *f = *state;
+        const char *relative = "nats.credentials=a.creds", *absolute = "nats.credentials=/x/a.creds",
+                   *none = "nats.credentials=";
+
+        assert_int_equal(unsetenv("CREDENTIALS_DIRECTORY"), 0);
+        assert_int_equal(load(f, NULL, &relative, 1), 0);
+        assert_string_equal(f->settings.credentials, "a.creds");
+        assert_int_equal(setenv("CREDENTIALS_DIRECTORY", "/run/credentials/x.service", 1), 0);
+        assert_int_equal(load(f, NULL, &relative, 1), 0);
+        assert_string_equal(f->settings.credentials, "/run/credentials/x.service/a.creds");
+        assert_int_equal(load(f, NULL, &absolute, 1), 0);
+        assert_string_equal(f->settings.credentials, "/x/a.creds");
+        assert_int_equal(load(f, NULL, &none, 1), 0);
+        assert_string_equal(f->settings.credentials, "");
+        assert_int_equal(unsetenv("CREDENTIALS_DIRECTORY"), 0);
+}
+
 static void what_is_wrong_is_named_by_file_line_and_key(void **state) {
         static const struct {
                 const char *text, *says;
@@ -332,6 +381,10 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(
                         without_a_file_the_defaults_hold_and_the_environment_wins_over_them, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(the_file_then_drop_ins_by_name_then_options_win, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(
+                        a_later_file_wins_and_may_be_missing_where_a_minus_says_so, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(
+                        a_relative_secret_lies_where_the_service_manager_put_it, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(what_is_wrong_is_named_by_file_line_and_key, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(
                         addresses_to_listen_on_may_be_of_both_families_or_none, set_up, tear_down),

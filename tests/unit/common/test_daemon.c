@@ -166,8 +166,8 @@ static void the_watchdog_is_fed_while_the_loop_comes_round(void **state) {
 
 static void arguments_are_taken_apart(void **state) {
         static const ConfigTable table = { NULL, 0 };
-        char *argv[] = { (char *)"x", (char *)"-c", (char *)"file", (char *)"-o", (char *)"a.b=1", (char *)"-o",
-                (char *)"c.d=2", (char *)"--check-config", NULL };
+        char *argv[] = { (char *)"x", (char *)"-c", (char *)"file", (char *)"-c", (char *)"-other", (char *)"-o",
+                (char *)"a.b=1", (char *)"-o", (char *)"c.d=2", (char *)"--check-config", NULL };
         char *surplus[] = { (char *)"x", (char *)"word", NULL },
              *unknown[] = { (char *)"x", (char *)"--nonsense", NULL };
         DaemonArguments arguments;
@@ -175,7 +175,9 @@ static void arguments_are_taken_apart(void **state) {
         (void)state;
 
         assert_int_equal(daemon_parse_arguments(ELEMENTSOF(argv) - 1, argv, "Test", &table, &arguments), 0);
-        assert_string_equal(arguments.file, "file");
+        assert_int_equal(arguments.n_files, 2);
+        assert_string_equal(arguments.files[0], "file");
+        assert_string_equal(arguments.files[1], "-other");
         assert_int_equal(arguments.n_options, 2);
         assert_string_equal(arguments.options[1], "c.d=2");
         assert_true(arguments.check_config);
