@@ -5,6 +5,7 @@ VARIANT ?= release
 B       := build/$(VARIANT)
 PREFIX  ?= /usr/local
 DESTDIR ?=
+SYSCONFDIR ?= /etc
 SEEDS   ?= 10000
 JOBS    ?= $(shell nproc 2>/dev/null || echo 1)
 
@@ -60,14 +61,14 @@ ctl     := $(bin)/compozyctl
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all programs help deps demo check check-all lint unit corpus schemas sim e2e fuzz asan tsan tidy analyze bench format sdk install install-sdk clean
+.PHONY: all programs help deps demo check check-all lint unit corpus schemas sim e2e fuzz asan tsan tidy analyze bench format sdk install install-sdk check-systemd clean
 
 all: $(daemons) $(ctl) ## build both daemons and compozyctl into build/bin/
 	@:
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 12
-	@echo "Variables: VARIANT=release|asan|tsan, SEEDS=n and SEED=n (sim), FUZZ_RUNS=n, KEEP=1 (demo), PREFIX= and DESTDIR= (install)"
+	@echo "Variables: VARIANT=release|asan|tsan, SEEDS=n and SEED=n (sim), FUZZ_RUNS=n, KEEP=1 (demo), PREFIX=, SYSCONFDIR= and DESTDIR= (install)"
 
 deps: ## install the Debian packages that are missing
 	@flock -o Makefile tests/install-deps.sh $(PACKAGES)
@@ -192,6 +193,9 @@ install-sdk: ## what authors of plugins need: the header, compozy.pc, the exampl
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/plugin" $(addprefix examples/plugin/,Makefile README.md wordcount.c)
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/plugin/agents.d" examples/plugin/agents.d/*.json
 
+# where the units look for things
+places = -e 's|@BINDIR@|$(PREFIX)/bin|g' -e 's|@LIBDIR@|$(PREFIX)/lib/compozy|g' -e 's|@SYSCONFDIR@|$(SYSCONFDIR)/compozy|g'
+
 install: all install-sdk ## into DESTDIR/PREFIX
 	install -D -m 755 -t "$(DESTDIR)$(PREFIX)/bin" build/bin/compozy-dispatcherd build/bin/compozy-runtimed build/bin/compozyctl
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy" README.md LICENSE docs/*.md systemd/*.conf
@@ -204,8 +208,20 @@ install: all install-sdk ## into DESTDIR/PREFIX
 	install -D -m 755 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/runtime" examples/runtime/runtime.py
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/compozy/schemas" proto/schemas/*.json
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/catalog" systemd/compozy.catalog
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/system" systemd/compozy.target
+	set -e; for f in $(notdir $(basename $(wildcard systemd/*.service.in))); do sed $(places) systemd/$$f.in | \
+		install -D -m 644 /dev/stdin "$(DESTDIR)$(PREFIX)/lib/systemd/system/$$f"; done
+	sed $(places) systemd/runtimed.service.conf.in | \
+		install -D -m 644 /dev/stdin "$(DESTDIR)$(PREFIX)/lib/compozy/runtimed.service.conf"
+	install -d "$(DESTDIR)$(PREFIX)/lib/compozy/plugins" "$(DESTDIR)$(SYSCONFDIR)/compozy/agents.d"
+	@# what somebody has configured stays
+	set -e; for f in dispatcherd runtimed; do test -e "$(DESTDIR)$(SYSCONFDIR)/compozy/$$f.conf" || \
+		install -m 644 systemd/$$f.conf "$(DESTDIR)$(SYSCONFDIR)/compozy/$$f.conf"; done
+
+check-systemd: all ## the units in a booted Debian container, as root (DIST=bookworm|trixie; else this one)
+	@tests/systemd/run.py $(if $(DIST),--dist $(DIST)) $(SYSTEMD_ARGS)
 
 clean: ## remove build/
 	rm -rf build
 
--include $(shell find build -name '*.d' 2>/dev/null)
+-include $(shell find build -path build/systemd -prune -o -name '*.d' -type f -print 2>/dev/null)
