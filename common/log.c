@@ -334,10 +334,11 @@ bool log_limit_pass(LogLimit *limit, uint32_t burst, uint64_t now, uint32_t *ret
 static void say_left_out(const LogKind *kind, Slice agent_id, uint32_t n) {
         if (agent_id.data)
                 log_write(kind->level, kind->message_id, FIELDS(F_SLICE("AGENT_ID", agent_id), F_U64("LEFT_OUT", n)),
-                        "%u lines of agent %.*s were left out: %s", n, SLICE_ARG(agent_id), kind->about);
+                        "%u line%s of agent %.*s %s left out: %s", n, n == 1 ? "" : "s", SLICE_ARG(agent_id),
+                        n == 1 ? "was" : "were", kind->about);
         else
-                log_write(kind->level, kind->message_id, FIELDS(F_U64("LEFT_OUT", n)), "%u lines were left out: %s", n,
-                        kind->about);
+                log_write(kind->level, kind->message_id, FIELDS(F_U64("LEFT_OUT", n)), "%u line%s %s left out: %s", n,
+                        n == 1 ? "" : "s", n == 1 ? "was" : "were", kind->about);
 }
 
 int log_limit_level(LogLimit *limit, const LogKind *kind, Slice agent_id) {

@@ -329,7 +329,8 @@ void diag_agent_says(const AgentWords *words, LogLimit *own) {
 
 void diag_link_up(const char *url, const char *server_version, uint64_t max_payload) {
         log_line(LOG_INFO, MSG_LINK_UP,
-                FIELDS(F_STR("URL", url), F_STR("VERSION", server_version), F_U64("MAX_PAYLOAD", max_payload)),
+                FIELDS(F_STR("URL", url), F_STR("VERSION", server_version[0] ? server_version : NULL),
+                        F_U64("MAX_PAYLOAD", max_payload)),
                 server_version[0] ? "NATS at %s was connected (nats-server %s)" : "NATS at %s was connected%s", url,
                 server_version);
 }

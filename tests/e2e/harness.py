@@ -259,10 +259,11 @@ class Daemon(Process):
     def __init__(self, world, program, name, options, url=None, arguments=()):
         self.id = name
         command = [os.path.join(BIN, program)]
-        for key, value in dict({"nats.url": url or world.nats.url, "log.target": "stderr", "http.listen": "127.0.0.1:0"},
+        for key, value in dict({"nats.url": url or world.nats.url, "log.target": "journal" if world.journal else "stderr", "http.listen": "127.0.0.1:0"},
                                **options).items():
             command += ["-o", f"{key}={value}"]
-        super().__init__(world, name, command + list(arguments),
+        command += list(arguments)
+        super().__init__(world, name, world.journal.wrapped(command) if world.journal else command,
                          {"ASAN_OPTIONS": "exitcode=66:abort_on_error=0", "TSAN_OPTIONS": "exitcode=66",
                           "UBSAN_OPTIONS": "print_stacktrace=1"})
 
@@ -274,6 +275,8 @@ class Daemon(Process):
 
     def http(self):
         """Where it serves /metrics, as its log says."""
+        if self.world.journal:
+            return next((entry["COMPOZY_HTTP"] for entry in self.world.journal.entries(_PID=self.pid) if "COMPOZY_HTTP" in entry), None)
         nats_port = str(self.world.nats.port) if self.world.nats else ""
         for line in self.log().splitlines():
             for port in re.findall(r"127\.0\.0\.1:(\d+)", line):
@@ -326,6 +329,7 @@ class World:
         self.name, self.lingers = name, lingers
         self.directory = tempfile.mkdtemp(prefix=f"compozy-{name.rpartition('.')[2][:24]}-")
         self.nats = None
+        self.journal = None  # of journal.py: then the daemons log to it
         self.processes = []
         self.clients = []
         self.failed = False
@@ -397,11 +401,16 @@ class World:
             if reports and reports[0] < len(lines) - n_lines:
                 print("\n".join(lines[reports[0]:reports[0] + n_lines]), "\n...", file=sys.stderr)
             print("\n".join(line[:400] for line in lines[-n_lines:]), file=sys.stderr)
+        if self.journal:
+            print("--- the journal", file=sys.stderr)
+            self.journal.show(sys.stderr)
         sys.stderr.flush()
 
     def close(self):
         for client in self.clients:
             client.close()
+        if self.journal:
+            self.journal.close()
         for process in reversed(self.processes):
             if process.process is not None:
                 process.end()

@@ -193,7 +193,7 @@ static void what_was_left_out_is_said_with_the_next_line_at_the_end_and_when_the
         assert_int_equal(seen.n, 6);
         log_tick(11 * USEC_PER_SEC - 1);
         log_limit_done(&a);
-        assert_string_equal(seen.text, "1 lines were left out: chatter");
+        assert_string_equal(seen.text, "1 line was left out: chatter");
         log_settle();
         assert_string_equal(seen.text, "2 lines were left out: chatter");
         log_settle();
@@ -244,7 +244,7 @@ static void at_level_debug_nothing_is_left_out_unless_the_kind_is_strict(void **
         assert_int_equal(limit.n_left_out, 0);
         assert_int_equal(log_limit_level(&limit, &strict, SLICE("a")), LOG_LEFT_OUT);
         log_settle();
-        assert_string_equal(seen.text, "1 lines of agent a were left out: chatter");
+        assert_string_equal(seen.text, "1 line of agent a was left out: chatter");
         log_set_sink(NULL, NULL);
 }
 
