@@ -31,6 +31,7 @@
         X(context_save)        \
         X(context_use)         \
         X(context_delete)      \
+        X(nats_config)         \
         X(completion)          \
         X(complete)            \
         X(help)

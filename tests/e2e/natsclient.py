@@ -14,7 +14,9 @@ import threading
 import time
 import traceback
 import uuid
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
+
+import nkeys
 
 
 class NatsError(Exception):
@@ -105,7 +107,12 @@ class Subscription:
 
 
 class Client:
-    def __init__(self, url, name="e2e", timeout=5.0):
+    """
+    `seed`: of an nkey; with `jwt`: of the user it is about. `tls`: an ssl.SSLContext. `inbox`: what answers come below. User and password,
+    or a token, may be in the address.
+    """
+
+    def __init__(self, url, name="e2e", timeout=5.0, seed=None, jwt=None, tls=None, inbox="_INBOX"):
         address = urlparse(url)
         self.url = url
         self.closed = False
@@ -126,8 +133,12 @@ class Client:
         if verb.upper() != b"INFO":
             raise NatsError(f"the server began with {verb!r}")
         self.server = json.loads(rest)
+        if tls:
+            self._socket = tls.wrap_socket(self._socket, server_hostname=address.hostname)
+            self._reader = self._socket.makefile("rb", buffering=256 * 1024)
         options = {"verbose": False, "pedantic": False, "lang": "python", "version": "0", "protocol": 1, "name": name,
                    "headers": True, "no_responders": True, "echo": True}
+        options.update(self._credentials(address, seed, jwt))
         self._write(b"CONNECT " + json.dumps(options).encode() + b"\r\nPING\r\n")
         while True:
             line = self._reader.readline().strip().upper()
@@ -136,7 +147,7 @@ class Client:
             if not line or line.startswith(b"-ERR"):
                 raise NatsError(f"the server refused us: {line!r}")
         self._socket.settimeout(None)
-        self.inbox = f"_INBOX.{uuid.uuid4().hex}"
+        self.inbox = f"{inbox}.{uuid.uuid4().hex}"
         self._thread = threading.Thread(target=self._read, name="nats", daemon=True)
         self._thread.start()
         self.subscribe(self.inbox + ".*", self._on_answer)
@@ -146,6 +157,17 @@ class Client:
 
     def __exit__(self, *_):
         self.close()
+
+    def _credentials(self, address, seed, jwt):
+        if address.password is not None:
+            return {"user": unquote(address.username), "pass": unquote(address.password)}
+        if address.username:
+            return {"auth_token": unquote(address.username)}
+        if not seed:
+            return {}
+        key = nkeys.Key(seed)
+        signature = base64.urlsafe_b64encode(key.sign(self.server.get("nonce", "").encode())).decode().rstrip("=")
+        return {"jwt": jwt, "sig": signature} if jwt else {"nkey": key.public, "sig": signature}
 
     # what we say
 
@@ -235,7 +257,7 @@ class Client:
 
     def request_many(self, subject, payload=b"", window=0.5, enough=None):
         """All answers that arrive within `window` seconds, or until there are `enough`."""
-        inbox = f"_INBOX.{uuid.uuid4().hex}"
+        inbox = f"{self.inbox}.many.{uuid.uuid4().hex}"
         subscription = self.subscribe(inbox)
         deadline = time.monotonic() + window
         answers = []
