@@ -201,14 +201,19 @@ class Process:
 
 
 class NatsServer(Process):
-    """`monitored`: with its HTTP port, for subscriptions()."""
+    """
+    `monitored`: with its HTTP port, for subscriptions(). `config`: a file; what is given here wins over it. `access`: what a client of the
+    tests has to show (arguments of natsclient.Client); with "url" a function from the port to the address.
+    """
 
-    def __init__(self, world, jetstream=False, name="nats", arguments=(), monitored=False):
+    def __init__(self, world, jetstream=False, name="nats", arguments=(), monitored=False, config=None, access=None):
         self.directory = os.path.join(world.directory, name)
         os.makedirs(self.directory)
         self.port = None
         self.store = ["-js", "-sd", os.path.join(self.directory, "store")] if jetstream else []
-        self.extra = list(arguments) + (["-m", "-1"] if monitored else [])
+        self.access = dict(access or {})
+        self.address = self.access.pop("url", "nats://127.0.0.1:{}".format)
+        self.extra = (["-c", config] if config else []) + list(arguments) + (["-m", "-1"] if monitored else [])
         super().__init__(world, name, [])
 
     def start(self):
@@ -243,14 +248,14 @@ class NatsServer(Process):
 
     def _accepts(self):
         try:
-            natsclient.Client(self.url).close()
+            natsclient.Client(self.url, **self.access).close()
             return True
         except (OSError, natsclient.NatsError):
             return False
 
     @property
     def url(self):
-        return f"nats://127.0.0.1:{self.port}"
+        return self.address(self.port)
 
 
 class Daemon(Process):
@@ -336,8 +341,8 @@ class World:
         self.keep_directory = False
         _worlds.append(self)
 
-    def server(self, jetstream=False, arguments=(), monitored=False):
-        server = NatsServer(self, jetstream, "nats", arguments, monitored)
+    def server(self, jetstream=False, arguments=(), monitored=False, config=None, access=None):
+        server = NatsServer(self, jetstream, "nats", arguments, monitored, config, access)
         self.processes.append(server)
         self.nats = server
         return server.start()
@@ -365,8 +370,8 @@ class World:
         options = dict({"runtime.id": runtime_id or name, "runtime.agents_dir": directory}, **(options or {}))
         return self.add(Daemon(self, "compozy-runtimed", name, options, url, arguments)).start(wait)
 
-    def client(self, name="test"):
-        client = natsclient.Client(self.nats.url, name, timeout=scaled(5))
+    def client(self, name="test", **access):
+        client = natsclient.Client(self.nats.url, name, timeout=scaled(5), **(access or self.nats.access))
         self.clients.append(client)
         return client
 
