@@ -11,6 +11,7 @@ JOBS    ?= $(shell nproc 2>/dev/null || echo 1)
 
 PACKAGES := gcc libc6-dev make pkg-config libnats-dev libevent-dev libssl-dev libjansson-dev libsystemd-dev libcmocka-dev \
             libbsd-dev uthash-dev libsqlite3-dev nats-server jq python3 python3-jsonschema shellcheck
+PACKAGES_CHECK := chromium-headless-shell
 LIBS     := libnats libevent libcrypto libsystemd sqlite3
 
 flags.release := -O2 -g
@@ -61,7 +62,7 @@ ctl     := $(bin)/compozyctl
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all programs help deps demo check check-all lint unit corpus schemas sim e2e fuzz asan tsan tidy analyze bench format sdk install install-sdk check-systemd clean
+.PHONY: all programs help deps tools demo check check-all lint unit corpus schemas sim e2e fuzz asan tsan tidy analyze bench format sdk install install-sdk check-systemd clean
 
 all: $(daemons) $(ctl) ## build both daemons and compozyctl into build/bin/
 	@:
@@ -73,13 +74,18 @@ help: ## this list
 deps: ## install the Debian packages that are missing
 	@flock -o Makefile tests/install-deps.sh $(PACKAGES)
 
+tools: deps ## what tests use and can do without: Prometheus, a browser
+	@flock -o Makefile tests/unpack-tool.sh prometheus prometheus promtool
+	@command -v chromium >/dev/null || flock -o Makefile tests/install-deps.sh $(PACKAGES_CHECK) || \
+		echo "Without $(PACKAGES_CHECK) the tests that need it are skipped" >&2
+
 # The goals a newcomer types install what is missing first; the rest runs in a second make, which then finds it. Two at once take
 # turns at installing and building.
 demo: deps ## build, start everything privately, run work through it, kill things, show what happened (KEEP=1 leaves it running)
 	@flock -o Makefile $(MAKE) --no-print-directory -j$(JOBS) all
 	@KEEP=$(KEEP) tests/demo/demo.py
 
-check: deps ## build and run every test
+check: deps tools ## build and run every test
 	@flock -o Makefile $(MAKE) --no-print-directory -j$(JOBS) programs
 	@$(MAKE) --no-print-directory check-all
 
@@ -199,6 +205,7 @@ places = -e 's|@BINDIR@|$(PREFIX)/bin|g' -e 's|@LIBDIR@|$(PREFIX)/lib/compozy|g'
 install: all install-sdk ## into DESTDIR/PREFIX
 	install -D -m 755 -t "$(DESTDIR)$(PREFIX)/bin" build/bin/compozy-dispatcherd build/bin/compozy-runtimed build/bin/compozyctl
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy" README.md LICENSE docs/*.md systemd/*.conf
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/observability" docs/observability/*
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples" examples/README.md
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/agents.d" examples/agents.d/*.json
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/exec" examples/exec/README.md
