@@ -10,7 +10,7 @@ SEEDS   ?= 10000
 JOBS    ?= $(shell nproc 2>/dev/null || echo 1)
 
 PACKAGES := gcc libc6-dev make pkg-config libnats-dev libevent-dev libssl-dev libjansson-dev libsystemd-dev libcmocka-dev \
-            libbsd-dev uthash-dev libsqlite3-dev nats-server jq python3 python3-jsonschema shellcheck
+            libbsd-dev uthash-dev libsqlite3-dev nats-server jq python3 python3-jsonschema scdoc man-db shellcheck
 PACKAGES_CHECK := chromium-headless-shell
 LIBS     := libnats libevent libcrypto libsystemd sqlite3
 
@@ -58,11 +58,12 @@ benches := $(call programs,tests/bench/bench_*.c)
 bin     := $(if $(filter release,$(VARIANT)),build/bin,$(B)/bin)
 daemons := $(bin)/compozy-dispatcherd $(bin)/compozy-runtimed
 ctl     := $(bin)/compozyctl
+man     := $(patsubst docs/man/%.scd.in,build/man/%,$(wildcard docs/man/*.scd.in))
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all programs help deps tools demo check check-all lint unit corpus schemas sim e2e fuzz asan tsan tidy analyze bench format sdk install install-sdk check-systemd clean
+.PHONY: all programs help deps tools demo check check-all lint unit corpus schemas sim e2e fuzz asan tsan tidy analyze bench format sdk install install-sdk man check-systemd clean
 
 all: $(daemons) $(ctl) ## build both daemons and compozyctl into build/bin/
 	@:
@@ -144,6 +145,15 @@ $(eval $(call plugin_rule,tests/plugins,))
 $(eval $(call plugin_rule,examples/plugin,-ljansson))
 $(filter %/test_plugin_call %/test_plugin_host %/test_plugin_example,$(units)): | $(plugins)
 
+# What the pages say of options, keys and commands they have from the programs.
+man: $(man) ## manual pages into build/man/
+	@:
+
+build/man/%: docs/man/%.scd.in docs/man/expand.py $(daemons) $(ctl)
+	$(call say,MAN)
+	@mkdir -p $(@D)
+	$(Q)python3 docs/man/expand.py $(bin) $< >$@.scd && scdoc <$@.scd >$@
+
 lint: ## layers, configuration, file sizes, shell scripts
 	@tests/lint/check-layers.sh
 	@tests/lint/check-sizes.sh
@@ -151,6 +161,8 @@ lint: ## layers, configuration, file sizes, shell scripts
 	@shellcheck $$(git ls-files '*.sh' .ci/run)
 	@$(MAKE) --no-print-directory -s all
 	@tests/lint/check-config.sh $(bin)
+	@$(MAKE) --no-print-directory -s man
+	@python3 tests/lint/man.py $(bin) build/man
 
 unit: $(units) ## unit tests
 	@tests/run-programs.sh $(units)
@@ -202,7 +214,7 @@ install-sdk: ## what authors of plugins need: the header, compozy.pc, the exampl
 # where the units look for things
 places = -e 's|@BINDIR@|$(PREFIX)/bin|g' -e 's|@LIBDIR@|$(PREFIX)/lib/compozy|g' -e 's|@SYSCONFDIR@|$(SYSCONFDIR)/compozy|g'
 
-install: all install-sdk ## into DESTDIR/PREFIX
+install: all man install-sdk ## into DESTDIR/PREFIX
 	install -D -m 755 -t "$(DESTDIR)$(PREFIX)/bin" build/bin/compozy-dispatcherd build/bin/compozy-runtimed build/bin/compozyctl
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy" README.md LICENSE docs/*.md systemd/*.conf
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/observability" docs/observability/*
@@ -214,6 +226,7 @@ install: all install-sdk ## into DESTDIR/PREFIX
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/runtime" examples/runtime/nats.py examples/runtime/session.py
 	install -D -m 755 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/runtime" examples/runtime/runtime.py
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/compozy/schemas" proto/schemas/*.json
+	for page in $(man); do install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}" $$page; done
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/catalog" systemd/compozy.catalog
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/system" systemd/compozy.target
 	set -e; for f in $(notdir $(basename $(wildcard systemd/*.service.in))); do sed $(places) systemd/$$f.in | \

@@ -69,6 +69,17 @@ static void describe_range(const ConfigKey *key, char *ret, size_t size) {
                         ret, size, " (%llu to %llu)", (unsigned long long)key->min, (unsigned long long)key->max);
         else if (key->min > 0)
                 (void)snprintf(ret, size, " (at least %llu)", (unsigned long long)key->min);
+        else if (key->kind == CONFIG_BOOL)
+                (void)snprintf(ret, size, " (yes or no)");
+}
+
+/* " (a, b, c)" */
+static void describe_choices(const ConfigKey *key, char *ret, size_t size) {
+        size_t n = 0;
+
+        for (size_t i = 0; key->choices && key->choices[i] && n < size; i++)
+                n += (size_t)snprintf(ret + n, size - n, "%s%s%s", i == 0 ? " (" : ", ", key->choices[i],
+                        key->choices[i + 1] ? "" : ")");
 }
 
 static bool parse_u64(Slice text, uint64_t *ret) {
@@ -579,13 +590,15 @@ void config_clear(const ConfigTable *table, void *config) {
 void config_print_help(const ConfigTable *table, int fd) {
         for (size_t i = 0; i < table->n_keys; i++) {
                 const ConfigKey *key = &table->keys[i];
-                char setting[KEY_MAX * 2], range[64];
+                char setting[KEY_MAX * 2], range[160];
 
                 (void)snprintf(setting, sizeof(setting), "%s.%s=%s", key->section, key->name, key->fallback);
                 describe_range(key, range, sizeof(range));
-                if (dprintf(fd, "  %-40s %s%s%s%s%s%s\n", setting, key->help, range, key->environment ? " [$" : "",
+                describe_choices(key, range, sizeof(range));
+                if (dprintf(fd, "  %-40s %s%s%s%s%s%s%s\n", setting, key->help, range, key->environment ? " [$" : "",
                             key->environment ? key->environment : "", key->environment ? "]" : "",
-                            key->kind == CONFIG_SECRET ? " [relative: in $CREDENTIALS_DIRECTORY]" : "") < 0)
+                            key->kind == CONFIG_SECRET ? " [relative: in $CREDENTIALS_DIRECTORY]" : "",
+                            key->at_start ? " [restart]" : "") < 0)
                         return;
         }
 }

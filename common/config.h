@@ -72,5 +72,5 @@ void config_report_fixed(const ConfigTable *table, const void *old, const void *
 /* Frees the strings and zeroes them. */
 void config_clear(const ConfigTable *table, void *config);
 
-/* The table as text: "section.key=DEFAULT  help", for --help. */
+/* The table as text: "section.key=DEFAULT  help (what it may be) [what else there is to know]", for --help. */
 void config_print_help(const ConfigTable *table, int fd);

@@ -57,7 +57,7 @@ static void print_help(const char *program, const char *summary, const ConfigTab
                 "      --version                  print the version\n"
                 "  -h, --help                     print this\n"
                 "\n"
-                "Keys and their defaults:\n",
+                "Keys and their defaults; a new value takes effect on SIGHUP, [restart]: with the next start only\n",
                 program, summary);
         (void)fflush(stdout);
         config_print_help(table, STDOUT_FILENO);
