@@ -89,7 +89,8 @@ class Prometheus(Process):
             with urllib.request.urlopen(url, timeout=scaled(5)) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
-            return json.load(error)
+            text = error.read().decode()
+            return json.loads(text) if text.startswith("{") else {"status": text}  # "Service Unavailable": it is starting
         except OSError:
             return {"status": "unreachable"}
 
