@@ -255,8 +255,11 @@ static void on_tick(evutil_socket_t fd, short what, void *userdata) {
 }
 
 static void on_libevent_log(int severity, const char *text) {
+        static LogLimit limit;
+
         if (severity >= EVENT_LOG_WARN)
-                log_line(LOG_WARNING, MSG_LIBEVENT, NO_FIELDS, "libevent: %s", text);
+                log_limited(&limit, LOG_BURST, LOG_WARNING, MSG_LIBEVENT, "warnings of libevent", NO_FIELDS,
+                        "libevent: %s", text);
         else
                 log_line(LOG_DEBUG, MSG_LIBEVENT, NO_FIELDS, "libevent: %s", text);
 }

@@ -73,10 +73,12 @@ void diag_execution_relayed(const Execution *execution, const Placement *placeme
         char why[ID_MAX + 128];
 
         if (placement->runner_up)
-                (void)snprintf(why, sizeof(why), "%s; of two, %s was no less loaded", fitness_meaning(placement->best),
+                (void)snprintf(why, sizeof(why), "no more loaded than %s, the other of two picked at random",
                         placement->runner_up->id.text);
+        else if (placement->best == FITNESS_LIVE)
+                (void)snprintf(why, sizeof(why), "the only one that may be given it now");
         else
-                (void)snprintf(why, sizeof(why), "%s; no other was as fit", fitness_meaning(placement->best));
+                (void)snprintf(why, sizeof(why), "nobody else can, though %s", fitness_meaning(placement->best));
         log_line(LOG_DEBUG, MSG_STEP, FIELDS(STEP("relayed"), IDS, RUNTIME_OF_ATTEMPT),
                 "Trigger %s for agent %s went to runtime %s, attempt %" PRIu64 ": %s", execution->exec_id.text,
                 execution->agent_id.text, execution->runtime->id.text, execution->attempt, why);

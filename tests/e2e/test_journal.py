@@ -75,7 +75,7 @@ class AtDebug(Journal):
             self.assertEqual(entry["PRIORITY"], "7", entry)
         self.assertIn("priority 70", self.entry(exec_id, "arrived")["MESSAGE"])
         self.assertEqual(self.entry(exec_id, "relayed")["COMPOZY_RUNTIME_ID"], "r1")
-        self.assertIn("it may be given work", self.entry(exec_id, "relayed")["MESSAGE"])
+        self.assertIn("the only one", self.entry(exec_id, "relayed")["MESSAGE"])
         self.assertEqual(self.entry(exec_id, "ended")["COMPOZY_STATUS"], "SUCCESS")
 
     def test_the_story_of_one_that_waits_tells_for_what(self):
