@@ -82,6 +82,10 @@ void log_open(const char *ident, LogTarget target, int level) {
         log_set_level(level);
 }
 
+bool log_is_journal(void) {
+        return log_state.to_journal;
+}
+
 void log_set_level(int level) {
         atomic_store_explicit(&max_level, level, memory_order_relaxed);
 }

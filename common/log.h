@@ -78,6 +78,9 @@ void log_open(const char *ident, LogTarget target, int level);
 void log_set_level(int level);
 int log_level(void);
 
+/* Do lines go to the journal? Else somebody may be reading them on a terminal. */
+bool log_is_journal(void);
+
 /* Whose log it is: a field of every line in the journal that has none of that name. Both borrowed for good. */
 void log_set_owner(const char *name, const char *value);
 

@@ -332,11 +332,15 @@ static int run(const DaemonArguments *arguments) {
         int r;
 
         outbox_init(&app.outbox);
+        log_open("compozy-dispatcherd", LOG_TARGET_AUTO, LOG_INFO);
         r = load_settings(&app, &app.settings, &error);
         if (r == 0 && arguments->check_config)
                 r = edge_check(&app.settings.daemon, &error);
         if (r != 0) {
-                (void)fprintf(stderr, "compozy-dispatcherd: %s\n", error.text);
+                if (log_is_journal() && !arguments->check_config)
+                        diag_start_failed(r, error.text);
+                else
+                        (void)fprintf(stderr, "compozy-dispatcherd: %s\n", error.text);
                 return r < 0 ? EXIT_FAILURE : DAEMON_EXIT_CONFIG;
         }
         if (arguments->check_config) {

@@ -730,8 +730,13 @@ static int run(const DaemonArguments *arguments) {
         outbox_init(&app.outbox);
         outbox_init(&app.events);
         app.options.late_outbox = &app.events;
-        if (daemon_load(arguments, &runtime_config, &app.settings, &error) != 0) {
-                (void)fprintf(stderr, "compozy-runtimed: %s\n", error.text);
+        log_open("compozy-runtimed", LOG_TARGET_AUTO, LOG_INFO);
+        r = daemon_load(arguments, &runtime_config, &app.settings, &error);
+        if (r != 0) {
+                if (log_is_journal() && !arguments->check_config)
+                        diag_start_failed(r, error.text);
+                else
+                        (void)fprintf(stderr, "compozy-runtimed: %s\n", error.text);
                 return DAEMON_EXIT_CONFIG;
         }
         if (arguments->check_config) {

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """What the daemons write to the journal, entry by entry, through the journal's own protocol."""
 
+import os
 import re
+import subprocess
 import unittest
 import uuid
 
 import journal
-from harness import PREFIX, Case, exec_agent, scaled, wait_until
+from harness import BIN, PREFIX, Case, exec_agent, scaled, wait_until
 
 
 class Journal(Case):
@@ -179,6 +181,18 @@ class AtInfo(Journal):
         last = wait_until("the rest is counted", lambda: len(found := self.journal.entries(**refused)) == 6 and found, 5)[-1]
         self.assertEqual((last["COMPOZY_LEFT_OUT"], last["PRIORITY"]), ("25", "4"))
         self.assertEqual(last["MESSAGE"], "25 lines were left out: triggers that were refused")
+
+    def test_a_service_that_can_not_start_says_so_in_the_journal_with_what_to_do(self):
+        for program in ("compozy-dispatcherd", "compozy-runtimed"):
+            command = self.world.journal.wrapped([os.path.join(BIN, program), "-o", "log.level=loud"])
+            with open(os.path.join(self.world.directory, "stderr"), "w+b") as stderr:
+                status = os.fstat(stderr.fileno())
+                done = subprocess.run(command, stderr=stderr, env=dict(os.environ, JOURNAL_STREAM=f"{status.st_dev}:{status.st_ino}"), check=False)
+                stderr.seek(0)
+                self.assertEqual((done.returncode, stderr.read()), (78, b""))
+            entry = wait_until(f"{program} says so", lambda: self.journal.entries(SYSLOG_IDENTIFIER=program, PRIORITY=3), 5)[0]
+            self.assertIn("log.level", entry["MESSAGE"])
+            self.assertRegex(entry["MESSAGE_ID"], "^[0-9a-f]{32}$")
 
     def test_a_crash_is_told_once_and_so_is_the_return(self):
         self.send("worker", {"do": "exit", "status": 3})[2].next(scaled(5))
