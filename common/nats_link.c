@@ -45,6 +45,7 @@
 #include "common/link_fence.h"
 #include "common/link_inbox.h"
 #include "common/link_tags.h"
+#include "common/nats_advice.h"
 #include "common/nats_link.h"
 #include "common/nats_message.h"
 #include "common/nats_settings.h"
@@ -112,7 +113,7 @@ struct NatsLink {
         size_t n_unsent; /* an estimate; exact after each write */
         unsigned n_attempts, n_silent_ticks;
         uint64_t n_signs_seen, n_messages_seen, n_dropped_seen, up_usec;
-        char last_failure[256];
+        char last_failure[512];
         Rng rng;
         Buffer scratch, headers;
 
@@ -626,7 +627,7 @@ static void finish_close(NatsLink *link) {
 static void could_not_connect(NatsLink *link, const char *why) {
         char text[sizeof(link->last_failure)];
 
-        (void)snprintf(text, sizeof(text), "could not connect: %.200s", why);
+        nats_explain(nats_settings_given(link->settings), why, text, sizeof(text));
         if (strcmp(link->last_failure, text) == 0)
                 return;
         memcpy(link->last_failure, text, sizeof(text));
@@ -670,11 +671,24 @@ static void connect_now(NatsLink *link) {
         }
 }
 
+/* Credentials and certificates may be others by now. */
 static void on_retry(evutil_socket_t fd, short what, void *userdata) {
+        NatsSettings *settings = NULL;
+        NatsLink *link = userdata;
+        NatsReason why;
+        int r = nats_settings_renew(link->settings, &settings, &why);
+
         (void)fd;
         (void)what;
 
-        connect_now(userdata);
+        if (r < 0) {
+                link_retry_later(link);
+                could_not_connect(link, why.text[0] != '\0' ? why.text : strerror(-r));
+                return;
+        }
+        (void)nats_settings_unref(link->settings);
+        link->settings = settings;
+        connect_now(link);
 }
 
 static void link_retry_later(NatsLink *link) {

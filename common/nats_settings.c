@@ -3,6 +3,10 @@
 /*
  * nats.c reads addresses and credentials only when it connects, and then reports little. An operator should hear at
  * the start which file or address is wrong, so everything is looked at here first.
+ *
+ * What nats.c reads again by itself for each connection is a file of credentials, and of an nkey the seed but not the
+ * public key that we derived from it; certificates never. So for each attempt settings are made anew from the texts:
+ * whatever was rotated meanwhile takes effect with the next connection, without a restart.
  */
 
 #include <ctype.h>
@@ -30,6 +34,18 @@ struct NatsSettings {
         natsOptions *options;
         char *servers[SERVERS_MAX]; /* first those of the configuration, then learned ones */
         size_t n_servers, n_configured;
+        NatsLinkOptions given; /* what it was made of: its texts are ours, and it has no callbacks */
+};
+
+/* The texts among the options. */
+static const size_t texts[] = {
+        offsetof(NatsLinkOptions, url),
+        offsetof(NatsLinkOptions, name),
+        offsetof(NatsLinkOptions, credentials),
+        offsetof(NatsLinkOptions, nkey_seed_file),
+        offsetof(NatsLinkOptions, tls_ca),
+        offsetof(NatsLinkOptions, tls_cert),
+        offsetof(NatsLinkOptions, tls_key),
 };
 
 static int refuse(NatsReason *ret_why, int error, const char *format, ...) _printf_(3, 4);
@@ -48,9 +64,14 @@ static int refuse_status(NatsReason *ret_why, natsStatus status, const char *wha
                 ret_why, status == NATS_NO_MEMORY ? -ENOMEM : -EINVAL, "%s: %s", what, natsStatus_GetText(status));
 }
 
+/* What nats.c had to say of it, or OpenSSL behind it. */
 static int refuse_file(NatsReason *ret_why, natsStatus status, const char *key, const char *path) {
+        const char *text = nats_GetLastError(NULL), *end = text ? strstr(text, "): ") : NULL;
+
+        if (end && text[0] == '(') /* the place in its source */
+                text = end + 3;
         return refuse(ret_why, status == NATS_NO_MEMORY ? -ENOMEM : -EINVAL, "%s: %s: %s", key, path,
-                natsStatus_GetText(status));
+                text && text[0] != '\0' ? text : natsStatus_GetText(status));
 }
 
 /* What comes after the scheme and, when there is one, "user:password@". */
@@ -133,6 +154,90 @@ static int add_url(NatsSettings *settings, Slice url, bool *is_secure, NatsReaso
         if (slice_equal(name, SLICE("tls")))
                 *is_secure = true;
         return 0;
+}
+
+/* What stands before the @ of an address; absent: nothing. */
+static Slice url_user(Slice url) {
+        const char *scheme = memmem(url.data, url.size, "://", 3);
+        const Slice place = url_place(url);
+        const size_t begin = scheme ? (size_t)(scheme - url.data) + 3 : 0;
+
+        return place.data > url.data + begin ? (Slice){ url.data + begin, (size_t)(place.data - url.data) - begin - 1 }
+                                             : SLICE_NONE;
+}
+
+/* Percent-encoded, as in any address (RFC 3986). NULL: memory is out. */
+static char *url_decode(Slice text) {
+        char *decoded = malloc(text.size + 1);
+        size_t n = 0;
+
+        if (!decoded)
+                return NULL;
+        for (size_t i = 0; i < text.size; i++) {
+                unsigned code;
+
+                if (text.data[i] == '%' && i + 2 < text.size && isxdigit((unsigned char)text.data[i + 1]) &&
+                        isxdigit((unsigned char)text.data[i + 2]) && sscanf(text.data + i + 1, "%2x", &code) == 1) {
+                        decoded[n++] = (char)code;
+                        i += 2;
+                } else {
+                        decoded[n++] = text.data[i];
+                }
+        }
+        decoded[n] = '\0';
+        return decoded;
+}
+
+static void forget_text(char **text) {
+        if (*text)
+                explicit_bzero(*text, strlen(*text));
+        free(*text);
+}
+
+/* "user:password", or a token. */
+static int set_user(NatsSettings *settings, Slice user) {
+        const char *colon = memchr(user.data, ':', user.size);
+        const Slice name = { user.data, colon ? (size_t)(colon - user.data) : user.size };
+        _cleanup_(forget_text) char *decoded = url_decode(name), *password = NULL;
+        natsStatus s = NATS_NO_MEMORY;
+
+        if (colon)
+                password = url_decode(slice_after(user, name.size + 1));
+        if (decoded && colon && password)
+                s = natsOptions_SetUserInfo(settings->options, decoded, password);
+        else if (decoded && !colon)
+                s = natsOptions_SetToken(settings->options, decoded);
+        return s == NATS_OK ? 0 : -ENOMEM;
+}
+
+/*
+ * nats.c takes a password out of an address as it stands there, and knows none for servers that it learns of. So where
+ * all addresses have the same, or none, it is told to nats.c for all of them, and taken out.
+ */
+static int take_users(NatsSettings *settings) {
+        Slice user = SLICE_NONE;
+        int r;
+
+        for (size_t i = 0; i < settings->n_servers; i++) {
+                const Slice one = url_user(slice_of(settings->servers[i]));
+
+                if (one.data && user.data && !slice_equal(one, user))
+                        return 0;
+                if (one.data)
+                        user = one;
+        }
+        if (!user.data)
+                return 0;
+        r = set_user(settings, user);
+        for (size_t i = 0; r == 0 && i < settings->n_servers; i++) {
+                const Slice one = url_user(slice_of(settings->servers[i]));
+                char *after = one.data ? (char *)one.data + one.size + 1 : NULL;
+
+                if (!after)
+                        continue;
+                memmove((char *)one.data, after, strlen(after) + 1);
+        }
+        return r;
 }
 
 static int add_urls(NatsSettings *settings, const char *urls, bool *is_secure, NatsReason *ret_why) {
@@ -288,6 +393,24 @@ static int set_behaviour(NatsSettings *settings, const NatsLinkOptions *options,
         return s == NATS_OK ? 0 : refuse_status(ret_why, s, "connection options");
 }
 
+static const char **text_of(NatsLinkOptions *options, size_t index) {
+        return (const char **)((char *)options + texts[index]);
+}
+
+static int keep_options(NatsSettings *settings, const NatsLinkOptions *options) {
+        NatsLinkOptions borrowed = *options;
+
+        settings->given = (NatsLinkOptions){ .ping_interval_usec = options->ping_interval_usec };
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+                const char *text = *text_of(&borrowed, i);
+
+                *text_of(&settings->given, i) = text ? strdup(text) : NULL;
+                if (text && !*text_of(&settings->given, i))
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
 int nats_settings_new(const NatsLinkOptions *options, NatsSettings **ret, NatsReason *ret_why) {
         _cleanup_(nats_settings_unrefp) NatsSettings *settings = NULL;
         bool is_secure = false;
@@ -305,7 +428,11 @@ int nats_settings_new(const NatsLinkOptions *options, NatsSettings **ret, NatsRe
         if (natsOptions_Create(&settings->options) != NATS_OK)
                 return -ENOMEM;
 
-        r = add_urls(settings, options->url, &is_secure, ret_why);
+        r = keep_options(settings, options);
+        if (r == 0)
+                r = add_urls(settings, options->url, &is_secure, ret_why);
+        if (r == 0)
+                r = take_users(settings);
         if (r == 0)
                 r = set_servers(settings, ret_why);
         if (r == 0)
@@ -321,6 +448,25 @@ int nats_settings_new(const NatsLinkOptions *options, NatsSettings **ret, NatsRe
         return 0;
 }
 
+int nats_settings_renew(const NatsSettings *old, NatsSettings **ret, NatsReason *ret_why) {
+        _cleanup_(nats_settings_unrefp) NatsSettings *settings = NULL;
+        int r = nats_settings_new(&old->given, &settings, ret_why);
+
+        for (size_t i = old->n_configured; r == 0 && i < old->n_servers && settings->n_servers < SERVERS_MAX; i++) {
+                char *server = strdup(old->servers[i]);
+
+                if (!server)
+                        r = -ENOMEM;
+                else
+                        settings->servers[settings->n_servers++] = server;
+        }
+        if (r == 0)
+                r = set_servers(settings, ret_why);
+        if (r == 0)
+                *ret = TAKE_PTR(settings);
+        return r;
+}
+
 NatsSettings *nats_settings_ref(NatsSettings *settings) {
         (void)atomic_fetch_add(&settings->n_refs, 1);
         return settings;
@@ -331,9 +477,15 @@ NatsSettings *nats_settings_unref(NatsSettings *settings) {
                 return NULL;
         for (size_t i = 0; i < settings->n_servers; i++)
                 free(settings->servers[i]);
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++)
+                free((char *)*text_of(&settings->given, i));
         natsOptions_Destroy(settings->options);
         free(settings);
         return NULL;
+}
+
+const NatsLinkOptions *nats_settings_given(const NatsSettings *settings) {
+        return &settings->given;
 }
 
 natsOptions *nats_settings_options(NatsSettings *settings) {

@@ -13,10 +13,17 @@ typedef struct NatsSettings NatsSettings;
 
 /* Returns 0, -EINVAL (bad url, bad seed), -ENOENT, -EACCES, …: `ret_why` says what and where. */
 int nats_settings_new(const NatsLinkOptions *options, NatsSettings **ret, NatsReason *ret_why) _must_check_;
+
+/* Made again of the same texts: files are read again. Servers that were learned stay. Returns as before. */
+int nats_settings_renew(const NatsSettings *old, NatsSettings **ret, NatsReason *ret_why) _must_check_;
+
 NatsSettings *nats_settings_ref(NatsSettings *settings); /* any thread, as unref */
 NatsSettings *nats_settings_unref(NatsSettings *settings);
 
 DEFINE_CLEANUP(NatsSettings *, nats_settings_unref);
+
+/* What they were made of, without callbacks; borrowed as long as the settings. */
+const NatsLinkOptions *nats_settings_given(const NatsSettings *settings);
 
 /* For natsConnection_Connect(), which copies them; the event loop and the error handler are the caller's to set. */
 natsOptions *nats_settings_options(NatsSettings *settings);

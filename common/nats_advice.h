@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * What to do about a connection that does not come about. Pure.
+ */
+
+#include "common/nats_link.h"
+
+/*
+ * `why` is what nats.c or the server called it, `options` what was tried with. Returns a clause without secrets, that
+ * names the keys to look at; NULL: nothing is known about it.
+ */
+const char *nats_advice(const NatsLinkOptions *options, const char *why);
+
+/* "could not connect: <why>: <advice>" */
+void nats_explain(const NatsLinkOptions *options, const char *why, char *ret, size_t size);
