@@ -27,7 +27,7 @@ def is_open(subject, reporter=""):
 
 class Session:
     def __init__(self, nats, runtime_id):
-        self.nats, self.id, self.inbox = nats, runtime_id, f"_INBOX.{uuid.uuid4().hex}"
+        self.nats, self.id, self.inbox = nats, runtime_id, f"_INBOX.runtime.{runtime_id}.{uuid.uuid4().hex}"
         self.epoch, self.sequence, self.dead_after_s, self.spoken = int(time.time() * 1000), 0, 5.0, clock()
         self.settled = asyncio.Event()  # is it beyond doubt that the dispatchers know this epoch?
         self.end = asyncio.Event()  # asked to stop, or replaced

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 
@@ -23,6 +24,43 @@ def validate(kind, body):
             Draft202012Validator(json.load(file)).validate(body)
 
 
+def example(world, url):
+    return world.add(Process(world, "python", [
+        "env", f"NATS_URL={url}", "PYTHONDONTWRITEBYTECODE=1", sys.executable, EXAMPLE, "python"])).spawn()
+
+
+class Permissions(Case):
+    waits = True
+
+    def test_it_gets_by_with_the_permissions_of_a_runtime(self):
+        made = os.path.join(self.world.directory, "made")
+        self.ctl_ok("nats-config", "--output", made, "--runtime", "python", "--operator", "op", url="nats://127.0.0.1:1")
+        accounts = os.path.join(made, "accounts.conf")
+        with open(accounts, encoding="utf-8") as file:
+            text, n = re.subn(r"(# runtime python:.*\n\s*\{\n\s*)nkey: \w+", r"\1user: python, password: secret", file.read())
+        self.assertEqual(n, 1)
+        with open(accounts, "w", encoding="utf-8") as file:
+            file.write(text)
+        with open(os.path.join(made, "keys", "operator-op.nk"), encoding="ascii") as file:
+            access = {"seed": file.read(), "inbox": "_INBOX.operator.op"}
+        self.world.server(config=os.path.join(made, "nats.conf"), access=access)
+        self.world.dispatcher("d1", dict(VERDICT), arguments=["-c", f"{made}/dispatcher-main.conf"])
+        python = example(self.world, self.world.nats.url.replace("//", "//python:secret@"))
+        self.client = self.world.client(**access)
+        self.wait_runtimes("python")
+        self.assert_success(self.trigger_input("py-shout", "hi"), "HI!")
+        self.verb_ok("drain_runtime", {"runtime_id": "python"})
+        self.wait_runtimes("python", state="draining")
+        self.verb_ok("resume_runtime", {"runtime_id": "python"})
+        self.wait_runtimes("python")
+        python.pause()
+        wait_until("its probes fail", lambda: not self.runtimes())
+        python.resume()
+        self.wait_runtimes("python")
+        self.assertEqual(python.terminate(), 0)
+        self.assertNotIn("Violation", python.log())
+
+
 class PythonRuntime(Case):
     waits = True
 
@@ -31,8 +69,7 @@ class PythonRuntime(Case):
         self.client = self.world.client()
         self.said = self.client.subscribe(f"{PREFIX}.>")
         self.dispatchers = [self.world.dispatcher(name, VERDICT) for name in ("d1", "d2")]
-        self.python = self.world.add(Process(self.world, "python", [
-            "env", f"NATS_URL={self.world.nats.url}", "PYTHONDONTWRITEBYTECODE=1", sys.executable, EXAMPLE, "python"])).spawn()
+        self.python = example(self.world, self.world.nats.url)
 
     def known(self, *ids):
         """Until both dispatchers know exactly these: verbs go to either."""
