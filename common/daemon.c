@@ -255,11 +255,8 @@ static void on_tick(evutil_socket_t fd, short what, void *userdata) {
 }
 
 static void on_libevent_log(int severity, const char *text) {
-        static LogLimit limit;
-
         if (severity >= EVENT_LOG_WARN)
-                log_limited(&limit, LOG_BURST, LOG_WARNING, MSG_LIBEVENT, "warnings of libevent", NO_FIELDS,
-                        "libevent: %s", text);
+                log_limited(LOG_WARNING, MSG_LIBEVENT, "warnings of libevent", NO_FIELDS, "libevent: %s", text);
         else
                 log_line(LOG_DEBUG, MSG_LIBEVENT, NO_FIELDS, "libevent: %s", text);
 }
@@ -299,6 +296,7 @@ int daemon_new(const DaemonCallbacks *callbacks, Daemon **ret) {
         daemon->timer_fd = -1;
         daemon->wanted_usec = daemon->set_usec = USEC_NEVER;
         daemon->last_turn_usec = instant_now().usec;
+        log_tick(daemon->last_turn_usec);
 
         (void)signal(SIGPIPE, SIG_IGN);
         event_set_log_callback(on_libevent_log);

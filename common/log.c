@@ -257,7 +257,8 @@ static void line_fields(Line *line, LogFields fields, Slice text) {
                         continue;
                 line_value(&value, &fields.items[i]);
                 if (value.size == 0 || memmem(text.data, text.size, value.data, value.size) ||
-                        slice_equal((Slice){ value.data, value.size }, fields.speaker))
+                        (fields.speaker.data &&
+                                memmem(fields.speaker.data, fields.speaker.size, value.data, value.size)))
                         continue;
                 for (const char *c = fields.items[i].name; *c != '\0' && n < sizeof(name); c++)
                         name[n++] = (char)tolower((unsigned char)*c);
@@ -335,17 +336,12 @@ bool log_limit_pass(LogLimit *limit, uint32_t burst, uint64_t now, uint32_t *ret
         return true;
 }
 
-static void say_left_out(const LogKind *kind, Slice agent_id, uint32_t n) {
-        if (agent_id.data)
-                log_write(kind->level, kind->message_id, FIELDS(F_SLICE("AGENT_ID", agent_id), F_U64("LEFT_OUT", n)),
-                        "%u line%s of agent %.*s %s left out: %s", n, n == 1 ? "" : "s", SLICE_ARG(agent_id),
-                        n == 1 ? "was" : "were", kind->about);
-        else
-                log_write(kind->level, kind->message_id, FIELDS(F_U64("LEFT_OUT", n)), "%u line%s %s left out: %s", n,
-                        n == 1 ? "" : "s", n == 1 ? "was" : "were", kind->about);
+static void say_left_out(const LogKind *kind, const LogField *whose, uint32_t n) {
+        log_write(kind->level, kind->message_id, FIELDS(*whose, F_U64("LEFT_OUT", n)), "%u line%s left out: %s%s%.*s",
+                n, n == 1 ? " was" : "s were", kind->about, whose->text.size > 0 ? " of " : "", SLICE_ARG(whose->text));
 }
 
-int log_limit_level(LogLimit *limit, const LogKind *kind, Slice agent_id) {
+int log_limit_level(LogLimit *limit, const LogKind *kind, const LogField *whose) {
         const bool was_owing = limit->n_left_out > 0;
         uint32_t n_left_out;
         bool passes;
@@ -354,7 +350,7 @@ int log_limit_level(LogLimit *limit, const LogKind *kind, Slice agent_id) {
         if (was_owing && limit->n_left_out == 0)
                 LIST_REMOVE(limit, owing);
         if (n_left_out > 0)
-                say_left_out(limit->kind, limit->agent_id, n_left_out);
+                say_left_out(limit->kind, &limit->whose, n_left_out);
         if (passes)
                 return kind->level;
 
@@ -364,7 +360,7 @@ int log_limit_level(LogLimit *limit, const LogKind *kind, Slice agent_id) {
         }
         if (limit->n_left_out == 1) {
                 limit->kind = kind;
-                limit->agent_id = agent_id;
+                limit->whose = whose ? *whose : (LogField){ .name = "WHOSE" };
                 LIST_INSERT_HEAD(&owing, limit, owing);
         }
         return LOG_LEFT_OUT;
@@ -377,7 +373,7 @@ void log_limit_done(LogLimit *limit) {
                 return;
         LIST_REMOVE(limit, owing);
         limit->n_left_out = 0;
-        say_left_out(limit->kind, limit->agent_id, n);
+        say_left_out(limit->kind, &limit->whose, n);
 }
 
 void log_tick(uint64_t now) {

@@ -99,7 +99,7 @@ void log_write(int level, const char *message_id, LogFields fields, const char *
 
 /*
  * For lines that a peer can cause at will: at most so many of a kind in a window of 10 s. One object per kind of line,
- * or per kind and agent. How many were left out is said with the next line, or when the window is over and no next
+ * or per kind and speaker. How many were left out is said with the next line, or when the window is over and no next
  * one came. At level debug nothing is left out: what is too much comes with priority debug, so that the story of each
  * execution is whole; unless the kind is strict.
  *
@@ -116,28 +116,33 @@ typedef struct LogLimit {
         uint64_t window_start;
         uint32_t n_lines, n_left_out;
         const LogKind *kind;        /* of what was left out */
-        Slice agent_id;             /* whose lines these are; absent: anybody's */
+        LogField whose;             /* likewise; absent: anybody's */
         LIST_ENTRY(LogLimit) owing; /* if and only if n_left_out > 0 */
 } LogLimit;
 
 #define LOG_BURST 5         /* enough to see the pattern, few enough to read */
 #define LOG_BURST_FLEET 200 /* of what happens to each runtime or agent once, when all is well */
 
-/* log_line() under a limit. The level and what follows it are constants. */
-#define log_limited(limit, burst, level, message_id, about, fields, ...)                                      \
-        do {                                                                                                  \
-                static const LogKind kind_ = { (level), (message_id), (about), (burst), false };              \
-                const int level_ =                                                                            \
-                        (level) <= log_level() ? log_limit_level((limit), &kind_, SLICE_NONE) : LOG_LEFT_OUT; \
-                                                                                                              \
-                if (level_ != LOG_LEFT_OUT)                                                                   \
-                        log_write(level_, (message_id), (fields), __VA_ARGS__);                               \
+/* log_line() under a limit of its own: all that comes by this place in the code is one kind. The level is a constant.
+ */
+#define log_limited(level, message_id, about, fields, ...) \
+        log_limited_to(LOG_BURST, level, message_id, about, fields, __VA_ARGS__)
+#define log_limited_fleet(level, message_id, about, fields, ...) \
+        log_limited_to(LOG_BURST_FLEET, level, message_id, about, fields, __VA_ARGS__)
+#define log_limited_to(burst, level, message_id, about, fields, ...)                                               \
+        do {                                                                                                       \
+                static const LogKind kind_ = { (level), (message_id), (about), (burst), false };                   \
+                static LogLimit limit_;                                                                            \
+                const int level_ = (level) <= log_level() ? log_limit_level(&limit_, &kind_, NULL) : LOG_LEFT_OUT; \
+                                                                                                                   \
+                if (level_ != LOG_LEFT_OUT)                                                                        \
+                        log_write(level_, (message_id), (fields), __VA_ARGS__);                                    \
         } while (0)
 
-/* The level to write the next line of that kind at, LOG_LEFT_OUT: not at all. `kind` is borrowed for good, `agent_id`
- * until log_limit_done(). */
+/* The level to write the next line of that kind at, LOG_LEFT_OUT: not at all. `kind` is borrowed for good. `whose`:
+ * NULL, or a field that says whose lines these are, with a text that lasts until log_limit_done(). */
 #define LOG_LEFT_OUT (-1)
-int log_limit_level(LogLimit *limit, const LogKind *kind, Slice agent_id);
+int log_limit_level(LogLimit *limit, const LogKind *kind, const LogField *whose);
 
 /* Before its memory goes: says what it owes. */
 void log_limit_done(LogLimit *limit);

@@ -29,16 +29,6 @@
 #define MSG_HTTP "ff45af414ee6468ba57832612ff64f29"
 #define MSG_DRAIN "105494421ba04263801dfdcbdfaf9afd"
 
-/* One limit for each kind of line: this process is one dispatcher. */
-#define limited_to(burst, level, message_id, about, fields, ...)                            \
-        do {                                                                                \
-                static LogLimit limit_;                                                     \
-                                                                                            \
-                log_limited(&limit_, burst, level, message_id, about, fields, __VA_ARGS__); \
-        } while (0)
-#define limited(...) limited_to(LOG_BURST, __VA_ARGS__)
-#define limited_fleet(...) limited_to(LOG_BURST_FLEET, __VA_ARGS__)
-
 /* the daemon */
 
 void diag_starting(const char *id, const char *nats_url, const char *http_address) {
@@ -98,18 +88,18 @@ void diag_nats_down(const char *why) {
 }
 
 void diag_nats_error(const char *why) {
-        limited(LOG_WARNING, MSG_NATS_LINK, "errors of the link to NATS", NO_FIELDS,
+        log_limited(LOG_WARNING, MSG_NATS_LINK, "errors of the link to NATS", NO_FIELDS,
                 "The link to NATS had an error: %s", why);
 }
 
 void diag_publish_refused(uint64_t n_refused) {
-        limited(LOG_WARNING, MSG_NATS_LINK, "messages that could not be published",
+        log_limited(LOG_WARNING, MSG_NATS_LINK, "messages that could not be published",
                 FIELDS(F_U64("MESSAGES", n_refused)),
                 "%" PRIu64 " messages could not be published: NATS is away or reads too slowly", n_refused);
 }
 
 void diag_http_trouble(const char *why) {
-        limited(LOG_WARNING, MSG_HTTP, "connections that HTTP could not accept", NO_FIELDS,
+        log_limited(LOG_WARNING, MSG_HTTP, "connections that HTTP could not accept", NO_FIELDS,
                 "HTTP could not accept a connection: %s", why);
 }
 
@@ -121,15 +111,15 @@ void diag_runtime_state(Slice runtime_id, uint64_t epoch, RuntimeState from, Run
         const char *f = runtime_state_name(from), *t = runtime_state_name(to);
 
         if (to == RUNTIME_SUSPECT)
-                limited_fleet(LOG_WARNING, MSG_RUNTIME_STATE, "runtimes that became suspect", STATE_FIELDS,
+                log_limited_fleet(LOG_WARNING, MSG_RUNTIME_STATE, "runtimes that became suspect", STATE_FIELDS,
                         "Runtime %.*s went from %s to %s: %s", SLICE_ARG(runtime_id), f, t, event);
         else
-                limited_fleet(LOG_INFO, MSG_RUNTIME_STATE, "states of runtimes", STATE_FIELDS,
+                log_limited_fleet(LOG_INFO, MSG_RUNTIME_STATE, "states of runtimes", STATE_FIELDS,
                         "Runtime %.*s went from %s to %s: %s", SLICE_ARG(runtime_id), f, t, event);
 }
 
 void diag_runtime_impossible(Slice runtime_id, const char *state, const char *event) {
-        limited(LOG_WARNING, MSG_RUNTIME_STATE, "what runtimes can't be told",
+        log_limited(LOG_WARNING, MSG_RUNTIME_STATE, "what runtimes can't be told",
                 FIELDS(F_SLICE("RUNTIME_ID", runtime_id)),
                 "Runtime %.*s was told \"%s\" while %s, which must not happen; ignored", SLICE_ARG(runtime_id), event,
                 state);
@@ -143,7 +133,7 @@ void diag_runtime_complete(Slice runtime_id, uint64_t epoch, uint64_t revision, 
 }
 
 void diag_runtime_registered(Slice runtime_id, uint64_t epoch, Slice hostname, size_t n_agents) {
-        limited_fleet(LOG_INFO, MSG_RUNTIME_JOINED, "registrations of runtimes",
+        log_limited_fleet(LOG_INFO, MSG_RUNTIME_JOINED, "registrations of runtimes",
                 FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch), F_SLICE("HOSTNAME", hostname),
                         F_U64("AGENTS", n_agents)),
                 "Runtime %.*s on %.*s registered with %zu agents", SLICE_ARG(runtime_id), SLICE_ARG(hostname),
@@ -163,38 +153,39 @@ void diag_runtime_removed(
         const char *why = deregister_reason_names[reason];
 
         if (reason == DEREGISTER_HEARTBEAT_TIMEOUT)
-                limited_fleet(
+                log_limited_fleet(
                         LOG_WARNING, MSG_RUNTIME_REMOVED, "runtimes that were lost", REMOVED_FIELDS, REMOVED_SENTENCE);
         else
-                limited_fleet(LOG_INFO, MSG_RUNTIME_REMOVED, "runtimes that left", REMOVED_FIELDS, REMOVED_SENTENCE);
+                log_limited_fleet(
+                        LOG_INFO, MSG_RUNTIME_REMOVED, "runtimes that left", REMOVED_FIELDS, REMOVED_SENTENCE);
 }
 
 void diag_registration_refused(Slice runtime_id, uint64_t epoch, const char *why) {
-        limited(LOG_WARNING, MSG_REGISTRATION, "registrations that were refused",
+        log_limited(LOG_WARNING, MSG_REGISTRATION, "registrations that were refused",
                 FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch)),
                 "Registration of runtime %.*s was refused: %s", SLICE_ARG(runtime_id), why);
 }
 
 void diag_runtime_unheard(Slice runtime_id) {
-        limited(LOG_WARNING, MSG_RUNTIME_STATE, "runtimes that nobody listens for",
+        log_limited(LOG_WARNING, MSG_RUNTIME_STATE, "runtimes that nobody listens for",
                 FIELDS(F_SLICE("RUNTIME_ID", runtime_id)),
                 "Nobody listens for runtime %.*s; it gets no work until it is heard again", SLICE_ARG(runtime_id));
 }
 
 void diag_drain_wanted(Slice runtime_id, bool drain) {
-        limited(LOG_NOTICE, MSG_DRAIN, "runtimes that were asked to drain or to take work again",
+        log_limited(LOG_NOTICE, MSG_DRAIN, "runtimes that were asked to drain or to take work again",
                 FIELDS(F_SLICE("RUNTIME_ID", runtime_id)), "An operator asked runtime %.*s to %s",
                 SLICE_ARG(runtime_id), drain ? "drain" : "take work again");
 }
 
 void diag_mass_silence(size_t n_silent, size_t n_runtimes, bool begins) {
         if (begins)
-                limited(LOG_ERR, MSG_MASS_SILENCE, "mass silences",
+                log_limited(LOG_ERR, MSG_MASS_SILENCE, "mass silences",
                         FIELDS(F_U64("SILENT", n_silent), F_U64("RUNTIMES", n_runtimes)),
                         "%zu of %zu runtimes fell silent together; probing them, with patience before any verdict",
                         n_silent, n_runtimes);
         else
-                limited(LOG_NOTICE, MSG_MASS_SILENCE, "ends of mass silences",
+                log_limited(LOG_NOTICE, MSG_MASS_SILENCE, "ends of mass silences",
                         FIELDS(F_U64("SILENT", n_silent), F_U64("RUNTIMES", n_runtimes)),
                         "The mass silence is over: %zu of %zu runtimes are silent", n_silent, n_runtimes);
 }
@@ -206,7 +197,7 @@ void diag_stalled(uint64_t late_usec) {
 }
 
 void diag_deaf(void) {
-        limited(LOG_WARNING, MSG_STALLED, "echoes that did not come back", NO_FIELDS,
+        log_limited(LOG_WARNING, MSG_STALLED, "echoes that did not come back", NO_FIELDS,
                 "Neither a probe nor our own echo came back through NATS; every runtime gets a full window from now");
 }
 
@@ -218,19 +209,19 @@ void diag_settled(size_t n_runtimes, size_t n_agents) {
 /* messages */
 
 void diag_message_invalid(Slice subject, const char *why) {
-        limited(LOG_WARNING, MSG_INVALID, "messages that were refused", FIELDS(F_SLICE("SUBJECT", subject)),
+        log_limited(LOG_WARNING, MSG_INVALID, "messages that were refused", FIELDS(F_SLICE("SUBJECT", subject)),
                 "A message on %.*s was refused: %s", SLICE_ARG(subject), why);
 }
 
 void diag_result_forbidden(Slice subject) {
-        limited(LOG_WARNING, MSG_INVALID, "results that were wanted on reserved subjects",
+        log_limited(LOG_WARNING, MSG_INVALID, "results that were wanted on reserved subjects",
                 FIELDS(F_SLICE("SUBJECT", subject)),
                 "A trigger wanted its result on %.*s, which is reserved; nothing was published there",
                 SLICE_ARG(subject));
 }
 
 void diag_report_stale(Slice runtime_id, uint64_t epoch) {
-        limited(LOG_INFO, MSG_RUNTIME_STATE, "reports of epochs that are over",
+        log_limited(LOG_INFO, MSG_RUNTIME_STATE, "reports of epochs that are over",
                 FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch)),
                 "Runtime %.*s reported under epoch %" PRIu64 ", which is over or not known; ignored",
                 SLICE_ARG(runtime_id), epoch);

@@ -16,14 +16,6 @@
 #define MSG_REFUSED "7647e899b0d649acab921427f5348b5e"
 #define MSG_STALE "bc57d79a16294db4856ae470ca5d9e5c"
 
-/* One limit for each kind of line: this process is one dispatcher. */
-#define limited(level, message_id, about, fields, ...)                                          \
-        do {                                                                                    \
-                static LogLimit limit_;                                                         \
-                                                                                                \
-                log_limited(&limit_, LOG_BURST, level, message_id, about, fields, __VA_ARGS__); \
-        } while (0)
-
 #define IDS                                                                                                     \
         F_SLICE("EXEC_ID", id_slice(&execution->exec_id)), F_SLICE("AGENT_ID", id_slice(&execution->agent_id)), \
                 F_SLICE("CORRELATION_ID", correlation_of(execution))
@@ -117,17 +109,17 @@ void diag_execution_ended(const Execution *execution, const char *status, ErrorC
 
 void diag_execution_failed(const Execution *execution, ErrorCode code, const char *why) {
         if (code == ERROR_OVERLOADED)
-                limited(LOG_WARNING, MSG_SHED, "triggers that were answered OVERLOADED", FAILED_FIELDS,
+                log_limited(LOG_WARNING, MSG_SHED, "triggers that were answered OVERLOADED", FAILED_FIELDS,
                         "Trigger %s for agent %s was answered %s: %s", execution->exec_id.text,
                         execution->agent_id.text, error_code_name(code), why);
         else
-                limited(LOG_INFO, MSG_SHED, "triggers that failed", FAILED_FIELDS,
+                log_limited(LOG_INFO, MSG_SHED, "triggers that failed", FAILED_FIELDS,
                         "Trigger %s for agent %s was answered %s: %s", execution->exec_id.text,
                         execution->agent_id.text, error_code_name(code), why);
 }
 
 void diag_execution_stale(const Execution *execution, Slice runtime_id, uint64_t attempt, const char *what) {
-        limited(LOG_INFO, MSG_STALE, "reports of attempts that are over",
+        log_limited(LOG_INFO, MSG_STALE, "reports of attempts that are over",
                 FIELDS(STEP("stale"), IDS, F_SLICE("RUNTIME_ID", runtime_id), F_U64("ATTEMPT", attempt)),
                 "Runtime %.*s reported attempt %" PRIu64 " of trigger %s as %s, though attempt %" PRIu64
                 " took its place; ignored",
@@ -135,7 +127,7 @@ void diag_execution_stale(const Execution *execution, Slice runtime_id, uint64_t
 }
 
 void diag_trigger_refused(Slice exec_id, Slice agent_id, Slice correlation_id, ErrorCode code, const char *why) {
-        limited(LOG_WARNING, MSG_REFUSED, "triggers that were refused",
+        log_limited(LOG_WARNING, MSG_REFUSED, "triggers that were refused",
                 FIELDS(STEP("refused"), F_SLICE("EXEC_ID", exec_id), F_SLICE("AGENT_ID", agent_id),
                         F_SLICE("CORRELATION_ID", correlation_id), F_STR("CODE", error_code_name(code))),
                 "A trigger for agent %.*s was refused with %s: %s", SLICE_ARG(agent_id), error_code_name(code), why);

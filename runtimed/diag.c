@@ -43,16 +43,6 @@
 #define MSG_WISH_REFUSED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d729"
 #define MSG_AGENT_SAYS "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d72a"
 
-/* One limit for each kind of line: this process is one runtime. */
-#define limited_to(burst, level, message_id, about, fields, ...)                            \
-        do {                                                                                \
-                static LogLimit limit_;                                                     \
-                                                                                            \
-                log_limited(&limit_, burst, level, message_id, about, fields, __VA_ARGS__); \
-        } while (0)
-#define limited(...) limited_to(LOG_BURST, __VA_ARGS__)
-#define limited_fleet(...) limited_to(LOG_BURST_FLEET, __VA_ARGS__)
-
 /* Lines in ten seconds: of one agent, so that it is read; of all, so that what the daemon has to say is. */
 #define AGENT_LOG_BURST 100
 #define AGENTS_LOG_BURST 2000
@@ -111,7 +101,7 @@ void diag_session_state(Slice runtime_id, uint64_t epoch, SessionState from, Ses
         const char *f = session_state_name(from), *t = session_state_name(to);
 
         if (to == SESSION_REGISTERED || to == SESSION_QUIET || to == SESSION_LEFT)
-                limited(LOG_INFO, MSG_RUNTIME_SESSION, "changes of the session",
+                log_limited(LOG_INFO, MSG_RUNTIME_SESSION, "changes of the session",
                         FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("EPOCH", epoch), F_STR("FROM", f),
                                 F_STR("TO", t)),
                         "Runtime %.*s went from %s to %s (epoch %llu)", SLICE_ARG(runtime_id), f, t,
@@ -125,7 +115,7 @@ void diag_session_state(Slice runtime_id, uint64_t epoch, SessionState from, Ses
 }
 
 void diag_session_declared_dead(Slice runtime_id, uint64_t old_epoch, uint64_t epoch) {
-        limited(LOG_WARNING, MSG_RUNTIME_DECLARED_DEAD, "verdicts on this runtime",
+        log_limited(LOG_WARNING, MSG_RUNTIME_DECLARED_DEAD, "verdicts on this runtime",
                 FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("OLD_EPOCH", old_epoch), F_U64("EPOCH", epoch)),
                 "Runtime %.*s was declared dead while alive and registered again with epoch %llu",
                 SLICE_ARG(runtime_id), (unsigned long long)epoch);
@@ -140,26 +130,26 @@ void diag_session_replaced(Slice runtime_id, uint64_t epoch, uint64_t other_epoc
 }
 
 void diag_session_doubtful(Slice runtime_id, uint64_t silent_usec, uint64_t limit_usec) {
-        limited(LOG_WARNING, MSG_RUNTIME_STALLED, "silences of this runtime",
+        log_limited(LOG_WARNING, MSG_RUNTIME_STALLED, "silences of this runtime",
                 FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("SILENT_MS", silent_usec / 1000)),
                 "Runtime %.*s was silent for %.1f s (limit %.1f s) and takes no work until a dispatcher has answered",
                 SLICE_ARG(runtime_id), (double)silent_usec / 1e6, (double)limit_usec / 1e6);
 }
 
 void diag_superseded(Slice runtime_id, size_t n_withheld) {
-        limited(LOG_WARNING, MSG_RUNTIME_DECLARED_DEAD, "answers that were withheld",
+        log_limited(LOG_WARNING, MSG_RUNTIME_DECLARED_DEAD, "answers that were withheld",
                 FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("WITHHELD", n_withheld)),
                 "Runtime %.*s withheld %zu executions of an epoch that is over", SLICE_ARG(runtime_id), n_withheld);
 }
 
 void diag_draining(Slice runtime_id, bool is_draining, size_t n_in_flight) {
         if (is_draining)
-                limited(LOG_NOTICE, MSG_RUNTIME_DRAINS, "drains",
+                log_limited(LOG_NOTICE, MSG_RUNTIME_DRAINS, "drains",
                         FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("IN_FLIGHT", n_in_flight)),
                         "Runtime %.*s began to drain with %zu executions in flight", SLICE_ARG(runtime_id),
                         n_in_flight);
         else
-                limited(LOG_NOTICE, MSG_RUNTIME_DRAINS, "ends of drains",
+                log_limited(LOG_NOTICE, MSG_RUNTIME_DRAINS, "ends of drains",
                         FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_U64("IN_FLIGHT", n_in_flight)),
                         "Runtime %.*s took work again with %zu executions in flight", SLICE_ARG(runtime_id),
                         n_in_flight);
@@ -167,16 +157,17 @@ void diag_draining(Slice runtime_id, bool is_draining, size_t n_in_flight) {
 
 void diag_congested(Slice runtime_id, bool is_congested) {
         if (is_congested)
-                limited(LOG_WARNING, MSG_RUNTIME_CONGESTED, "congestions", FIELDS(F_SLICE("RUNTIME_ID", runtime_id)),
+                log_limited(LOG_WARNING, MSG_RUNTIME_CONGESTED, "congestions",
+                        FIELDS(F_SLICE("RUNTIME_ID", runtime_id)),
                         "Runtime %.*s took no more work, as NATS takes too slowly what it says", SLICE_ARG(runtime_id));
         else
-                limited(LOG_NOTICE, MSG_RUNTIME_CONGESTED, "ends of congestions",
+                log_limited(LOG_NOTICE, MSG_RUNTIME_CONGESTED, "ends of congestions",
                         FIELDS(F_SLICE("RUNTIME_ID", runtime_id)),
                         "Runtime %.*s took work again, as NATS has caught up", SLICE_ARG(runtime_id));
 }
 
 void diag_registration_refused(Slice runtime_id, Slice code, Slice message) {
-        limited(LOG_WARNING, MSG_REGISTRATION_REFUSED, "registrations that were refused",
+        log_limited(LOG_WARNING, MSG_REGISTRATION_REFUSED, "registrations that were refused",
                 FIELDS(F_SLICE("RUNTIME_ID", runtime_id), F_SLICE("CODE", code)),
                 "Registration of %.*s was refused with %.*s: %.*s", SLICE_ARG(runtime_id), SLICE_ARG(code),
                 SLICE_ARG(message));
@@ -192,73 +183,75 @@ void diag_agent_state(Slice agent_id, AgentState from, AgentState to) {
 
 void diag_agent_replaced(Slice agent_id, const char *why_not) {
         if (why_not)
-                limited_fleet(LOG_ERR, MSG_AGENT_REPLACED, "definitions that failed",
+                log_limited_fleet(LOG_ERR, MSG_AGENT_REPLACED, "definitions that failed",
                         FIELDS(F_SLICE("AGENT_ID", agent_id)),
                         "Agent %.*s kept its old definition, as the new one failed: %s", SLICE_ARG(agent_id), why_not);
         else
-                limited_fleet(LOG_INFO, MSG_AGENT_REPLACED, "agents with a new definition",
+                log_limited_fleet(LOG_INFO, MSG_AGENT_REPLACED, "agents with a new definition",
                         FIELDS(F_SLICE("AGENT_ID", agent_id)), "Agent %.*s took its new definition",
                         SLICE_ARG(agent_id));
 }
 
 void diag_agent_blocks(Slice agent_id, uint64_t usec) {
-        limited_fleet(LOG_WARNING, MSG_AGENT_BLOCKS_WORKER, "agents that hold their workers",
+        log_limited_fleet(LOG_WARNING, MSG_AGENT_BLOCKS_WORKER, "agents that hold their workers",
                 FIELDS(F_SLICE("AGENT_ID", agent_id), F_U64("MS", usec / 1000)),
                 "Agent %.*s has held its worker for %llu ms with one message", SLICE_ARG(agent_id),
                 (unsigned long long)(usec / 1000));
 }
 
 void diag_agent_failed(Slice agent_id, ErrorCode code, Slice why) {
-        limited_fleet(LOG_ERR, MSG_AGENT_FAILED, "agents that failed",
+        log_limited_fleet(LOG_ERR, MSG_AGENT_FAILED, "agents that failed",
                 FIELDS(F_SLICE("AGENT_ID", agent_id), F_STR("CODE", error_code_name(code))),
                 "Agent %.*s has failed with %s: %.*s", SLICE_ARG(agent_id), error_code_name(code), SLICE_ARG(why));
 }
 
 void diag_agent_restarts(Slice agent_id, Slice why, uint64_t in_usec, size_t n) {
-        limited_fleet(LOG_WARNING, MSG_AGENT_RESTARTS, "agents that will be restarted",
+        log_limited_fleet(LOG_WARNING, MSG_AGENT_RESTARTS, "agents that will be restarted",
                 FIELDS(F_SLICE("AGENT_ID", agent_id), F_U64("MS", in_usec / 1000), F_U64("RESTARTS", n)),
                 "Agent %.*s was lost and will be restarted in %llu ms (restart %zu): its process %.*s",
                 SLICE_ARG(agent_id), (unsigned long long)(in_usec / 1000), n, SLICE_ARG(why));
 }
 
 void diag_agent_runs_again(Slice agent_id, size_t n) {
-        limited_fleet(LOG_INFO, MSG_AGENT_RESTARTS, "agents that run again",
+        log_limited_fleet(LOG_INFO, MSG_AGENT_RESTARTS, "agents that run again",
                 FIELDS(F_SLICE("AGENT_ID", agent_id), F_U64("RESTARTS", n)),
                 "Agent %.*s runs again, after %zu restarts", SLICE_ARG(agent_id), n);
 }
 
 void diag_agent_crashed(Slice agent_id, const char *why) {
-        limited_fleet(LOG_WARNING, MSG_AGENT_RESTARTS, "agents that were lost while they were being stopped",
+        log_limited_fleet(LOG_WARNING, MSG_AGENT_RESTARTS, "agents that were lost while they were being stopped",
                 FIELDS(F_SLICE("AGENT_ID", agent_id)), "Agent %.*s was lost while it was being stopped: its process %s",
                 SLICE_ARG(agent_id), why);
 }
 
 void diag_subscription_refused(Slice agent_id, Slice topic, const char *why) {
-        limited_fleet(LOG_ERR, MSG_AGENT_SUBSCRIPTION, "agents that could not be subscribed",
+        log_limited_fleet(LOG_ERR, MSG_AGENT_SUBSCRIPTION, "agents that could not be subscribed",
                 FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("SUBJECT", topic)),
                 "Agent %.*s could not be subscribed to %.*s: %s", SLICE_ARG(agent_id), SLICE_ARG(topic), why);
 }
 
 void diag_restore_failed(Slice agent_id, Slice why, const char *policy) {
-        limited_fleet(LOG_ERR, MSG_AGENT_STATE_LOST, "states that could not be restored",
+        log_limited_fleet(LOG_ERR, MSG_AGENT_STATE_LOST, "states that could not be restored",
                 FIELDS(F_SLICE("AGENT_ID", agent_id), F_STR("POLICY", policy)),
                 "State of agent %.*s could not be restored (on_restore_error: %s): %.*s", SLICE_ARG(agent_id), policy,
                 SLICE_ARG(why));
 }
 
 void diag_checkpoint_failed(Slice agent_id, Slice why) {
-        limited(LOG_ERR, MSG_AGENT_NOT_SAVED, "states that could not be saved", FIELDS(F_SLICE("AGENT_ID", agent_id)),
-                "State of agent %.*s could not be saved: %.*s", SLICE_ARG(agent_id), SLICE_ARG(why));
+        log_limited(LOG_ERR, MSG_AGENT_NOT_SAVED, "states that could not be saved",
+                FIELDS(F_SLICE("AGENT_ID", agent_id)), "State of agent %.*s could not be saved: %.*s",
+                SLICE_ARG(agent_id), SLICE_ARG(why));
 }
 
 void diag_checkpoint_recovered(Slice agent_id, unsigned n_failures) {
-        limited(LOG_NOTICE, MSG_AGENT_NOT_SAVED, "states that were saved in the end",
+        log_limited(LOG_NOTICE, MSG_AGENT_NOT_SAVED, "states that were saved in the end",
                 FIELDS(F_SLICE("AGENT_ID", agent_id), F_U64("ATTEMPTS", n_failures)),
                 "State of agent %.*s was saved after %u failures", SLICE_ARG(agent_id), n_failures);
 }
 
 void diag_forget_failed(Slice agent_id, Slice why) {
-        limited(LOG_ERR, MSG_AGENT_NOT_SAVED, "states that could not be removed", FIELDS(F_SLICE("AGENT_ID", agent_id)),
+        log_limited(LOG_ERR, MSG_AGENT_NOT_SAVED, "states that could not be removed",
+                FIELDS(F_SLICE("AGENT_ID", agent_id)),
                 "State of agent %.*s, which was deleted, could not be removed from the store: %.*s",
                 SLICE_ARG(agent_id), SLICE_ARG(why));
 }
@@ -269,12 +262,12 @@ void diag_hooks_missed(Slice runtime_id, size_t n_agents) {
 }
 
 void diag_definition_refused(const char *file, const char *why) {
-        limited_fleet(LOG_ERR, MSG_AGENT_DEFINITION_REFUSED, "definitions that were refused",
+        log_limited_fleet(LOG_ERR, MSG_AGENT_DEFINITION_REFUSED, "definitions that were refused",
                 FIELDS(F_STR("FILE", file)), "Agent definition %s was refused: %s", file, why);
 }
 
 void diag_definition_changed(const char *file, Slice agent_id, const char *what) {
-        limited_fleet(LOG_INFO, MSG_AGENT_REPLACED, "agents that came and went with their files",
+        log_limited_fleet(LOG_INFO, MSG_AGENT_REPLACED, "agents that came and went with their files",
                 FIELDS(F_STR("FILE", file), F_SLICE("AGENT_ID", agent_id)), "Agent %.*s was %s with %s",
                 SLICE_ARG(agent_id), what, file);
 }
@@ -285,12 +278,12 @@ void diag_agents_dir(const char *directory, int error) {
 }
 
 void diag_message_invalid(Slice subject, const char *why) {
-        limited(LOG_WARNING, MSG_MESSAGE_INVALID, "messages that were refused", FIELDS(F_SLICE("SUBJECT", subject)),
+        log_limited(LOG_WARNING, MSG_MESSAGE_INVALID, "messages that were refused", FIELDS(F_SLICE("SUBJECT", subject)),
                 "Message on %.*s was refused: %s", SLICE_ARG(subject), why);
 }
 
 void diag_message_failed(Slice agent_id, Slice topic, Slice correlation_id, Slice why) {
-        limited(LOG_WARNING, MSG_MESSAGE_FAILED, "messages that agents could not handle",
+        log_limited(LOG_WARNING, MSG_MESSAGE_FAILED, "messages that agents could not handle",
                 FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("SUBJECT", topic),
                         F_SLICE("CORRELATION_ID", correlation_id)),
                 "Agent %.*s could not handle a message on %.*s: %.*s", SLICE_ARG(agent_id), SLICE_ARG(topic),
@@ -299,29 +292,35 @@ void diag_message_failed(Slice agent_id, Slice topic, Slice correlation_id, Slic
 
 void diag_effect_refused(
         Slice agent_id, Slice exec_id, Slice correlation_id, const char *kind, ErrorCode code, const char *why) {
-        limited(LOG_WARNING, MSG_WISH_REFUSED, "wishes of agents that were refused",
+        log_limited(LOG_WARNING, MSG_WISH_REFUSED, "wishes of agents that were refused",
                 FIELDS(F_SLICE("AGENT_ID", agent_id), F_SLICE("EXEC_ID", exec_id),
                         F_SLICE("CORRELATION_ID", correlation_id), F_STR("CODE", error_code_name(code))),
                 "Agent %.*s was refused %s with %s: %s", SLICE_ARG(agent_id), kind, error_code_name(code), why);
 }
 
 void diag_effects_incomplete(Slice agent_id, size_t n) {
-        limited(LOG_ERR, MSG_WISH_REFUSED, "wishes of agents that memory was out for",
+        log_limited(LOG_ERR, MSG_WISH_REFUSED, "wishes of agents that memory was out for",
                 FIELDS(F_SLICE("AGENT_ID", agent_id)),
                 "Agent %.*s wanted more than the %zu things there was memory for", SLICE_ARG(agent_id), n);
 }
 
-/* In the agent's own words; what it adds is one field, whatever names it chose. */
+/*
+ * In the agent's own words; what it adds is one field, whatever names it chose. Its SYSLOG_IDENTIFIER is what it is
+ * called as a sender of messages, so no agent can pass for a program that others' logs are read for.
+ */
 void diag_agent_says(const AgentWords *words, LogLimit *own) {
-        static const LogKind kind = { LOG_WARNING, MSG_AGENT_SAYS, "its own words", AGENT_LOG_BURST, true };
+        static const LogKind kind = { LOG_WARNING, MSG_AGENT_SAYS, "own words", AGENT_LOG_BURST, true };
         static const LogKind kind_all = { LOG_WARNING, MSG_AGENT_SAYS, "agents' own words", AGENTS_LOG_BURST, true };
         static LogLimit all;
+        const LogField whose = F_SLICE("AGENT_ID", words->agent_id);
+        char speaker[ID_MAX + 8];
 
-        if (words->level > log_level() || (own && log_limit_level(own, &kind, words->agent_id) == LOG_LEFT_OUT) ||
-                log_limit_level(&all, &kind_all, SLICE_NONE) == LOG_LEFT_OUT)
+        if (words->level > log_level() || (own && log_limit_level(own, &kind, &whose) == LOG_LEFT_OUT) ||
+                log_limit_level(&all, &kind_all, NULL) == LOG_LEFT_OUT)
                 return;
+        (void)snprintf(speaker, sizeof(speaker), "agent.%.*s", SLICE_ARG(words->agent_id));
         log_write(words->level, MSG_AGENT_SAYS,
-                FIELDS_SAID_BY(words->agent_id, F_SLICE("AGENT_ID", words->agent_id),
+                FIELDS_SAID_BY(slice_of(speaker), F_SLICE("AGENT_ID", words->agent_id),
                         F_SLICE("EXEC_ID", words->exec_id), F_SLICE("CORRELATION_ID", words->correlation_id),
                         F_U64_IF("CHILD_PID", words->pid), F_SLICE("FIELDS", words->fields)),
                 "%.*s%s", SLICE_ARG(words->sentence), words->is_cut ? "..." : "");
@@ -340,12 +339,12 @@ void diag_link_down(const char *why) {
 }
 
 void diag_link_error(const char *why) {
-        limited(LOG_WARNING, MSG_LINK_TROUBLE, "errors of the link to NATS", NO_FIELDS,
+        log_limited(LOG_WARNING, MSG_LINK_TROUBLE, "errors of the link to NATS", NO_FIELDS,
                 "The link to NATS had an error: %s", why);
 }
 
 void diag_publish_refused(uint64_t n) {
-        limited(LOG_WARNING, MSG_RUNTIME_CONGESTED, "messages that could not be published",
+        log_limited(LOG_WARNING, MSG_RUNTIME_CONGESTED, "messages that could not be published",
                 FIELDS(F_U64("MESSAGES", n)), "The connection to NATS took %llu messages less than we had",
                 (unsigned long long)n);
 }
@@ -366,6 +365,6 @@ void diag_reload_ignored(const char *key) {
 }
 
 void diag_http_trouble(const char *why) {
-        limited(LOG_WARNING, MSG_HTTP, "connections that HTTP could not accept", NO_FIELDS,
+        log_limited(LOG_WARNING, MSG_HTTP, "connections that HTTP could not accept", NO_FIELDS,
                 "HTTP could not accept a connection: %s", why);
 }

@@ -13,14 +13,6 @@
 
 #define MSG_EXEC_WISH_REFUSED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d7e3"
 
-/* One limit for each kind of line: this process is one runtime. */
-#define limited(burst, level, message_id, about, fields, ...)                               \
-        do {                                                                                \
-                static LogLimit limit_;                                                     \
-                                                                                            \
-                log_limited(&limit_, burst, level, message_id, about, fields, __VA_ARGS__); \
-        } while (0)
-
 #define AGENT_AND_PID F_SLICE("AGENT_ID", agent_id), F_U64("CHILD_PID", pid)
 
 void diag_exec_started(Slice agent_id, uint64_t pid, const char *program) {
@@ -34,14 +26,14 @@ void diag_exec_ended(Slice agent_id, uint64_t pid, const char *how) {
 }
 
 void diag_exec_forced(Slice agent_id, uint64_t pid, const char *signal, uint64_t waited_ms) {
-        limited(LOG_BURST_FLEET, LOG_WARNING, MSG_EXEC_FORCED, "processes that did not end when asked to",
+        log_limited_fleet(LOG_WARNING, MSG_EXEC_FORCED, "processes that did not end when asked to",
                 FIELDS(AGENT_AND_PID, F_STR("SIGNAL", signal)),
                 "Process %llu of agent %.*s had not ended %llu ms after it was asked to and was sent %s",
                 (unsigned long long)pid, SLICE_ARG(agent_id), (unsigned long long)waited_ms, signal);
 }
 
 void diag_exec_wish_refused(Slice agent_id, Slice method, const char *why) {
-        limited(LOG_BURST, LOG_WARNING, MSG_EXEC_WISH_REFUSED, "notifications of agents that were refused",
+        log_limited(LOG_WARNING, MSG_EXEC_WISH_REFUSED, "notifications of agents that were refused",
                 FIELDS(F_SLICE("AGENT_ID", agent_id)), "Agent %.*s was refused %.*s: %s", SLICE_ARG(agent_id),
                 (int)MIN_OF(method.size, (size_t)64), method.data, why);
 }

@@ -12,14 +12,6 @@
 #define MSG_STEP "e0b8f0a8d2a94f1d8f0a3c5be6d1a7f4"
 #define MSG_RUNTIME_SHEDS "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d70d"
 
-/* One limit for each kind of line: this process is one runtime. */
-#define limited(level, message_id, about, fields, ...)                                          \
-        do {                                                                                    \
-                static LogLimit limit_;                                                         \
-                                                                                                \
-                log_limited(&limit_, LOG_BURST, level, message_id, about, fields, __VA_ARGS__); \
-        } while (0)
-
 #define STEP(name) F_STR("STEP", name)
 #define IDS                                                                                                      \
         F_SLICE("EXEC_ID", id_slice(&execution->id)), F_SLICE("AGENT_ID", id_slice(&execution->mail.agent->id)), \
@@ -72,7 +64,7 @@ void diag_trigger_repeated(const Trigger *trigger, const char *what) {
 }
 
 void diag_trigger_refused(const Trigger *trigger, ErrorCode code, const char *why) {
-        limited(LOG_INFO, MSG_RUNTIME_SHEDS, "triggers that were refused",
+        log_limited(LOG_INFO, MSG_RUNTIME_SHEDS, "triggers that were refused",
                 FIELDS(STEP("refused"), IDS_OF_TRIGGER, F_STR("CODE", error_code_name(code))),
                 "Execution %.*s of agent %.*s was refused with %s: %s", SLICE_ARG(trigger->agent_exec_id),
                 SLICE_ARG(trigger->agent_id), error_code_name(code), why ? why : error_code_meaning(code));

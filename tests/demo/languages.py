@@ -216,7 +216,7 @@ class Languages:
         self.demo.promise(after == count + 1, f"the state that was saved is lost: {after} follows {count}")
         say("the log")
         for line in self.runtime.log().splitlines():
-            if " summarizer" in line:
+            if " summarizer" in line or " agent.summarizer" in line:
                 say("  " + short(line.partition(" ")[2], 150))
 
     def kill_runtime(self):

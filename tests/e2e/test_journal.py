@@ -111,7 +111,7 @@ class AtDebug(Journal):
         exec_id, correlation_id, inbox = self.send("worker", {"do": "notify", "method": "log", "params": {
             "level": "warning", "message": "mind the gap", "fields": {"gap": 7}}})
         inbox.next(scaled(5))
-        entry = wait_until("its words are there", lambda: self.journal.entries(SYSLOG_IDENTIFIER="worker", MESSAGE="mind the gap"), 5)[0]
+        entry = wait_until("its words are there", lambda: self.journal.entries(SYSLOG_IDENTIFIER="agent.worker", MESSAGE="mind the gap"), 5)[0]
         self.assertEqual(entry["PRIORITY"], "4")
         self.assertEqual(entry["COMPOZY_AGENT_ID"], "worker")
         self.assertEqual(entry["COMPOZY_RUNTIME_ID"], "r1")
@@ -120,7 +120,7 @@ class AtDebug(Journal):
 
         inbox = self.send("worker", {"do": "complain", "text": "on my stderr", "times": 1})[2]
         inbox.next(scaled(5))
-        entry = wait_until("its stderr is there", lambda: [one for one in self.journal.entries(SYSLOG_IDENTIFIER="worker")
+        entry = wait_until("its stderr is there", lambda: [one for one in self.journal.entries(SYSLOG_IDENTIFIER="agent.worker")
                                                            if one["MESSAGE"].startswith("on my stderr")], 5)[0]
         self.assertEqual(entry["COMPOZY_AGENT_ID"], "worker")
         self.assertTrue(entry["COMPOZY_CHILD_PID"].isdigit())
@@ -182,6 +182,14 @@ class AtInfo(Journal):
         self.assertEqual((last["COMPOZY_LEFT_OUT"], last["PRIORITY"]), ("25", "4"))
         self.assertEqual(last["MESSAGE"], "25 lines were left out: triggers that were refused")
 
+    def test_a_chatty_agent_is_told_that_it_was(self):
+        self.send("worker", {"do": "complain", "text": "blah", "times": 300})[2].next(scaled(5))
+        self.assertEqual(self.runtime.terminate(), 0)
+        entries = wait_until("the rest is counted", lambda: [entry for entry in self.journal.entries(COMPOZY_AGENT_ID="worker")
+                                                             if "COMPOZY_LEFT_OUT" in entry], 5)
+        self.assertEqual([(entry["COMPOZY_LEFT_OUT"], entry["MESSAGE"]) for entry in entries],
+                         [("200", "200 lines were left out: own words of worker")])
+
     def test_a_service_that_can_not_start_says_so_in_the_journal_with_what_to_do(self):
         for program in ("compozy-dispatcherd", "compozy-runtimed"):
             command = self.world.journal.wrapped([os.path.join(BIN, program), "-o", "log.level=loud"])
@@ -198,6 +206,20 @@ class AtInfo(Journal):
         self.send("worker", {"do": "exit", "status": 3})[2].next(scaled(5))
         lost = {"MESSAGE_ID": "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d720", "COMPOZY_AGENT_ID": "worker"}
         wait_until("it is back", lambda: len(self.journal.entries(**lost)) == 2, 10)
-        entries = [entry for entry in self.journal.entries(COMPOZY_AGENT_ID="worker") if entry["SYSLOG_IDENTIFIER"] != "worker"]
+        entries = [entry for entry in self.journal.entries(COMPOZY_AGENT_ID="worker") if entry["SYSLOG_IDENTIFIER"] != "agent.worker"]
         self.assertEqual([entry["PRIORITY"] for entry in entries], ["4", "6"], entries)
         self.assertIn("exited with status 3", entries[0]["MESSAGE"])
+
+
+class WhenTheWindowIsOver(Journal):
+    level = "info"
+    waits = True
+
+    def test_what_was_left_out_is_said_though_no_line_follows(self):
+        for _ in range(12):
+            self.client.publish(f"{PREFIX}.commands.agent.adhoc.trigger.greeter", b"{")
+        self.client.flush()
+        refused = {"MESSAGE_ID": "7647e899b0d649acab921427f5348b5e"}
+        wait_until("they are refused", lambda: len(self.journal.entries(**refused)) == 5, 5)
+        last = wait_until("the rest is counted", lambda: len(found := self.journal.entries(**refused)) == 6 and found, 15)[-1]
+        self.assertEqual(last["COMPOZY_LEFT_OUT"], "7")

@@ -6,7 +6,7 @@ usage: messages.py            say what is wrong
        messages.py --write    write docs/messages.md anew
        messages.py --steps    the values of COMPOZY_STEP that the code writes, with their MESSAGE_ID
 
-Lines are found by how they are written: log_line(), log_limited(), and what diag*.c makes of them. An operator's line
+Lines are found by how they are written: log_line(), log_limited() and so on, with what the #defines of their file stand for. An operator's line
 (above debug) has a MESSAGE_ID; each id is defined once and has an entry in the catalog; an entry names only fields that
 every line of its id has.
 """
@@ -25,7 +25,7 @@ OWNER = {"dispatcherd": "COMPOZY_DISPATCHER_ID", "runtimed": "COMPOZY_RUNTIME_ID
 DAEMON = {"dispatcherd": "compozy-dispatcherd", "runtimed": "compozy-runtimed", "common": "both daemons"}
 HEADERS = ["Subject", "Defined-By", "Support", "Documentation"]
 LEVEL = re.compile(r"LOG_(EMERG|ALERT|CRIT|ERR|WARNING|NOTICE|INFO|DEBUG)$")
-CALL = re.compile(r"\b(log_line|log_write|log_limited|limited\w*)\(")
+CALL = re.compile(r"\b(log_line|log_write|log_limited\w*)\(")
 FIELD = re.compile(r'\bF_(?:STR|SLICE|U64|U64_IF)\(\s*"(\w+)"|\b(F_ERRNO)\(')
 
 
@@ -123,7 +123,7 @@ def read_file(path, ids, complaints):
                 complaints.append(f'{path}: the line "{sentence}" ({level}) is an operator\'s and has no MESSAGE_ID')
             if id_text != "NULL" and id_text not in names:
                 complaints.append(f"{path}: {id_text} is not #defined in this file as 32 hexadecimal digits")
-            is_limited = call.group(1).startswith(("limited", "log_limited"))
+            is_limited = call.group(1).startswith("log_limited") or level == "as the agent says"
             lines.append(Line(path, level, names.get(id_text), fields, sentence, is_limited, sorted(set(steps))))
             kinds.add(id_text)
     for message_id, name, where in ids:

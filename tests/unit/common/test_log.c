@@ -110,9 +110,10 @@ static void words_of_others_begin_with_their_name_and_an_errno_is_not_repeated(v
         (void)state;
 
         write_captured(line, sizeof(line),
-                FIELDS_SAID_BY(SLICE("greeter"), F_STR("AGENT_ID", "greeter"), F_STR("EXEC_ID", "x"), F_ERRNO(-2)),
+                FIELDS_SAID_BY(
+                        SLICE("agent.greeter"), F_STR("AGENT_ID", "greeter"), F_STR("EXEC_ID", "x"), F_ERRNO(-2)),
                 "hello");
-        assert_non_null(strstr(line, "greeter: hello (exec_id=x)\n"));
+        assert_non_null(strstr(line, "agent.greeter: hello (exec_id=x)\n"));
 }
 
 static void a_very_long_line_is_cut_but_ends(void **state) {
@@ -157,7 +158,7 @@ static void begin_limited(Seen *seen, int level) {
 
 static void chat(LogLimit *limit, unsigned n) {
         for (unsigned i = 0; i < n; i++)
-                if (log_limit_level(limit, &chatter, SLICE_NONE) != LOG_LEFT_OUT)
+                if (log_limit_level(limit, &chatter, NULL) != LOG_LEFT_OUT)
                         log_write(LOG_WARNING, NULL, NO_FIELDS, "chat");
 }
 
@@ -230,6 +231,7 @@ static void the_next_windows_first_line_says_it_before_itself(void **state) {
 }
 
 static void at_level_debug_nothing_is_left_out_unless_the_kind_is_strict(void **state) {
+        const LogField whose = F_STR("AGENT_ID", "a");
         LogKind strict = chatter;
         LogLimit limit = { 0 };
         Seen seen;
@@ -239,12 +241,12 @@ static void at_level_debug_nothing_is_left_out_unless_the_kind_is_strict(void **
         strict.is_strict = true;
         begin_limited(&seen, LOG_DEBUG);
         for (unsigned i = 0; i < 3; i++)
-                assert_int_equal(log_limit_level(&limit, &chatter, SLICE_NONE), LOG_WARNING);
-        assert_int_equal(log_limit_level(&limit, &chatter, SLICE_NONE), LOG_DEBUG);
+                assert_int_equal(log_limit_level(&limit, &chatter, NULL), LOG_WARNING);
+        assert_int_equal(log_limit_level(&limit, &chatter, NULL), LOG_DEBUG);
         assert_int_equal(limit.n_left_out, 0);
-        assert_int_equal(log_limit_level(&limit, &strict, SLICE("a")), LOG_LEFT_OUT);
+        assert_int_equal(log_limit_level(&limit, &strict, &whose), LOG_LEFT_OUT);
         log_settle();
-        assert_string_equal(seen.text, "1 line of agent a was left out: chatter");
+        assert_string_equal(seen.text, "1 line was left out: chatter of a");
         log_set_sink(NULL, NULL);
 }
 

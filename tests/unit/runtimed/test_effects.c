@@ -1092,7 +1092,7 @@ static void an_agent_logs_under_its_name_and_no_graver_than_an_error(void **stat
                         .headers = SLICE("{\"AGENT_ID\":\"b\"}"));
                 prompt(&w);
                 assert_int_equal(logged_level, rows[i].expected);
-                assert_string_equal(logged, "a: says hello AGENT_ID=a CORRELATION_ID=t1 FIELDS={\"AGENT_ID\":\"b\"}");
+                assert_string_equal(logged, "agent.a: says hello AGENT_ID=a CORRELATION_ID=t1 FIELDS={\"AGENT_ID\":\"b\"}");
         }
         log_set_sink(NULL, NULL);
         end_world(&w);
@@ -1136,7 +1136,7 @@ static void one_agents_chatter_silences_no_other(void **state) {
         words.agent_id = SLICE("b");
         words.sentence = SLICE("says little");
         diag_agent_says(&words, &b);
-        assert_non_null(strstr(logged, "b: says little"));
+        assert_non_null(strstr(logged, "agent.b: says little"));
         log_limit_done(&a);
         log_set_sink(NULL, NULL);
 }
