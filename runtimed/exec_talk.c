@@ -491,17 +491,24 @@ void exec_talk_read_output(ExecChild *child, bool all) {
 
 /* from the child: its stderr */
 
+/* What it says belongs to the message that it handles, if that is one: a traceback is found by its execution. */
 static void end_words(ExecChild *child) {
         const Slice line = { child->words, child->n_words };
+        const ExecCall *call = only_message(child);
+        BehaviorMessage message = {};
 
         child->n_words = 0;
         if (is_blank(line))
                 return;
 
         (void)snprintf(child->last_words, sizeof(child->last_words), "%.*s", SLICE_ARG(line));
+        if (call && call->mail)
+                mail_read(call->mail, &message);
         diag_agent_says(
                 &(AgentWords){
                         .agent_id = id_slice(&child->agent_id),
+                        .exec_id = message.exec_id,
+                        .correlation_id = message.envelope ? message.envelope->correlation_id : SLICE_NONE,
                         .sentence = line,
                         .pid = (uint64_t)child->process.pid,
                         .level = LOG_INFO,

@@ -79,6 +79,8 @@ class Agent:
         raise AgentError(what.get("message", "as you wished"), what.get("code"))
 
     def do_exit(self, what, _):
+        if "words" in what:
+            print(what["words"], file=sys.stderr, flush=True)
         os._exit(what.get("status", 1))
 
     def do_raise_signal(self, what, _):

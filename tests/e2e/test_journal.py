@@ -203,12 +203,15 @@ class AtInfo(Journal):
             self.assertRegex(entry["MESSAGE_ID"], "^[0-9a-f]{32}$")
 
     def test_a_crash_is_told_once_and_so_is_the_return(self):
-        self.send("worker", {"do": "exit", "status": 3})[2].next(scaled(5))
+        exec_id, correlation_id, inbox = self.send("worker", {"do": "exit", "status": 3, "words": "Traceback: woe"})
+        inbox.next(scaled(5))
         lost = {"MESSAGE_ID": "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d720", "COMPOZY_AGENT_ID": "worker"}
         wait_until("it is back", lambda: len(self.journal.entries(**lost)) == 2, 10)
         entries = [entry for entry in self.journal.entries(COMPOZY_AGENT_ID="worker") if entry["SYSLOG_IDENTIFIER"] != "agent.worker"]
         self.assertEqual([entry["PRIORITY"] for entry in entries], ["4", "6"], entries)
         self.assertIn("exited with status 3", entries[0]["MESSAGE"])
+        words = self.journal.entries(COMPOZY_EXEC_ID=exec_id)
+        self.assertEqual([(entry["MESSAGE"], entry["COMPOZY_CORRELATION_ID"]) for entry in words], [("Traceback: woe", correlation_id)])
 
 
 class WhenTheWindowIsOver(Journal):
