@@ -81,7 +81,8 @@ typedef struct Invocation {
         const Command *command;
         const char *const *words; /* the arguments, n_words of them; NULL where an optional one was left out */
         size_t n_words;
-        const void *options; /* the command's struct */
+        size_t n_behind_dashes; /* so many of the last ones stood behind "--" */
+        const void *options;    /* the command's struct */
 } Invocation;
 
 struct Command {

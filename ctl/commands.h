@@ -26,6 +26,7 @@
         X(agent_unsubscribe)   \
         X(agent_subscriptions) \
         X(why)                 \
+        X(up)                  \
         X(context_list)        \
         X(context_show)        \
         X(context_save)        \

@@ -21,6 +21,7 @@ static CtlExit run(Ctl *ctl, const CommandLine *line) {
                 .command = line->command,
                 .words = line->words,
                 .n_words = line->n_words,
+                .n_behind_dashes = line->n_behind_dashes,
                 .options = line->options,
         };
 

@@ -272,9 +272,17 @@ static int take_words(CommandLine *line, char **words, size_t n_words, OptionsEr
         return r;
 }
 
+/* Before getopt moves the words: it forgets which of them stood before "--". */
+static size_t count_behind_dashes(int argc, char **argv) {
+        for (int i = 0; i < argc; i++)
+                if (strcmp(argv[i], "--") == 0)
+                        return (size_t)(argc - i - 1);
+        return 0;
+}
+
 int options_parse(int argc, char **argv, void *globals, CommandLine *ret, OptionsError *ret_error) {
         Reader reader;
-        size_t n_used = 0;
+        size_t n_used = 0, n_behind_dashes;
         int r, first;
 
         *ret = (CommandLine){ 0 };
@@ -297,7 +305,10 @@ int options_parse(int argc, char **argv, void *globals, CommandLine *ret, Option
         /* getopt takes the word before the first for the program's name */
         first += (int)n_used;
         reader_init(&reader, ":", ret->command->options, ret->options, globals);
+        n_behind_dashes = count_behind_dashes(argc - first, argv + first);
         r = reader_run(&reader, argc - first + 1, argv + first - 1, ret_error);
+        if (optind > 1 && strcmp(argv[first - 1 + optind - 1], "--") == 0)
+                ret->n_behind_dashes = n_behind_dashes;
         ret->wants_help |= reader.wants_help;
         if (r != 0 || ret->wants_help)
                 return r;

@@ -23,6 +23,7 @@ typedef struct CommandLine {
         void *options; /* the command's struct, owned */
         const char **words;
         size_t n_words; /* owned array of borrowed texts; as long as the command has arguments, or longer */
+        size_t n_behind_dashes;
 } CommandLine;
 
 /*
