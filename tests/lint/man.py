@@ -77,6 +77,18 @@ def check_exits():
         complaints.append(f"docs/man/compozyctl.1.scd.in: EXIT STATUS lists {sorted(shown)}, ctl/command.h has {sorted(wanted)}")
 
 
+def check_environment():
+    daemons = ["docs/man/compozy-dispatcherd.8.scd.in", "docs/man/compozy-runtimed.8.scd.in"]
+    where = {"ctl": ["docs/man/compozyctl.1.scd.in"], "common": daemons, "dispatcherd": daemons[:1], "runtimed": daemons[1:]}
+    for directory, pages in where.items():
+        for name in sorted(os.listdir(os.path.join(ROOT, directory))):
+            found = set(re.findall(r'getenv\("(\w+)"\)', read(directory, name))) - {"HOME"} if name.endswith(".c") else ()
+            for variable in sorted(found):
+                for page in pages:
+                    if f"*{variable}*" not in read(page).partition("# ENVIRONMENT")[2].partition("\n# ")[0]:
+                        complaints.append(f"{page}: ENVIRONMENT does not name {variable}, which {directory}/{name} reads")
+
+
 def check_pages(directory):
     pages = {name.removesuffix(".scd.in") for name in os.listdir(TEMPLATES) if name.endswith(".scd.in")}
     for name in sorted(pages):
@@ -99,6 +111,7 @@ def main():
     check_keys(sys.argv[1])
     check_behavior()
     check_exits()
+    check_environment()
     check_pages(sys.argv[2])
     for complaint in complaints:
         print(f"man: {complaint}", file=sys.stderr)
