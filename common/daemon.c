@@ -28,6 +28,8 @@
 #define MSG_LIBEVENT "12353d45fba64c55acb6af3a6c94ac83"
 
 #define TICK_USEC USEC_PER_SEC
+#define EXTEND_USEC (5 * USEC_PER_SEC) /* asked for with each tick of a stop: a hang is noticed after so long */
+#define STATUS_PAUSE_USEC (USEC_PER_SEC / 5)
 
 struct Daemon {
         DaemonCallbacks callbacks;
@@ -38,6 +40,9 @@ struct Daemon {
         uint64_t set_usec;    /* what the descriptor is set to: not after wanted_usec */
         uint64_t watchdog_usec, fed_usec;
         uint64_t last_turn_usec;
+        uint64_t extend_until_usec; /* 0: no stop, or one that needs no time */
+        uint64_t told_usec;         /* when it was sent last */
+        Buffer told;                /* as it was sent last */
         bool is_stopping, is_exiting;
         int status;
 };
@@ -133,6 +138,12 @@ void daemon_arguments_done(DaemonArguments *arguments) {
         free(arguments->files);
         free(arguments->options);
         *arguments = (DaemonArguments){ 0 };
+}
+
+const char *daemon_arguments_name(const DaemonArguments *arguments) {
+        const char *file = arguments->n_files > 0 ? arguments->files[arguments->n_files - 1] : "the command line";
+
+        return file[0] == '-' ? file + 1 : file;
 }
 
 /* Started with one of them closed, the next descriptor takes its number, and log lines go into a socket or worse. */
@@ -248,6 +259,9 @@ static void on_tick(evutil_socket_t fd, short what, void *userdata) {
         (void)what;
 
         log_tick(now);
+        if (now < daemon->extend_until_usec)
+                (void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%llu", (unsigned long long)EXTEND_USEC);
+        daemon_update_status(daemon);
         if (daemon->watchdog_usec == 0 || now - daemon->fed_usec < daemon->watchdog_usec / 2)
                 return;
         daemon->fed_usec = now;
@@ -336,6 +350,7 @@ Daemon *daemon_free(Daemon *daemon) {
                 event_base_free(daemon->base);
         if (daemon->timer_fd >= 0)
                 (void)close(daemon->timer_fd);
+        buffer_done(&daemon->told);
         free(daemon);
         return NULL;
 }
@@ -370,24 +385,37 @@ uint64_t daemon_last_turn_usec(const Daemon *daemon) {
 
 /* the service manager */
 
-void daemon_notify_ready(Daemon *daemon) {
-        (void)daemon;
-        (void)sd_notify(0, "READY=1");
+/* Sends `news`, and with it the status if it reads otherwise than the last one. */
+static void notify(Daemon *daemon, const char *news) {
+        Buffer status = { 0 };
+
+        if (!getenv("NOTIFY_SOCKET"))
+                return;
+        if (daemon->callbacks.on_status)
+                daemon->callbacks.on_status(&status, daemon->callbacks.userdata);
+        for (size_t i = 0; i < status.size; i++)
+                if (status.data[i] == '\n') /* would begin another assignment */
+                        status.data[i] = ' ';
+
+        if (status.size == 0 || slice_equal(buffer_slice(&status), buffer_slice(&daemon->told))) {
+                if (news[0] != '\0')
+                        (void)sd_notify(0, news);
+                buffer_done(&status);
+                return;
+        }
+        (void)sd_notifyf(0, "%sSTATUS=%.*s", news, SLICE_ARG(buffer_slice(&status)));
+        buffer_done(&daemon->told);
+        daemon->told = status;
+        daemon->told_usec = instant_now().usec;
 }
 
-void daemon_notify_status(Daemon *daemon, const char *format, ...) {
-        char text[256];
-        va_list arguments;
+void daemon_update_status(Daemon *daemon) {
+        if (instant_now().usec - daemon->told_usec >= STATUS_PAUSE_USEC)
+                notify(daemon, "");
+}
 
-        (void)daemon;
-
-        va_start(arguments, format);
-        (void)vsnprintf(text, sizeof(text), format, arguments);
-        va_end(arguments);
-        for (char *c = text; *c != '\0'; c++)
-                if (*c == '\n') /* would begin another assignment */
-                        *c = ' ';
-        (void)sd_notifyf(0, "STATUS=%s", text);
+void daemon_notify_ready(Daemon *daemon) {
+        notify(daemon, "READY=1\n");
 }
 
 void daemon_notify_reloading(Daemon *daemon) {
@@ -401,10 +429,12 @@ void daemon_notify_reloading(Daemon *daemon) {
 }
 
 void daemon_notify_stopping(Daemon *daemon, uint64_t extend_usec) {
-        (void)daemon;
+        char news[80] = "STOPPING=1\n";
 
-        if (extend_usec > 0)
-                (void)sd_notifyf(0, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%llu", (unsigned long long)extend_usec);
-        else
-                (void)sd_notify(0, "STOPPING=1");
+        if (extend_usec > 0) {
+                daemon->extend_until_usec = instant_now().usec + extend_usec;
+                (void)snprintf(
+                        news, sizeof(news), "STOPPING=1\nEXTEND_TIMEOUT_USEC=%llu\n", (unsigned long long)EXTEND_USEC);
+        }
+        notify(daemon, news);
 }

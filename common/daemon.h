@@ -12,6 +12,7 @@
 
 #include "common/config.h"
 #include "common/instant.h"
+#include "proto/buffer.h"
 #include "proto/cc.h"
 
 #define COMPOZY_VERSION "0.1.0"
@@ -36,6 +37,9 @@ enum {
 int daemon_parse_arguments(int argc, char **argv, const char *summary, const ConfigTable *table, DaemonArguments *ret);
 void daemon_arguments_done(DaemonArguments *arguments);
 
+/* Where the configuration comes from, in a word for people: the last file, which wins. */
+const char *daemon_arguments_name(const DaemonArguments *arguments);
+
 /* All of main(): parses the arguments, calls `run` with them, and returns the status to leave with. */
 int daemon_main(int argc, char **argv, const char *summary, const ConfigTable *table,
         int (*run)(const DaemonArguments *arguments));
@@ -52,6 +56,8 @@ typedef struct DaemonCallbacks {
                                               nothing to say about it */
         void (*on_reload)(void *userdata); /* SIGHUP */
         void (*on_time)(void *userdata);   /* the moment of daemon_arm() has come */
+        void (*on_status)(Buffer *status, void *userdata); /* one line: what goes on at this moment. Asked for once a
+                                                              second, when there is a service manager; NULL: nothing */
         void *userdata;
 } DaemonCallbacks;
 
@@ -65,12 +71,18 @@ struct event_base *daemon_base(Daemon *daemon);
 /* Arms the one timer of the core; USEC_NEVER disarms. */
 void daemon_arm(Daemon *daemon, uint64_t usec);
 
-/* sd_notify(3): READY=1 once, STATUS=..., RELOADING, STOPPING, EXTEND_TIMEOUT_USEC. Nothing when there is no manager.
- */
+/* sd_notify(3): READY=1 once, with a status; RELOADING, which daemon_notify_ready() ends. Nothing when there is no
+ * manager. */
 void daemon_notify_ready(Daemon *daemon);
-void daemon_notify_status(Daemon *daemon, const char *format, ...) _printf_(2, 3);
-void daemon_notify_reloading(Daemon *daemon); /* daemon_notify_ready() ends it */
+void daemon_notify_reloading(Daemon *daemon);
+
+/* STOPPING; then the manager is asked for a few seconds more once a second, for as long as the loop comes round and
+ * `extend_usec` has not passed. */
 void daemon_notify_stopping(Daemon *daemon, uint64_t extend_usec);
+
+/* Something has changed that an operator wants to see: STATUS now, if it reads otherwise than the last one. When called
+ * often, a moment later. */
+void daemon_update_status(Daemon *daemon);
 
 /* Runs until daemon_exit(); returns its status. The watchdog is fed from here, by turns that came round. */
 int daemon_run(Daemon *daemon);

@@ -30,7 +30,8 @@ typedef struct App {
         HttpServer *http;
         Dispatcher *core;
         Outbox outbox;
-        bool is_ready, is_stopping, is_closing;
+        char trouble[128]; /* the last word about NATS */
+        bool is_ready, is_stopping, is_closing, reload_refused;
         uint64_t armed_usec;
 } App;
 
@@ -72,8 +73,26 @@ static void tell_ready(App *app) {
         app->is_ready = true;
         diag_ready(app->id, dispatcher_n_runtimes(app->core), dispatcher_n_agents(app->core));
         daemon_notify_ready(app->daemon);
-        daemon_notify_status(app->daemon, "Ready: %zu runtimes, %zu agents", dispatcher_n_runtimes(app->core),
-                dispatcher_n_agents(app->core));
+}
+
+/* What systemctl status shows. */
+static void on_status(Buffer *status, void *userdata) {
+        const App *app = userdata;
+        const size_t n_waiting = dispatcher_n_waiting(app->core), n_in_flight = dispatcher_n_in_flight(app->core);
+        const bool is_up = app->link && nats_link_is_up(app->link);
+
+        if (app->is_stopping)
+                buffer_printf(status, "Stopping");
+        else if (!is_up)
+                buffer_printf(status, "%s NATS at %s%s%s", app->is_ready ? "Cut off from" : "Connecting to",
+                        app->names.shown_url, app->trouble[0] != '\0' ? ": " : "", app->trouble);
+        else if (!dispatcher_is_settled(app->core))
+                buffer_printf(status, "Connected to NATS at %s, calling the roll", app->names.shown_url);
+        else
+                buffer_printf(status, "Ready");
+        buffer_printf(status, "; runtimes %zu of %zu live, agents %zu; triggers waiting %zu, with runtimes %zu%s",
+                dispatcher_n_runtimes_live(app->core), dispatcher_n_runtimes(app->core), dispatcher_n_agents(app->core),
+                n_waiting, n_in_flight, app->reload_refused ? "; the last reload was refused" : "");
 }
 
 static void finish_turn(App *app, Instant now) {
@@ -101,8 +120,10 @@ static void on_up(uint64_t max_payload, const char *server_version, void *userda
 
         (void)server_version; /* nats.c does not know it */
         diag_nats_up(app->names.shown_url);
+        app->trouble[0] = '\0';
         dispatcher_on_link_up(app->core, max_payload, now);
         finish_turn(app, now);
+        daemon_update_status(app->daemon);
 }
 
 static void on_down(const char *why, void *userdata) {
@@ -111,8 +132,10 @@ static void on_down(const char *why, void *userdata) {
 
         if (!app->is_closing)
                 diag_nats_down(why);
+        (void)snprintf(app->trouble, sizeof(app->trouble), "%s", why);
         dispatcher_on_link_down(app->core, now);
         finish_turn(app, now);
+        daemon_update_status(app->daemon);
 }
 
 static void on_message(const InMessage *message, Instant now, void *userdata) {
@@ -129,8 +152,11 @@ static void on_turn_end(void *userdata) {
 }
 
 static void on_link_error(const char *why, void *userdata) {
-        (void)userdata;
+        App *app = userdata;
+
         diag_nats_error(why);
+        if (!nats_link_is_up(app->link))
+                (void)snprintf(app->trouble, sizeof(app->trouble), "%s", why);
 }
 
 /* the daemon */
@@ -154,8 +180,6 @@ static void on_stop(void *userdata) {
         app->is_stopping = true;
         diag_stopping(app->id, dispatcher_n_waiting(app->core), dispatcher_n_in_flight(app->core));
         daemon_notify_stopping(app->daemon, timeout_usec + EDGE_CLOSE_TIMEOUT_USEC);
-        daemon_notify_status(app->daemon, "Stopping: %zu triggers wait, %zu are with runtimes",
-                dispatcher_n_waiting(app->core), dispatcher_n_in_flight(app->core));
         /* The queue groups are how new work comes; other dispatchers have it from now on. */
         subscriptions = dispatcher_subscriptions(app->core, &n);
         for (size_t i = 0; i < n; i++)
@@ -188,7 +212,8 @@ static void on_reload(void *userdata) {
         ConfigError error = {};
 
         daemon_notify_reloading(app->daemon);
-        if (load_settings(app, &settings, &error) != 0) {
+        app->reload_refused = load_settings(app, &settings, &error) != 0;
+        if (app->reload_refused) {
                 diag_reload_refused(error.text);
         } else {
                 DispatcherOptions options = app->options;
@@ -199,7 +224,7 @@ static void on_reload(void *userdata) {
                 dispatcher_set_options(app->core, &options);
                 app->settings.drain_timeout_ms = settings.drain_timeout_ms;
                 config_clear(&dispatcher_config, &settings);
-                diag_reloaded(app->arguments->n_files > 0 ? app->arguments->files[0] : "the command line");
+                diag_reloaded(daemon_arguments_name(app->arguments));
         }
         if (app->is_ready)
                 daemon_notify_ready(app->daemon);
@@ -308,6 +333,7 @@ static int start(App *app, ConfigError *ret_error) {
                 .on_abort = on_abort,
                 .on_reload = on_reload,
                 .on_time = on_time,
+                .on_status = on_status,
                 .userdata = app,
         };
         int r;
@@ -322,7 +348,7 @@ static int start(App *app, ConfigError *ret_error) {
                 return r;
 
         diag_starting(app->id, app->names.shown_url, edge_http_address(app->http));
-        daemon_notify_status(app->daemon, "Connecting to NATS at %s", app->names.shown_url);
+        daemon_update_status(app->daemon);
         return start_link(app, ret_error);
 }
 

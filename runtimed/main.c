@@ -62,7 +62,8 @@ typedef struct App {
         Outbox outbox, events;
         uint64_t armed_usec;
         uint64_t settle_usec; /* when to be ready without a dispatcher; USEC_NEVER: not connected yet, or ready */
-        bool is_ready, is_stopping, is_closing;
+        char trouble[128];    /* the last word about NATS */
+        bool is_ready, is_stopping, is_closing, reload_refused;
         int warden_fd; /* until the exec host takes it; -1 */
 } App;
 
@@ -87,7 +88,6 @@ static void begin_stop(App *app, Instant now) {
         app->is_stopping = true;
         diag_stopping(app->id.text, n, timeout_usec);
         daemon_notify_stopping(app->daemon, timeout_usec + EDGE_CLOSE_TIMEOUT_USEC + WORKERS_TIMEOUT_USEC);
-        daemon_notify_status(app->daemon, "Stopping: %zu executions in flight", n);
         runtime_stop(app->core, now.usec + timeout_usec, now);
 }
 
@@ -178,8 +178,23 @@ static void tell_ready(App *app, Instant now) {
         diag_ready(app->id.text, runtime_epoch(app->core), runtime_n_agents(app->core), runtime_n_starting(app->core),
                 is_registered, app->http ? http_server_address(app->http) : "none");
         daemon_notify_ready(app->daemon);
-        daemon_notify_status(app->daemon, "Ready: %zu agents, %s", runtime_n_agents(app->core),
-                is_registered ? "registered" : "no dispatcher answered yet");
+}
+
+/* What systemctl status shows. */
+static void on_status(Buffer *status, void *userdata) {
+        const App *app = userdata;
+        const bool is_up = app->link && nats_link_is_up(app->link);
+
+        if (app->is_stopping)
+                buffer_printf(status, "Draining");
+        else if (!is_up)
+                buffer_printf(status, "%s NATS at %s%s%s", app->is_ready ? "Cut off from" : "Connecting to",
+                        app->names.shown_url, app->trouble[0] != '\0' ? ": " : "", app->trouble);
+        else
+                buffer_printf(status, "%s, %s", app->is_ready ? "Ready" : "Connected",
+                        runtime_is_registered(app->core) ? "registered" : "no dispatcher has answered");
+        buffer_printf(status, "; agents %zu, executions %zu%s", runtime_n_agents(app->core),
+                runtime_n_in_flight(app->core), app->reload_refused ? "; the last reload was refused" : "");
 }
 
 static void close_when_stopped(App *app) {
@@ -230,8 +245,10 @@ static void on_up(uint64_t max_payload, const char *server_version, void *userda
         diag_link_up(app->names.shown_url, server_version, max_payload);
         if (!app->is_ready && app->settle_usec == USEC_NEVER)
                 app->settle_usec = now.usec + SETTLE_USEC;
+        app->trouble[0] = '\0';
         runtime_on_link_up(app->core, max_payload, now);
         finish_turn(app, now);
+        daemon_update_status(app->daemon);
 }
 
 static void on_down(const char *why, void *userdata) {
@@ -240,8 +257,10 @@ static void on_down(const char *why, void *userdata) {
 
         if (!app->is_closing)
                 diag_link_down(why);
+        (void)snprintf(app->trouble, sizeof(app->trouble), "%s", why);
         runtime_on_link_down(app->core, now);
         finish_turn(app, now);
+        daemon_update_status(app->daemon);
 }
 
 static void on_message(const InMessage *message, Instant now, void *userdata) {
@@ -258,9 +277,11 @@ static void on_turn_end(void *userdata) {
 }
 
 static void on_link_error(const char *why, void *userdata) {
-        (void)userdata;
+        App *app = userdata;
 
         diag_link_error(why);
+        if (!nats_link_is_up(app->link))
+                (void)snprintf(app->trouble, sizeof(app->trouble), "%s", why);
 }
 
 /* the loop */
@@ -358,7 +379,8 @@ static void on_reload(void *userdata) {
         Instant now = instant_now();
 
         daemon_notify_reloading(app->daemon);
-        if (daemon_load(app->arguments, &runtime_config, &settings, &error) != 0) {
+        app->reload_refused = daemon_load(app->arguments, &runtime_config, &settings, &error) != 0;
+        if (app->reload_refused) {
                 diag_reload_refused(error.text);
         } else {
                 RuntimeOptions options = app->options;
@@ -456,7 +478,7 @@ static int check_configuration(App *app) {
                 return DAEMON_EXIT_CONFIG;
         }
         if (app->settings.agents_dir[0] != '\0' && check_agents(app, &n_good) != EXIT_SUCCESS)
-                return EXIT_FAILURE;
+                return DAEMON_EXIT_CONFIG;
 
         (void)printf("compozy-runtimed: the configuration is good, with %zu agent definitions\n", n_good);
         return EXIT_SUCCESS;
@@ -632,6 +654,7 @@ static int start(App *app, ConfigError *ret_error) {
                 .on_abort = on_abort,
                 .on_reload = on_reload,
                 .on_time = on_time,
+                .on_status = on_status,
                 .userdata = app,
         };
         const Instant now = instant_now();
@@ -660,7 +683,7 @@ static int start(App *app, ConfigError *ret_error) {
         r = start_agents(app, now, ret_error);
         if (r < 0)
                 return r;
-        daemon_notify_status(app->daemon, "Connecting to NATS at %s", app->names.shown_url);
+        daemon_update_status(app->daemon);
         return start_link(app, ret_error);
 }
 

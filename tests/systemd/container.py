@@ -302,7 +302,7 @@ class Container:
 
     def command(self, *arguments):
         """What runs `arguments` in there when it is run out here."""
-        return ["nsenter", f"--target={self.leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd=/",
+        return ["nsenter", f"--target={self.leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd",
                 "env", "-i", f"PATH={PATH}", "LANG=C.UTF-8", "SYSTEMD_PAGER=cat", "SYSTEMD_COLORS=0"] + list(arguments)
 
     def run(self, *arguments, check=True, input=None, timeout=120.0):

@@ -20,7 +20,7 @@
 
 typedef struct Fixture {
         Daemon *daemon;
-        unsigned n_stop, n_reload, n_time;
+        unsigned n_stop, n_reload, n_time, n_status;
         uint64_t again_usec; /* armed by on_time */
 } Fixture;
 
@@ -49,12 +49,21 @@ static void on_time(void *userdata) {
                 daemon_exit(f->daemon, 7);
 }
 
+static void on_status(Buffer *status, void *userdata) {
+        Fixture *f = userdata;
+
+        buffer_printf(status, "%u runtimes\nREADY=1", f->n_status);
+}
+
 static int set_up(void **state) {
         Fixture *f = calloc(1, sizeof(*f));
 
         *state = f;
-        return daemon_new(
-                &(DaemonCallbacks){ .on_stop = on_stop, .on_reload = on_reload, .on_time = on_time, .userdata = f },
+        return daemon_new(&(DaemonCallbacks){ .on_stop = on_stop,
+                                  .on_reload = on_reload,
+                                  .on_time = on_time,
+                                  .on_status = on_status,
+                                  .userdata = f },
                 &f->daemon);
 }
 
@@ -136,13 +145,62 @@ static void the_service_manager_hears_of_every_step(void **state) {
         int fd = listen_as_manager();
 
         daemon_notify_ready(f->daemon);
-        expect_notified(fd, "READY=1");
-        daemon_notify_status(f->daemon, "%d runtimes\nREADY=1", 3);
-        expect_notified(fd, "STATUS=3 runtimes READY=1");
+        expect_notified(fd, "READY=1\nSTATUS=0 runtimes READY=1");
         daemon_notify_reloading(f->daemon);
         expect_notified(fd, "RELOADING=1\nMONOTONIC_USEC=");
+        daemon_notify_ready(f->daemon); /* nothing new */
+        expect_notified(fd, "READY=1\n");
+        f->n_status = 1;
         daemon_notify_stopping(f->daemon, 2 * USEC_PER_SEC);
-        expect_notified(fd, "STOPPING=1\nEXTEND_TIMEOUT_USEC=2000000");
+        expect_notified(fd, "STOPPING=1\nEXTEND_TIMEOUT_USEC=5000000\nSTATUS=1 runtimes");
+        (void)unsetenv("NOTIFY_SOCKET");
+        (void)close(fd);
+}
+
+/* Counts what the manager was told; its socket is not read empty by anybody else. */
+static size_t count_notified(int fd, const char *text) {
+        char got[512];
+        ssize_t n;
+        size_t count = 0;
+
+        while ((n = recv(fd, got, sizeof(got) - 1, MSG_DONTWAIT)) > 0) {
+                got[n] = '\0';
+                count += strstr(got, text) != NULL;
+        }
+        return count;
+}
+
+static void a_stop_asks_for_time_again_and_again_until_its_own_has_passed(void **state) {
+        Fixture *f = *state;
+        int fd = listen_as_manager();
+
+        (void)daemon_free(f->daemon);
+        assert_int_equal(setenv("WATCHDOG_USEC", "100000", 1), 0); /* a tick every 25 ms; few: the socket takes ten */
+        assert_int_equal(daemon_new(&(DaemonCallbacks){ .on_time = on_time, .userdata = f }, &f->daemon), 0);
+        daemon_notify_stopping(f->daemon, 10 * USEC_PER_SEC);
+        daemon_arm(f->daemon, instant_now().usec + 90 * USEC_PER_MSEC);
+        assert_int_equal(daemon_run(f->daemon), 7);
+        assert_true(count_notified(fd, "EXTEND_TIMEOUT_USEC=") >= 2);
+
+        daemon_notify_stopping(f->daemon, 1);
+        daemon_arm(f->daemon, instant_now().usec + 90 * USEC_PER_MSEC);
+        assert_int_equal(daemon_run(f->daemon), 7);
+        assert_int_equal(count_notified(fd, "EXTEND_TIMEOUT_USEC="), 1);
+        (void)unsetenv("WATCHDOG_USEC");
+        (void)unsetenv("NOTIFY_SOCKET");
+        (void)close(fd);
+}
+
+static void a_status_that_changes_all_the_time_is_said_a_few_times_a_second(void **state) {
+        Fixture *f = *state;
+        int fd = listen_as_manager();
+        const uint64_t start = instant_now().usec;
+
+        while (instant_now().usec - start < 500 * USEC_PER_MSEC) {
+                f->n_status++;
+                daemon_update_status(f->daemon);
+        }
+        assert_in_range(count_notified(fd, "STATUS="), 2, 3);
         (void)unsetenv("NOTIFY_SOCKET");
         (void)close(fd);
 }
@@ -195,6 +253,8 @@ int main(void) {
                 DAEMON_TEST(a_moment_in_the_past_comes_at_once_also_when_armed_from_the_timer),
                 DAEMON_TEST(a_disarmed_timer_does_not_come),
                 DAEMON_TEST(the_service_manager_hears_of_every_step),
+                DAEMON_TEST(a_stop_asks_for_time_again_and_again_until_its_own_has_passed),
+                DAEMON_TEST(a_status_that_changes_all_the_time_is_said_a_few_times_a_second),
                 DAEMON_TEST(the_watchdog_is_fed_while_the_loop_comes_round),
                 cmocka_unit_test(arguments_are_taken_apart),
         };
