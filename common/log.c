@@ -21,8 +21,8 @@
 #include "common/instant.h"
 #include "common/log.h"
 
-#define TEXT_SIZE 2048   /* a sentence */
-#define RECORD_SIZE 8192 /* a sentence and its fields */
+#define TEXT_SIZE 4608    /* a sentence; those of agents have up to 4096 bytes */
+#define RECORD_SIZE 16384 /* a sentence and its fields */
 #define FIELDS_MAX 24
 #define LIMIT_WINDOW_USEC (10 * USEC_PER_SEC)
 

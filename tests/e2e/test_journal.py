@@ -118,6 +118,10 @@ class AtDebug(Journal):
         self.assertEqual(entry["COMPOZY_FIELDS"], '{"gap":7}')
         self.assertEqual((entry.get("COMPOZY_EXEC_ID"), entry.get("COMPOZY_CORRELATION_ID")), (exec_id, correlation_id))
 
+        self.send("worker", {"do": "notify", "method": "log", "params": {"level": "info", "message": "y" * 4000, "fields": {"z": "z" * 4000}}})
+        entry = wait_until("its long words are there", lambda: self.journal.entries(SYSLOG_IDENTIFIER="agent.worker", MESSAGE="y" * 4000), 5)[0]
+        self.assertEqual(len(entry["COMPOZY_FIELDS"]), 4000 + len('{"z":""}'))
+
         inbox = self.send("worker", {"do": "complain", "text": "on my stderr", "times": 1})[2]
         inbox.next(scaled(5))
         entry = wait_until("its stderr is there", lambda: [one for one in self.journal.entries(SYSLOG_IDENTIFIER="agent.worker")
