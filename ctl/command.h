@@ -93,6 +93,7 @@ struct Command {
         const Argument *arguments;
         const Option *options;
         size_t options_size;
+        const char *timeout; /* the default of --timeout here, as it would be typed; NULL: that of all others */
         CtlExit (*run)(Ctl *ctl, const Invocation *invocation);
         bool is_hidden; /* for scripts of our own */
 };

@@ -25,6 +25,7 @@
         X(agent_subscribe)     \
         X(agent_unsubscribe)   \
         X(agent_subscriptions) \
+        X(trigger)             \
         X(why)                 \
         X(up)                  \
         X(context_list)        \

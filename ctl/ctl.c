@@ -71,27 +71,26 @@ CtlExit ctl_fail(const Ctl *ctl, CtlExit status, const char *format, ...) {
         return status;
 }
 
-static CtlExit fail_nobody(const Ctl *ctl, const Answer *answer) {
+CtlExit ctl_fail_nobody(const Ctl *ctl, Peer peer, const char *subject) {
         const char *url = client_shown_url(ctl->client);
 
-        switch (answer->peer.kind) {
+        switch (peer.kind) {
         case PEER_RUNTIME:
                 return ctl_fail(ctl, CTL_EXIT_NOBODY,
                         "no runtime %s is listening on %s at %s: is its compozy-runtimed running? `compozyctl "
-                        "runtimes` "
-                        "lists those that are",
-                        answer->peer.id, answer->subject, url);
+                        "runtimes` lists those that are",
+                        peer.id, subject, url);
         case PEER_DISPATCHER:
                 return ctl_fail(ctl, CTL_EXIT_NOBODY,
-                        "no dispatcher %s is listening on %s at %s: `compozyctl status` lists those that are",
-                        answer->peer.id, answer->subject, url);
+                        "no dispatcher %s is listening on %s at %s: `compozyctl status` lists those that are", peer.id,
+                        subject, url);
         case PEER_DISPATCHERS:
                 break;
         }
         return ctl_fail(ctl, CTL_EXIT_NOBODY,
                 "no dispatcher is listening on %s at %s: is compozy-dispatcherd running, with the same "
                 "nats.subject_prefix?",
-                answer->subject, url);
+                subject, url);
 }
 
 CtlExit ctl_fail_answer(const Ctl *ctl, const Answer *answer) {
@@ -99,7 +98,7 @@ CtlExit ctl_fail_answer(const Ctl *ctl, const Answer *answer) {
 
         switch (answer->kind) {
         case ANSWER_NOBODY:
-                return fail_nobody(ctl, answer);
+                return ctl_fail_nobody(ctl, answer->peer, answer->subject);
         case ANSWER_TIMEOUT:
                 return ctl_fail(ctl, CTL_EXIT_TIMEOUT, "%s; --timeout gives it longer", answer->text);
         case ANSWER_ERROR:
@@ -125,12 +124,28 @@ void ctl_note(const Ctl *ctl, const char *format, ...) {
         (void)fputc('\n', stderr);
 }
 
-CtlExit ctl_print_json(const Ctl *ctl, const json_t *value) {
-        const size_t flags = ctl->screen.is_terminal ? JSON_INDENT(2) : JSON_COMPACT;
+static CtlExit print_json(const Ctl *ctl, const json_t *value, size_t flags) {
+        const size_t layout = ctl->screen.is_terminal ? JSON_INDENT(2) : JSON_COMPACT;
+        _cleanup_(free_charp) char *text = json_dumps(value, flags | layout | JSON_ENCODE_ANY);
 
-        if (json_dumpf(value, stdout, flags | JSON_ENCODE_ANY) < 0 || fputc('\n', stdout) == EOF)
+        if (!text)
+                return ctl_fail(ctl, CTL_EXIT_FAILURE, "out of memory");
+        /* JSON escapes control characters below 0x20 only */
+        if (ctl->screen.is_terminal)
+                screen_print_lines(stdout, text, strlen(text));
+        else
+                (void)fputs(text, stdout);
+        if (fputc('\n', stdout) == EOF)
                 return ctl_fail(ctl, CTL_EXIT_FAILURE, "can't write to standard output: %s", strerror(errno));
         return CTL_EXIT_OK;
+}
+
+CtlExit ctl_print_json(const Ctl *ctl, const json_t *value) {
+        return print_json(ctl, value, 0);
+}
+
+CtlExit ctl_print_figures(const Ctl *ctl, const json_t *value) {
+        return print_json(ctl, value, JSON_REAL_PRECISION(9));
 }
 
 /* the connection */
@@ -304,27 +319,45 @@ static CtlExit read_file(const Ctl *ctl, FILE *file, const char *name, char **re
         return CTL_EXIT_OK;
 }
 
-CtlExit ctl_read_json(const Ctl *ctl, const char *word, json_t **ret) {
-        const char *name = strcmp(word, "-") == 0 ? "standard input" : word[0] == '@' ? word + 1 : "the command line";
-        FILE *file = strcmp(word, "-") == 0 ? stdin : word[0] == '@' ? fopen(word + 1, "re") : NULL;
-        char *data = NULL;
-        size_t size = strlen(word);
-        json_error_t error;
-        CtlExit status = CTL_EXIT_OK;
+/* What "JSON", "@file" and "-" are called in errors. */
+static const char *source_name(const char *word) {
+        return strcmp(word, "-") == 0 ? "standard input" : word[0] == '@' ? word + 1 : "the command line";
+}
 
-        if (word[0] == '@' && !file)
-                return ctl_fail(ctl, CTL_EXIT_USAGE, "%s: %s", name, strerror(errno));
-        if (file)
-                status = read_file(ctl, file, name, &data, &size);
-        if (file && file != stdin)
+CtlExit ctl_read_bytes(const Ctl *ctl, const char *word, char **ret, size_t *ret_size) {
+        const bool is_stdin = strcmp(word, "-") == 0;
+        CtlExit status;
+        FILE *file;
+
+        if (!is_stdin && word[0] != '@') {
+                *ret = strdup(word);
+                *ret_size = strlen(word);
+                return *ret ? CTL_EXIT_OK : ctl_fail(ctl, CTL_EXIT_FAILURE, "out of memory");
+        }
+        file = is_stdin ? stdin : fopen(word + 1, "re");
+        if (!file)
+                return ctl_fail(ctl, CTL_EXIT_USAGE, "%s: %s", source_name(word), strerror(errno));
+        status = read_file(ctl, file, source_name(word), ret, ret_size);
+        if (!is_stdin)
                 (void)fclose(file);
+        return status;
+}
+
+CtlExit ctl_read_json(const Ctl *ctl, const char *word, json_t **ret) {
+        _cleanup_(free_charp) char *data = NULL;
+        size_t size = 0;
+        json_error_t error;
+        CtlExit status = ctl_read_bytes(ctl, word, &data, &size);
+
         if (status != CTL_EXIT_OK)
                 return status;
-        *ret = json_loadb(data ? data : word, size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &error);
-        free(data);
+        *ret = json_loadb(data, size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &error);
         if (!*ret)
-                return ctl_fail(ctl, CTL_EXIT_USAGE, "%s: no JSON: line %d, column %d: %s%s", name, error.line,
-                        error.column, error.text, file ? "" : " (a text needs quotes of its own: '\"hello\"')");
+                return ctl_fail(ctl, CTL_EXIT_USAGE, "%s: no JSON: line %d, column %d: %s%s", source_name(word),
+                        error.line, error.column, error.text,
+                        word[0] == '@' || strcmp(word, "-") == 0
+                                ? ""
+                                : " (a text needs quotes of its own: '\"hello\"')");
         return CTL_EXIT_OK;
 }
 

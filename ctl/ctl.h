@@ -59,17 +59,26 @@ CtlExit ctl_locate(Ctl *ctl, const char *agent_id, const char *runtime_id, char 
 /* Prints `value` on stdout as --json prints it; a line of its own. `value` is borrowed. */
 CtlExit ctl_print_json(const Ctl *ctl, const json_t *value);
 
+/* The same for what was measured here: reals have nine digits, instead of the seventeen that keep every bit of them. */
+CtlExit ctl_print_figures(const Ctl *ctl, const json_t *value);
+
 /* "compozyctl: <sentence>" on stderr; with --json {"error":{"code","message"}}. Returns `status`. */
 CtlExit ctl_fail(const Ctl *ctl, CtlExit status, const char *format, ...) _printf_(3, 4);
 
 /* Says why a request failed and what to do next; returns the status that belongs to it. */
 CtlExit ctl_fail_answer(const Ctl *ctl, const Answer *answer);
 
+/* Nobody listens on `subject`, where `peer` should. */
+CtlExit ctl_fail_nobody(const Ctl *ctl, Peer peer, const char *subject);
+
 /* A line on stderr for a person, unless --quiet or --json. */
 void ctl_note(const Ctl *ctl, const char *format, ...) _printf_(2, 3);
 
 /* Reads "JSON", "@file" or "-" (stdin) as one JSON value. Errors name the place and what is wrong. */
 CtlExit ctl_read_json(const Ctl *ctl, const char *word, json_t **ret);
+
+/* The same as bytes, whatever they are. *ret is the caller's to free. */
+CtlExit ctl_read_bytes(const Ctl *ctl, const char *word, char **ret, size_t *ret_size);
 
 /* Ctrl-C asks a long command to end: it is checked in loops, and ends waits early. */
 bool ctl_is_interrupted(void);

@@ -73,7 +73,10 @@ void help_command(const Screen *screen, const Command *command, FILE *file) {
         if (command->example)
                 (void)fprintf(file, "\n%sExample%s\n%s\n", screen_on(screen, COLOUR_STRONG),
                         screen_off(screen, COLOUR_STRONG), command->example);
-        (void)fprintf(file, "\n`compozyctl help` lists the options of every command.\n");
+        (void)fprintf(file, "\n`compozyctl help` lists the options of every command");
+        if (command->timeout)
+                (void)fprintf(file, "; --timeout is %s here", command->timeout);
+        (void)fputs(".\n", file);
 }
 
 /* for programs */
@@ -119,10 +122,11 @@ json_t *help_json(void) {
 
                 if (!command->is_hidden)
                         (void)json_array_append_new(
-                                list, json_pack("{s:s, s:s, s:s?, s:s?, s:o, s:o}", "name", command->name, "summary",
+                                list, json_pack("{s:s, s:s, s:s?, s:s?, s:s?, s:o, s:o}", "name", command->name, "summary",
                                               command->summary, "details", command->details, "example",
-                                              command->example, "arguments", arguments_json(command->arguments),
-                                              "options", options_json(command->options)));
+                                              command->example, "timeout", command->timeout, "arguments",
+                                              arguments_json(command->arguments), "options",
+                                              options_json(command->options)));
         }
         return json_pack("{s:o, s:o}", "options", options_json(global_options), "commands", list);
 }

@@ -151,6 +151,7 @@ void options_defaults(const Option *table, void *ret) {
 typedef struct Reader {
         const Option *options[OPTIONS_MAX]; /* by code - CODE_FIRST */
         void *structs[OPTIONS_MAX];
+        bool is_given[OPTIONS_MAX];
         size_t n_options;
         struct option known[OPTIONS_MAX + 3];
         char letters[OPTIONS_MAX * 2 + 4];
@@ -187,6 +188,19 @@ static int complain(const char *word, int code, OptionsError *error) {
         return refuse(error, "option %s is not known here; --help lists those that are", word);
 }
 
+static int reader_set(Reader *reader, size_t i, const char *text, OptionsError *error) {
+        reader->is_given[i] = true;
+        return set(reader->options[i], reader->structs[i], text, error);
+}
+
+/* What a command has as its own default of a global option, unless that was given before the command's name. */
+static int reader_default(Reader *reader, const char *name, const char *text, OptionsError *error) {
+        for (size_t i = 0; text && i < reader->n_options; i++)
+                if (strcmp(reader->options[i]->name, name) == 0 && !reader->is_given[i])
+                        return set(reader->options[i], reader->structs[i], text, error);
+        return 0;
+}
+
 /* Leaves optind at the first word that is no option. */
 static int reader_run(Reader *reader, int argc, char **argv, OptionsError *error) {
         int c, r = 0;
@@ -201,8 +215,7 @@ static int reader_run(Reader *reader, int argc, char **argv, OptionsError *error
                 else if (c == '?' || c == ':')
                         r = complain(argv[optind - 1], c, error);
                 else
-                        r = set(reader->options[reader_find(reader, c)], reader->structs[reader_find(reader, c)],
-                                optarg, error);
+                        r = reader_set(reader, (size_t)reader_find(reader, c), optarg, error);
         }
         return r;
 }
@@ -301,6 +314,8 @@ int options_parse(int argc, char **argv, void *globals, CommandLine *ret, Option
         if (!ret->options)
                 return -ENOMEM;
         options_defaults(ret->command->options, ret->options);
+        r = reader_default(&reader, "timeout", ret->command->timeout, ret_error);
+        assert(r == 0);
 
         /* getopt takes the word before the first for the program's name */
         first += (int)n_used;

@@ -82,6 +82,21 @@ size_t screen_text(char *place, size_t size, const char *text) {
         return n;
 }
 
+void screen_print_lines(FILE *file, const char *data, size_t size) {
+        for (size_t i = 0; i < size; i++) {
+                const char next[3] = { data[i], i + 1 < size ? data[i + 1] : '\0', '\0' };
+                const bool two = is_c1(next);
+
+                if (data[i] == '\n' || data[i] == '\t')
+                        (void)fputc(data[i], file);
+                else if (two || is_control((unsigned char)data[i]))
+                        (void)fprintf(file, "\\x%02x", (unsigned char)data[i + two]);
+                else
+                        (void)fputc(data[i], file);
+                i += two;
+        }
+}
+
 Colour screen_state_colour(const char *state) {
         static const struct {
                 const char *state;

@@ -44,6 +44,9 @@ const char *screen_off(const Screen *screen, Colour colour);
 /* Appends `text` made harmless; returns what snprintf() would. */
 size_t screen_text(char *place, size_t size, const char *text);
 
+/* Prints bytes of strangers, made harmless but for line ends and tabs. */
+void screen_print_lines(FILE *file, const char *data, size_t size);
+
 /* The colour of a state of a runtime or an agent, of a status of an execution. */
 Colour screen_state_colour(const char *state);
 

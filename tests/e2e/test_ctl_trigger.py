@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: MIT
+"""compozyctl trigger: one, many, and what it says when they fail."""
+
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+
+from harness import BIN, PREFIX, Case, scaled, wait_until
+
+
+class Terminal:
+    """compozyctl with a terminal of so many columns as its stderr, or as all it has."""
+
+    def __init__(self, case, *words, columns=100, whole=False):
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        environment = {**os.environ, "HOME": case.world.directory, "NATS_URL": case.world.nats.url, "TERM": "xterm"}
+        self.master = master
+        self.process = subprocess.Popen([os.path.join(BIN, "compozyctl"), *map(str, words)], env=environment, stdin=slave if whole else None,
+                                        stdout=slave if whole else subprocess.PIPE, stderr=slave, start_new_session=True)
+        os.close(slave)
+        self.shown = ""
+
+    def read_until(self, condition, timeout=20.0):
+        """What was shown by the time that the condition holds for it; None: until its end."""
+        deadline = time.monotonic() + scaled(timeout)
+        while condition is None or not condition(self.shown):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise AssertionError(f"not within {timeout} s; shown so far: {self.shown[-1000:]!r}")
+            if not select.select([self.master], [], [], left)[0]:
+                continue
+            try:
+                data = os.read(self.master, 65536)
+            except OSError:
+                data = b""
+            if not data:
+                break
+            self.shown += data.decode(errors="replace")
+        return self.shown
+
+    def end(self):
+        """(exit status, stdout)"""
+        self.read_until(None)
+        out = self.process.stdout.read().decode() if self.process.stdout else ""
+        status = self.process.wait(scaled(10))
+        os.close(self.master)
+        return status, out
+
+
+class Trigger(Case):
+    shared = True
+
+    def build(self):
+        self.world.server()
+        self.world.dispatcher("d1")
+        self.world.runtime("r1", options={"runtime.labels": "zone=a", "runtime.max_in_flight": 256})
+        self.client = self.world.client()
+        self.wait_runtimes("r1")
+
+    def commands(self, agent):
+        """What is published for that agent from here on."""
+        subscription = self.client.subscribe(f"{PREFIX}.commands.agent.*.trigger.{agent}")
+        self.client.flush()
+        return subscription
+
+    def test_waiting_prints_the_output_alone_on_stdout(self):
+        done = self.ctl("trigger", "greeter", '{"name":"Ada"}', "--wait")
+        self.assertEqual((done.returncode, json.loads(done.stdout)), (0, {"name": "Ada"}), done.stderr)
+        self.assertRegex(done.stderr, r"^SUCCESS in .* on r1 \([A-Za-z0-9]+\)\n$")
+        self.assertEqual(self.ctl("trigger", "-q", "greeter", "-w", "7").stderr, "")
+        result = self.ctl_json("trigger", "greeter", '"hi"', "--wait", "--exec-id", "mine-1")
+        self.assertEqual((result["payload"]["result"]["output"], result["agent"]["exec_id"]), ("hi", "mine-1"))
+
+    def test_without_waiting_it_prints_the_execution_s_id(self):
+        exec_id = self.ctl_ok("trigger", "sleeper", '{"ms":5000}').strip()
+        self.assertEqual(self.ctl_json("why", exec_id)["phase"], "in_flight")
+        self.assertEqual(list(self.ctl_json("trigger", "greeter")), ["agent_exec_id"])
+
+    def test_a_refusal_that_comes_at_once_is_told_without_waiting(self):
+        self.ctl_fails(6, "AGENT_UNKNOWN", "trigger", "nosuch", "--wait")  # a dispatcher that has just started waits for news of it
+        self.assertIn("`compozyctl agents`", self.ctl_fails(6, "AGENT_UNKNOWN: no runtime hosts agent nosuch", "trigger", "nosuch"))
+
+    def test_the_input_comes_from_a_file_or_standard_input(self):
+        path = os.path.join(self.world.directory, "input.json")
+        with open(path, "w", encoding="ascii") as file:
+            json.dump([1, 2], file)
+        self.assertEqual(json.loads(self.ctl_ok("trigger", "greeter", f"@{path}", "-w")), [1, 2])
+        self.assertEqual(json.loads(self.ctl_ok("trigger", "greeter", "-", "-w", stdin='{"a":null}')), {"a": None})
+        self.ctl_fails(2, "no JSON: line 1", "trigger", "greeter", "nonsense", "-w")
+        self.ctl_fails(2, "/no/such", "trigger", "greeter", "@/no/such", "-w")
+
+    def test_each_option_is_in_the_message(self):
+        heard = self.commands("greeter")
+        self.ctl_ok("trigger", "greeter", "1", "--wait", "--priority", 80, "--label", "zone=a", "--retry", "always", "--workflow", "billing",
+                    "--deadline", "7s", "--env", "A=1", "-e", "B=x=y", "--header", "traceparent: 00-" + "a" * 32 + "-" + "b" * 16 + "-01")
+        message = heard.next(scaled(5))
+        body = message.json()
+        self.assertEqual(message.subject, f"{PREFIX}.commands.agent.billing.trigger.greeter")
+        self.assertEqual(message.headers["traceparent"], "00-" + "a" * 32 + "-" + "b" * 16 + "-01")
+        self.assertEqual(body["payload"], {"deadline_ms": 7000, "retry": "always", "priority": 80, "labels": {"zone": "a"},
+                                           "context": {"env": {"A": "1", "B": "x=y"}, "input": 1}})
+        self.ctl_ok("trigger", "greeter", "--timeout", "2s")
+        self.assertEqual(heard.next(scaled(5)).json()["payload"]["deadline_ms"], 1950)
+        self.ctl_ok("trigger", "greeter")
+        self.assertEqual(heard.next(scaled(5)).json()["payload"]["deadline_ms"], 29950)
+        heard.unsubscribe()
+
+    def test_the_result_goes_where_reply_to_says(self):
+        subject = f"{PREFIX}.results.agent.somewhere"
+        results = self.client.subscribe(subject)
+        self.client.flush()
+        exec_id = self.ctl_ok("trigger", "greeter", "5", "--reply-to", subject).strip()
+        self.assertEqual(results.next(scaled(5)).json()["agent"]["exec_id"], exec_id)
+
+    def test_the_status_tells_who_failed(self):
+        self.ctl_fails(7, "the agent reported an error: INVALID_MESSAGE: ", "trigger", "sleeper", '{"ms":"x"}', "--wait")
+        self.ctl_fails(6, "NO_RUNTIME", "trigger", "greeter", "--wait", "-l", "zone=none", "-t", "500ms")
+        self.assertIn("compozyctl why ", self.ctl_fails(6, "DEADLINE_EXCEEDED", "trigger", "sleeper", '{"ms":9000}', "--wait", "-t", "300ms"))
+        done = self.ctl("--json", "trigger", "sleeper", '{"ms":"x"}', "--wait")
+        self.assertEqual((done.returncode, json.loads(done.stdout)["payload"]["status"]), (7, "AGENT_ERROR"))
+        self.ctl_fails(5, "no answer", "trigger", "sleeper", '{"ms":9000}', "--wait", "-t", "300ms", "--deadline", "10s")
+
+    def test_what_can_not_be_is_a_usage_error(self):
+        for part, words in (("AGENT: \"a.b\" is no id", ["a.b"]), ("--workflow: \"*\" is no id", ["greeter", "--workflow", "*"]),
+                            ("--exec-id: \"\" is no id", ["greeter", "--exec-id", ""]), ("101 is not within 0 to 100", ["greeter", "-p", 101]),
+                            ("none of unstarted, never, always", ["greeter", "--retry", "maybe"]), ("needs AGENT", []),
+                            ("NAME=VALUE", ["greeter", "--env", "x"]), ("NAME=VALUE", ["greeter", "--label", "=x"]),
+                            ("\"Name: value\"", ["greeter", "--header", "no colon"]), ("\"Name: value\"", ["greeter", "--header", "a: b\nc: d"]),
+                            ("is no subject", ["greeter", "--reply-to", "a b"]), ("--wait and --count", ["greeter", "--reply-to", "a", "-w"]),
+                            ("--count 2 makes more", ["greeter", "--exec-id", "e", "-n", 2]), ("--number", ["greeter", "[]", "-n", 2, "--number"])):
+            self.ctl_fails(2, part, "trigger", *words)
+
+    def test_texts_of_strangers_are_harmless(self):
+        def answer(message):
+            text = "red \x1b[31m and \u009b31m"
+            self.client.publish(message.reply, {"agent": {"id": "x", "exec_id": text}, "payload": {
+                "status": "FAILURE", "result": {"error": {"code": "BAD\x1b[1m", "message": text, "details": {"x": "\u009b"}}},
+                "duration_ms": 1, "attempt": 0}})
+
+        self.client.subscribe("evil.commands.agent.*.trigger.*", answer)
+        self.client.flush()
+        done = self.ctl("trigger", "x", "-w", "-o", "nats.subject_prefix=evil")
+        self.assertEqual(done.returncode, 6, done.stderr)
+        self.assertNotIn("\x1b", done.stderr)
+        self.assertNotIn("\u009b", done.stderr)
+        self.assertIn("\\x1b[31m", done.stderr)
+        done = self.ctl("trigger", "x", "-n", 3, "-o", "nats.subject_prefix=evil")
+        self.assertNotIn("\x1b", done.stdout + done.stderr)
+
+    def test_an_answer_that_is_no_result_is_told(self):
+        self.client.subscribe("strange.commands.agent.*.trigger.*", lambda message: self.client.publish(message.reply, b"what?"))
+        self.client.flush()
+        self.ctl_fails(1, "no AgentExecutionResult", "trigger", "x", "-w", "-o", "nats.subject_prefix=strange")
+
+    # many
+
+    def test_many_are_summed_up(self):
+        done = self.ctl("trigger", "greeter", '{"a":1}', "--count", 3000)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout, r"(?s)^3,000 triggers of greeter in .*/s\nlatency: p50 .* p90 .* p99 .* max .*SUCCESS 3,000\n$")
+        told = self.ctl_json("trigger", "greeter", "-n", 500, "--concurrency", 7)
+        self.assertEqual((told["count"], told["sent"], told["outcomes"]["SUCCESS"], told["errors"]), (500, 500, 500, {}))
+        self.assertGreaterEqual(told["latency_ms"]["p99"], told["latency_ms"]["p50"])
+
+    def test_each_of_many_has_its_number_and_its_id(self):
+        heard = self.commands("greeter")
+        self.ctl_ok("trigger", "greeter", '{"a":1}', "-n", 20, "--number", "-H", "Compozy-Thread-Id: t1")
+        messages = [heard.next(scaled(5)) for _ in range(20)]
+        heard.unsubscribe()
+        self.assertEqual([m.json()["payload"]["context"]["input"] for m in messages], [{"a": 1, "n": n} for n in range(1, 21)])
+        self.assertEqual(len({m.json()["agent"]["exec_id"] for m in messages}), 20)
+        self.assertEqual({m.headers["Compozy-Thread-Id"] for m in messages}, {"t1"})
+
+    def test_no_more_than_wanted_are_under_way_at_once(self):
+        began = time.monotonic()
+        self.ctl_ok("trigger", "sleeper", '{"ms":100}', "-n", 6, "--concurrency", 2)
+        self.assertGreater(time.monotonic() - began, 0.29)
+
+    def test_a_rate_is_kept(self):
+        told = self.ctl_json("trigger", "greeter", "-n", 100, "--rate", 200)
+        self.assertGreater(told["seconds"], 0.45)
+        self.assertLess(told["per_second"], 230)
+
+    def test_errors_of_many_are_counted_by_code(self):
+        done = self.ctl("trigger", "nosuch", "-n", 50)
+        self.assertEqual(done.returncode, 6)
+        self.assertIn("50 AGENT_UNKNOWN, as: no runtime hosts agent nosuch", done.stdout)
+        self.assertIn("`compozyctl agents`", done.stderr)
+        done = self.ctl("--json", "trigger", "sleeper", '{"ms":"x"}', "-n", 5)
+        self.assertEqual((done.returncode, json.loads(done.stdout)["outcomes"]["AGENT_ERROR"]), (7, 5))
+        done = self.ctl("--json", "trigger", "sleeper", '{"ms":9000}', "-n", 3, "-t", "300ms", "--deadline", "10s")
+        self.assertEqual((done.returncode, json.loads(done.stdout)["errors"]), (5, {"NO_ANSWER": 3}))
+
+    def test_elsewhere_than_on_a_terminal_progress_is_lines(self):
+        done = self.ctl("trigger", "greeter", "-n", 240, "--rate", 200)
+        self.assertRegex(done.stderr, r"^ *\d+%  \d+/240 triggers  \d+/s  ETA \d+ s  p50 [^\n]*\n$")
+        self.assertEqual(self.ctl("-q", "trigger", "greeter", "-n", 240, "--rate", 200).stderr, "")
+
+    def test_on_a_terminal_progress_is_a_bar_that_fits_and_goes(self):
+        terminal = Terminal(self, "trigger", "greeter", "-n", 500, "--rate", 500, columns=90)
+        status, out = terminal.end()
+        self.assertEqual(status, 0, terminal.shown)
+        drawn = [line.replace("\x1b[K", "") for line in terminal.shown.split("\r")]
+        bars = [line for line in drawn if "[" in line]
+        self.assertGreater(len(bars), 3)
+        self.assertTrue(any("ETA" in line and "p99" in line and "/500 triggers" in line for line in bars), bars)
+        self.assertLess(max(len(line) for line in drawn), 90)
+        self.assertTrue(terminal.shown.endswith("\r\x1b[K"), "the bar is gone at the end")
+        self.assertIn("SUCCESS 500", out)
+
+    def test_ctrl_c_ends_many_with_a_summary_of_what_was_done(self):
+        terminal = Terminal(self, "trigger", "greeter", "-n", 1000000, "--rate", 1000)
+        terminal.read_until(lambda shown: "p50" in shown)
+        terminal.process.send_signal(signal.SIGINT)
+        status, out = terminal.end()
+        self.assertEqual(status, 130)
+        self.assertRegex(out, r"(?s)^Interrupted: \d+ triggers of greeter.*SUCCESS \d")
+
+    def test_ctrl_c_does_not_wait_for_what_takes_long(self):
+        terminal = Terminal(self, "trigger", "sleeper", '{"ms":20000}', "-n", 4)
+        terminal.read_until(lambda shown: "0/4 triggers" in shown)
+        began = time.monotonic()
+        terminal.process.send_signal(signal.SIGINT)
+        status, out = terminal.end()
+        self.assertEqual(status, 130)
+        self.assertLess(time.monotonic() - began, scaled(3))
+        self.assertIn("unanswered 4", out)
+
+    def test_ctrl_c_while_waiting_for_one_says_where_to_ask_on(self):
+        terminal = Terminal(self, "trigger", "sleeper", '{"ms":20000}', "--wait", "--exec-id", "long-1")
+        wait_until("it is under way", lambda: self.ctl("--json", "why", "long-1").returncode == 0)
+        terminal.process.send_signal(signal.SIGINT)
+        status, _ = terminal.end()
+        self.assertEqual(status, 130)
+        self.assertIn("compozyctl why long-1", terminal.shown)
+
+
+class Alone(Case):
+    """No dispatcher; no NATS; NATS that goes away."""
+
+    shared = True
+
+    def build(self):
+        self.world.server()
+        self.client = self.world.client()
+
+    def test_without_a_dispatcher_it_says_so_at_once(self):
+        for words in (["greeter"], ["greeter", "--wait"], ["greeter", "-n", 5]):
+            began = time.monotonic()
+            self.ctl_fails(4, f"no dispatcher is listening on {PREFIX}.commands.agent.adhoc.trigger.greeter at {self.world.nats.url}: "
+                              "is compozy-dispatcherd running", "trigger", *words)
+            self.assertLess(time.monotonic() - began, scaled(3))
+        self.assertEqual(json.loads(self.ctl_fails(4, "NOBODY", "--json", "trigger", "greeter"))["error"]["code"], "NOBODY_LISTENS")
+
+    def test_without_nats_it_says_so(self):
+        for words in (["greeter"], ["greeter", "-n", 5]):
+            self.ctl_fails(3, "is nats-server running there?", "trigger", *words, url="nats://127.0.0.1:1")
+
+
+class Restart(Case):
+    waits = True
+
+    def test_many_go_on_when_nats_is_back(self):
+        self.world.server()
+        self.world.dispatcher("d1")
+        self.world.runtime("r1")
+        self.client = self.world.client()
+        self.wait_runtimes("r1")
+        terminal = Terminal(self, "trigger", "greeter", "-n", 1000000, "--rate", 500, "--timeout", "2s")
+        terminal.read_until(lambda shown: "p50" in shown)
+        self.world.nats.kill()
+        terminal.read_until(lambda shown: "no connection" in shown)
+        self.world.nats.start()
+        seen = len(terminal.shown)
+        terminal.read_until(lambda shown: "p50" in shown[seen:])
+        terminal.process.send_signal(signal.SIGINT)
+        status, out = terminal.end()
+        self.assertEqual(status, 130, out)
+        self.assertIn("the connection was lost meanwhile", out)
