@@ -286,12 +286,23 @@ static void take_arrival(Dispatcher *d, Arrival *arrival, Execution *execution, 
         execution->order = execution_order(now.usec, execution->priority);
 }
 
+/* As runtimes do, which see to it where this dispatcher does not know of the execution: permissions keep the inboxes of
+ * callers apart, and that must not be undone by guessing an id. */
+static bool is_anothers(const Dispatcher *d, uint64_t owner, Slice reply_to) {
+        return owner != 0 && reply_to.size > 0 && subject_owner(d->prefix, reply_to) != owner;
+}
+
 static void take_or_answer(Dispatcher *d, Arrival *arrival, Slice exec_id, Instant now) {
         const Parcel *parcel = arrival->parcel;
         Execution *execution = execution_find(d->executions, exec_id);
 
-        if (execution && !(id_equal(&execution->agent_id, arrival->agent_id) &&
-                                 id_equal(&execution->workflow_id, arrival->workflow_id))) {
+        if (execution && execution->phase != PHASE_ENDED &&
+                is_anothers(d, subject_owner(d->prefix, execution->parcel->reply_to), parcel->reply_to)) {
+                d->n.invalid++;
+                refuse_message(d, arrival->workflow_id, arrival->agent_id, &parcel->trigger, parcel->reply_to,
+                        ERROR_INVALID_MESSAGE, "agent.exec_id is another caller's", now);
+        } else if (execution && !(id_equal(&execution->agent_id, arrival->agent_id) &&
+                                        id_equal(&execution->workflow_id, arrival->workflow_id))) {
                 d->n.invalid++;
                 refuse_message(d, arrival->workflow_id, arrival->agent_id, &parcel->trigger, parcel->reply_to,
                         ERROR_INVALID_MESSAGE, "agent.exec_id was used for another agent or workflow", now);

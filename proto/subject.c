@@ -154,3 +154,38 @@ bool subject_is_open_to_results(Slice prefix, Slice subject) {
                 return true; /* another word that begins alike */
         return slice_starts_with(rest, SLICE(".results."));
 }
+
+/* FNV-1a: names are an administrator's, so nobody chooses them to collide. */
+static uint64_t hash_of(Slice role, Slice name) {
+        const Slice parts[] = { role, SLICE("."), name };
+        uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+        for (size_t i = 0; i < ELEMENTSOF(parts); i++)
+                for (size_t j = 0; j < parts[i].size; j++)
+                        hash = (hash ^ (unsigned char)parts[i].data[j]) * UINT64_C(0x100000001b3);
+        return hash | 1;
+}
+
+uint64_t subject_owner(Slice prefix, Slice subject) {
+        static const char *const roles[] = { "caller", "operator", "runtime", "observer", "service" };
+        const bool is_inbox = slice_starts_with(subject, SLICE("_INBOX."));
+        Slice rest, role, name;
+
+        if (is_inbox)
+                rest = slice_after(subject, strlen("_INBOX."));
+        else if (slice_starts_with(subject, prefix) &&
+                 slice_starts_with(slice_after(subject, prefix.size), SLICE(".results.")))
+                rest = slice_after(subject, prefix.size + strlen(".results."));
+        else
+                return 0;
+
+        role = first_token(rest);
+        rest = after_token(rest, role);
+        name = rest.data ? first_token(rest) : SLICE_NONE;
+        if (!name.data || !after_token(rest, name).data)
+                return 0;
+        for (size_t i = 0; i < (is_inbox ? ELEMENTSOF(roles) : 1); i++)
+                if (slice_equal(role, slice_of(roles[i])))
+                        return hash_of(role, name);
+        return 0;
+}

@@ -72,3 +72,9 @@ bool subject_may_receive_result(Slice prefix, Slice subject);
 
 /* The same for a subject that is known to be valid. */
 bool subject_is_open_to_results(Slice prefix, Slice subject);
+
+/*
+ * Whose is it, of those that the server's permissions keep apart (docs/security.md)? A number for the principal whose
+ * inbox "_INBOX.<role>.<name>.<more>" or place for results "<prefix>.results.caller.<name>.<more>" it is; 0: anybody's.
+ */
+uint64_t subject_owner(Slice prefix, Slice subject);

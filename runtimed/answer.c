@@ -302,7 +302,8 @@ static void remember(Runtime *runtime, const Execution *execution, const Ending 
                         .status = ending->status,
                         .code = ending->code,
                         .headers = scratch_headers(runtime),
-                        .body = scratch_body(runtime) },
+                        .body = scratch_body(runtime),
+                        .owner = subject_owner(runtime->prefix, execution->asker.reply_to) },
                 now.usec);
 }
 

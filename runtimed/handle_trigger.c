@@ -89,6 +89,33 @@ static void refuse_asker(Runtime *runtime, Arrival *arrival, Instant now) {
         diag_trigger_refused(&arrival->trigger, ERROR_LIMIT_EXCEEDED, "too many ask for this execution");
 }
 
+/*
+ * Whoever knows the id of an execution is answered as well as its caller, if its caller is nobody in particular. One
+ * that has an inbox which permissions keep for it shares answers with nobody: ids may be guessed. This attempt of an
+ * execution that is another's is refused for good, and not remembered under the id, which is the other's.
+ */
+static bool is_anothers(Runtime *runtime, const Arrival *arrival, uint64_t owner) {
+        return owner != 0 && arrival->reply_to.data && subject_owner(runtime->prefix, arrival->reply_to) != owner;
+}
+
+static void refuse_stranger(Runtime *runtime, Arrival *arrival, Instant now) {
+        const Trigger *trigger = &arrival->trigger;
+
+        if (!arrival->reporter) {
+                refuse(runtime, arrival, ERROR_INVALID_MESSAGE, "agent.exec_id is another caller's", now);
+                return;
+        }
+        runtime->counters.refused[ERROR_INVALID_MESSAGE]++;
+        diag_trigger_refused(trigger, ERROR_INVALID_MESSAGE, "it is another caller's");
+        reporter_add(&runtime->reporters, arrival->reporter,
+                &(ExecutionReport){ .exec_id = trigger->agent_exec_id,
+                        .attempt = trigger->dispatch.attempt,
+                        .ask = trigger->dispatch.ask,
+                        .state = EXECUTION_REFUSED,
+                        .code = ERROR_INVALID_MESSAGE },
+                now);
+}
+
 static void tell_where_it_stands(Runtime *runtime, Execution *execution, Arrival *arrival, Instant now) {
         const uint64_t attempt = arrival->trigger.dispatch.attempt;
         Asker *asker;
@@ -141,10 +168,17 @@ static bool is_repeat(Runtime *runtime, Arrival *arrival, Instant now) {
         Remembered remembered;
 
         if (execution) {
-                tell_where_it_stands(runtime, execution, arrival, now);
+                if (is_anothers(runtime, arrival, subject_owner(runtime->prefix, execution->asker.reply_to)))
+                        refuse_stranger(runtime, arrival, now);
+                else
+                        tell_where_it_stands(runtime, execution, arrival, now);
                 return true;
         }
         if (memory_find(runtime->memory, exec_id, &remembered)) {
+                if (is_anothers(runtime, arrival, remembered.owner)) {
+                        refuse_stranger(runtime, arrival, now);
+                        return true;
+                }
                 answer_from_memory(runtime, &remembered, arrival, now);
                 return true;
         }

@@ -29,7 +29,7 @@ typedef struct Entry {
         uint32_t n_headers, n_body;
         uint64_t start; /* of its bytes */
         uint64_t finished_usec;
-        uint64_t refused_attempt;
+        uint64_t owner, refused_attempt;
 } Entry;
 
 typedef struct Slot {
@@ -241,6 +241,7 @@ void memory_put(Memory *memory, const Remembered *remembered, uint64_t now) {
                 .n_body = (uint32_t)body.size,
                 .start = start,
                 .finished_usec = now,
+                .owner = remembered->owner,
                 .refused_attempt = remembered->refused_attempt,
         };
         memory->end++;
@@ -265,6 +266,7 @@ bool memory_find(const Memory *memory, Slice exec_id, Remembered *ret) {
                 .exec_id = entry->exec_id,
                 .status = entry->status,
                 .code = (ErrorCode)entry->code,
+                .owner = entry->owner,
                 .refused_attempt = entry->refused_attempt,
         };
         if (entry->n_headers > 0)

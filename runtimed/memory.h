@@ -21,6 +21,7 @@ typedef struct Remembered {
         unsigned status; /* ResultStatus */
         ErrorCode code;
         Slice headers, body;      /* the result as it was published; both absent: too large to be kept */
+        uint64_t owner;           /* subject_owner() of where it went */
         uint64_t refused_attempt; /* 0: it ended. Else this attempt and those before were refused: not to be taken when
                                      sent again */
 } Remembered;

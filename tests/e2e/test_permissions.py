@@ -189,6 +189,12 @@ class Permissions(Case):
             self.web.publish(subject, "{}")
             self.assert_refused(self.web)
 
+    def test_a_caller_who_knows_the_id_of_an_execution_gets_no_share_in_its_answer(self):
+        body = {"agent": {"exec_id": "order-1"}, "payload": {"context": {"input": "mine"}}}
+        self.assert_success(self.trigger("greeter", body, client=self.web), "mine")
+        self.assert_failure(self.trigger("greeter", body, client=self.batch), "INVALID_MESSAGE")
+        self.assert_success(self.trigger("greeter", body, client=self.web), "mine")
+
     def test_a_service_answers_agents_and_nobody_else(self):
         for subject in (f"{PREFIX}.commands.agent.adhoc.trigger.greeter", "_INBOX.caller.web.1", "_INBOX.runtime.r1.x.register.1", "news"):
             self.bank.publish(subject, "{}")

@@ -421,8 +421,39 @@ static void what_never_ran_may_be_asked_for_again(void **state) {
         bench_expect(b, RELAY("r2"), "\"attempt\":2");
 }
 
+static void whoever_guesses_an_id_gets_no_share_in_the_answer(void **state) {
+        static const struct {
+                const char *reply;
+                bool is_let_in;
+        } table[] = {
+                { "_INBOX.caller.batch.y.1", false },
+                { "thread.open", false },
+                { "_INBOX.x.1", false },
+                { "_INBOX.caller.web.z.1", true },
+        };
+        _cleanup_(bench_freep) Bench *b = bench();
+
+        (void)state;
+
+        bench_runtime(b, "r1", "a");
+        bench_trigger(b, "a", "e1", "_INBOX.caller.web.x.1", "");
+        bench_expect(b, RELAY("r1"), "e1");
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                bench_trigger(b, "a", "e1", table[i].reply, "");
+                if (table[i].is_let_in) {
+                        bench_expect(b, RELAY("r1"), "_INBOX.caller.web.x.1"); /* is asked about as well */
+                        bench_expect(b, RELAY("r1"), table[i].reply);
+                } else {
+                        bench_expect_none(b, RELAY("r1"));
+                        bench_expect(b, table[i].reply, "agent.exec_id is another caller's");
+                }
+        }
+        assert_int_equal(dispatcher_n_in_flight(b->d), 1); /* and the one whose it is has lost nothing */
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(whoever_guesses_an_id_gets_no_share_in_the_answer),
                 cmocka_unit_test(a_trigger_is_relayed_with_all_that_its_runtime_needs),
                 cmocka_unit_test(what_a_trigger_leaves_out_is_filled_in),
                 cmocka_unit_test(what_is_wrong_is_refused_by_name),

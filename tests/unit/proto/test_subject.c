@@ -169,8 +169,34 @@ static void a_result_goes_nowhere_that_commands_are_read(void **state) {
                 assert_int_equal(subject_may_receive_result(PREFIX, slice_of(cases[i].subject)), cases[i].allowed);
 }
 
+static void an_inbox_that_is_kept_for_somebody_is_his_and_others_are_anybodys(void **state) {
+        static const char *const nobodys[] = { "_INBOX.x", "_INBOX.x.1", "_INBOX.caller.1", "_INBOX.caller.web",
+                "_INBOX.other.web.x.1", "caller.web.x.1", "compozy.results.agent.e1", "compozy.results.caller.web",
+                "compozy.results.operator.alice.1", "compozy", "" };
+        static const char *const webs[] = { "_INBOX.caller.web.x", "_INBOX.caller.web.y.1",
+                "compozy.results.caller.web.1" };
+        static const char *const others[] = { "_INBOX.caller.batch.x.1", "_INBOX.operator.web.x.1",
+                "_INBOX.runtime.web.x.a.1", "_INBOX.caller.webb.x.1" };
+        const uint64_t web = subject_owner(SLICE("compozy"), SLICE("_INBOX.caller.web.x.1"));
+
+        (void)state;
+
+        assert_int_not_equal(web, 0);
+        for (size_t i = 0; i < ELEMENTSOF(nobodys); i++)
+                if (subject_owner(SLICE("compozy"), slice_of(nobodys[i])) != 0)
+                        fail_msg("%s is somebody's", nobodys[i]);
+        for (size_t i = 0; i < ELEMENTSOF(webs); i++)
+                assert_true(subject_owner(SLICE("compozy"), slice_of(webs[i])) == web);
+        for (size_t i = 0; i < ELEMENTSOF(others); i++) {
+                const uint64_t owner = subject_owner(SLICE("compozy"), slice_of(others[i]));
+
+                assert_true(owner != 0 && owner != web);
+        }
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
+                cmocka_unit_test(an_inbox_that_is_kept_for_somebody_is_his_and_others_are_anybodys),
                 cmocka_unit_test(every_kind_is_parsed_back_from_what_was_built),
                 cmocka_unit_test(a_subject_is_built_as_the_contract_says),
                 cmocka_unit_test(what_is_not_ours_is_parsed_as_none),

@@ -273,6 +273,31 @@ static void forbidden_reply_subjects_get_nothing(void **state) {
         end_world(&w);
 }
 
+/* Permissions keep inboxes apart; an execution's id, which may be guessed, must not undo that. */
+static void who_has_an_inbox_of_his_own_shares_no_answer_with_others(void **state) {
+        World w;
+
+        (void)state;
+
+        for (unsigned is_done = 0; is_done < 2; is_done++) {
+                begin(&w);
+                w.plays_worker = is_done;
+                relay(&w, .exec = "e1", .reply_to = "_INBOX.caller.web.x.1");
+                relay(&w, .exec = "e1", .reply_to = "_INBOX.caller.batch.y.1", .report_to = "_INBOX.d2.report");
+                relay(&w, .exec = "e1", .reply_to = "thread.open", .report_to = "_INBOX.d3.report");
+                relay(&w, .exec = "e1", .reply_to = "_INBOX.caller.web.z.1");
+                w.plays_worker = true;
+                pass(&w, 2000);
+                assert_int_equal(count_sent(&w, "_INBOX.caller.web.x.1", "SUCCESS"), 1);
+                assert_int_equal(count_sent(&w, "_INBOX.caller.web.z.1", "SUCCESS"), 1);
+                assert_int_equal(count_sent(&w, "_INBOX.caller.batch.y.1", NULL), 0);
+                assert_int_equal(count_sent(&w, "thread.open", NULL), 0);
+                assert_int_equal(count_sent(&w, "_INBOX.d2.report", "INVALID_MESSAGE"), 1);
+                assert_int_equal(count_sent(&w, "_INBOX.d3.report", "INVALID_MESSAGE"), 1);
+                end_world(&w);
+        }
+}
+
 static void a_trigger_by_hand_is_answered_directly(void **state) {
         World w;
 
@@ -1165,6 +1190,7 @@ static void nothing_that_happens_at_random_breaks_an_invariant(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(who_has_an_inbox_of_his_own_shares_no_answer_with_others),
                 cmocka_unit_test(a_trigger_is_run_answered_and_reported_once),
                 cmocka_unit_test(trace_headers_pass_through_to_results_and_events),
                 cmocka_unit_test(a_trace_that_is_too_long_to_carry_is_left_out),
