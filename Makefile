@@ -6,12 +6,14 @@ B       := build/$(VARIANT)
 PREFIX  ?= /usr/local
 DESTDIR ?=
 SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 SEEDS   ?= 10000
 JOBS    ?= $(shell nproc 2>/dev/null || echo 1)
 
 PACKAGES := gcc libc6-dev make pkg-config libnats-dev libevent-dev libssl-dev libjansson-dev libsystemd-dev libcmocka-dev \
             libbsd-dev uthash-dev libsqlite3-dev nats-server jq python3 python3-jsonschema scdoc man-db shellcheck
 PACKAGES_CHECK := chromium-headless-shell
+PACKAGES_DEB   := dpkg-dev debhelper lintian
 LIBS     := libnats libevent libcrypto libsystemd sqlite3
 
 flags.release := -O2 -g
@@ -63,7 +65,7 @@ man     := $(patsubst docs/man/%.scd.in,build/man/%,$(wildcard docs/man/*.scd.in
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all programs help deps tools demo check check-all lint unit corpus schemas sim e2e fuzz asan tsan tidy analyze bench format sdk install install-sdk man check-systemd clean
+.PHONY: all programs help deps tools demo check check-all lint unit corpus schemas sim e2e fuzz asan tsan tidy analyze bench format sdk install install-sdk man deb check-systemd clean
 
 all: $(daemons) $(ctl) ## build both daemons and compozyctl into build/bin/
 	@:
@@ -216,6 +218,9 @@ places = -e 's|@BINDIR@|$(PREFIX)/bin|g' -e 's|@LIBDIR@|$(PREFIX)/lib/compozy|g'
 
 install: all man install-sdk ## into DESTDIR/PREFIX
 	install -D -m 755 -t "$(DESTDIR)$(PREFIX)/bin" build/bin/compozy-dispatcherd build/bin/compozy-runtimed build/bin/compozyctl
+	build/bin/compozyctl completion bash | \
+		install -D -m 644 /dev/stdin "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/compozyctl"
+	build/bin/compozyctl completion zsh | install -D -m 644 /dev/stdin "$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_compozyctl"
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy" README.md LICENSE docs/*.md systemd/*.conf
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/observability" docs/observability/*
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples" examples/README.md
@@ -228,15 +233,19 @@ install: all man install-sdk ## into DESTDIR/PREFIX
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/compozy/schemas" proto/schemas/*.json
 	for page in $(man); do install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}" $$page; done
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/catalog" systemd/compozy.catalog
-	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/system" systemd/compozy.target
+	install -D -m 644 -t "$(DESTDIR)$(UNITDIR)" systemd/compozy.target
 	set -e; for f in $(notdir $(basename $(wildcard systemd/*.service.in))); do sed $(places) systemd/$$f.in | \
-		install -D -m 644 /dev/stdin "$(DESTDIR)$(PREFIX)/lib/systemd/system/$$f"; done
+		install -D -m 644 /dev/stdin "$(DESTDIR)$(UNITDIR)/$$f"; done
 	sed $(places) systemd/runtimed.service.conf.in | \
 		install -D -m 644 /dev/stdin "$(DESTDIR)$(PREFIX)/lib/compozy/runtimed.service.conf"
 	install -d "$(DESTDIR)$(PREFIX)/lib/compozy/plugins" "$(DESTDIR)$(SYSCONFDIR)/compozy/agents.d"
 	@# what somebody has configured stays
 	set -e; for f in dispatcherd runtimed; do test -e "$(DESTDIR)$(SYSCONFDIR)/compozy/$$f.conf" || \
 		install -m 644 systemd/$$f.conf "$(DESTDIR)$(SYSCONFDIR)/compozy/$$f.conf"; done
+
+deb: ## Debian packages into build/deb (DEB_VERSION= for another version than the changelog's)
+	@flock -o Makefile tests/install-deps.sh $(PACKAGES) $(PACKAGES_DEB)
+	@debian/build.sh $(DEB_VERSION)
 
 check-systemd: all ## the units in a booted Debian container, as root (DIST=bookworm|trixie; else this one)
 	@tests/systemd/run.py $(if $(DIST),--dist $(DIST)) $(SYSTEMD_ARGS)

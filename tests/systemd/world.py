@@ -41,8 +41,12 @@ class Case(unittest.TestCase):
     longMessage = True
 
     @classmethod
+    def new_box(cls):
+        return container.Container(tree, layers=[installed])
+
+    @classmethod
     def setUpClass(cls):
-        cls.box = container.Container(tree, layers=[installed])
+        cls.box = cls.new_box()
         cls.addClassCleanup(cls.box.close)
         cls.box.put("/etc/nats-server.conf", NATS_CONF)
         cls.box.put("/usr/lib/tmpfiles.d/nats.conf", "d /var/lib/nats 0700 nats nats\n")
