@@ -298,12 +298,10 @@ static void fail_unplaced(Dispatcher *d, Execution *execution, const Placement *
  * Until when it is worth waiting for somebody who can take it at all: while the roll call is out, and for a while after
  * the last host went or stopped being usable (`unfit_usec`: since when nobody is). 0: not worth it.
  */
-static uint64_t hope_usec(
+static uint64_t hope_of_return_usec(
         const Dispatcher *d, const Execution *execution, const Placement *placement, uint64_t unfit_usec, Instant now) {
         const Agent *agent = registry_find_agent(d->registry, id_slice(&execution->agent_id));
 
-        if (now.usec < d->patience_usec)
-                return d->patience_usec;
         if (placement->outcome == PLACEMENT_UNKNOWN) {
                 if (!agent || now.usec - agent->gone_usec >= d->options.rehost_wait_usec)
                         return 0;
@@ -312,6 +310,13 @@ static uint64_t hope_usec(
         if (placement->best == FITNESS_LABELS || placement->best == FITNESS_REFUSED)
                 return 0;
         return unfit_usec + d->options.rehost_wait_usec;
+}
+
+static uint64_t hope_usec(
+        const Dispatcher *d, const Execution *execution, const Placement *placement, uint64_t unfit_usec, Instant now) {
+        const uint64_t hope = hope_of_return_usec(d, execution, placement, unfit_usec, now);
+
+        return now.usec < d->patience_usec ? MAX_OF(hope, d->patience_usec) : hope;
 }
 
 void dispatch_wait(Dispatcher *d, Execution *execution, Instant now) {

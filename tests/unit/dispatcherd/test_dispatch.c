@@ -69,6 +69,24 @@ static void an_agent_whose_last_runtime_has_just_gone_is_waited_for(void **state
         bench_expect(b, RELAY("r2"), "e4");
 }
 
+/* Found by an upgrade under load: the dispatcher was restarted, and its only runtime right after it. */
+static void a_runtime_that_goes_while_the_roll_call_is_out_is_waited_for_as_long(void **state) {
+        _cleanup_(bench_freep) Bench *b = bench();
+
+        (void)state;
+
+        dispatcher_on_link_down(b->d, b->now);
+        bench_link_up(b);
+        bench_runtime(b, "r1", "a");
+        bench_pass(b, 100 * MS);
+        bench_send(b, "compozy.commands.agent_dispatcher.deregister_runtime", NULL, "{\"runtime_id\":\"r1\"}");
+        bench_trigger(b, "a", "e1", "caller", "");
+        bench_pass(b, 4 * SECOND);
+        bench_expect_none(b, "caller");
+        bench_runtime(b, "r2", "a");
+        bench_expect(b, RELAY("r2"), "e1");
+}
+
 static void who_comes_back_in_time_gets_what_waits(void **state) {
         _cleanup_(bench_freep) Bench *b = bench();
 
@@ -588,6 +606,7 @@ int main(void) {
                 cmocka_unit_test(nobody_hosts_it_is_told_from_nobody_can_take_it),
                 cmocka_unit_test(before_the_roll_call_is_over_an_unknown_agent_is_waited_for),
                 cmocka_unit_test(an_agent_whose_last_runtime_has_just_gone_is_waited_for),
+                cmocka_unit_test(a_runtime_that_goes_while_the_roll_call_is_out_is_waited_for_as_long),
                 cmocka_unit_test(who_comes_back_in_time_gets_what_waits),
                 cmocka_unit_test(all_who_wait_for_a_runtime_that_is_of_no_use_are_told_in_time),
                 cmocka_unit_test(what_does_not_fit_waits_and_goes_by_priority),
