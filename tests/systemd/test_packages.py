@@ -24,7 +24,7 @@ def build():
     """{name: file} of this tree's packages; lintian is content with them."""
     done = subprocess.run(["make", "-C", container.ROOT, "--no-print-directory", "deb"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, check=False)
-    if done.returncode != 0 and not os.environ.get("XX"):
+    if done.returncode != 0:
         raise AssertionError(f"make deb: {done.stdout[-3000:]}")
     version = subprocess.run(["dpkg-parsechangelog", "-l", os.path.join(container.ROOT, "debian", "changelog"), "-S", "Version"],
                              capture_output=True, text=True, check=True).stdout.strip()
