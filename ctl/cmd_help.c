@@ -31,6 +31,10 @@ static CtlExit run(Ctl *ctl, const Invocation *invocation) {
                 return CTL_EXIT_OK;
         }
         command = command_find(invocation->words, n_words, &n_used);
+        if (!command && n_words == 1 && command_begins(invocation->words[0])) {
+                help_group(&ctl->screen, invocation->words[0], stdout);
+                return CTL_EXIT_OK;
+        }
         if (!command || n_used < n_words)
                 return ctl_fail(
                         ctl, CTL_EXIT_USAGE, "%s: no such command; `compozyctl help` lists them", invocation->words[0]);

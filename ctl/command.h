@@ -100,5 +100,8 @@ struct Command {
 
 extern const Command *const commands[]; /* ends with NULL, in the order of `compozyctl help` */
 
+/* Is it the first of two words of some command? */
+bool command_begins(const char *word);
+
 /* By its words, as far as they are one: "agent", "create" -> "agent create". Returns NULL when there is none. */
 const Command *command_find(const char *const *words, size_t n_words, size_t *ret_n_used);

@@ -39,3 +39,12 @@ const Command *command_find(const char *const *words, size_t n_words, size_t *re
         }
         return found;
 }
+
+bool command_begins(const char *word) {
+        const size_t size = strlen(word);
+
+        for (size_t i = 0; commands[i]; i++)
+                if (strncmp(commands[i]->name, word, size) == 0 && commands[i]->name[size] == ' ')
+                        return true;
+        return false;
+}

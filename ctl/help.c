@@ -54,6 +54,17 @@ void help_overview(const Screen *screen, FILE *file) {
                 OPTION_COLUMNS, "-V, --version", "The version", overview_tail);
 }
 
+void help_group(const Screen *screen, const char *word, FILE *file) {
+        const size_t size = strlen(word);
+
+        (void)fprintf(file, "Usage: compozyctl [OPTION...] %s COMMAND [ARGUMENT...]\n\n%sCommands%s\n", word,
+                screen_on(screen, COLOUR_STRONG), screen_off(screen, COLOUR_STRONG));
+        for (size_t i = 0; commands[i]; i++)
+                if (strncmp(commands[i]->name, word, size) == 0 && commands[i]->name[size] == ' ')
+                        (void)fprintf(file, "  %-*s%s\n", NAME_COLUMNS, commands[i]->name, commands[i]->summary);
+        (void)fprintf(file, "\n`compozyctl COMMAND --help` says more of each.\n");
+}
+
 void help_command(const Screen *screen, const Command *command, FILE *file) {
         (void)fprintf(file, "Usage: compozyctl %s", command->name);
         if (command->options && command->options->name)
@@ -121,12 +132,11 @@ json_t *help_json(void) {
                 const Command *command = commands[i];
 
                 if (!command->is_hidden)
-                        (void)json_array_append_new(
-                                list, json_pack("{s:s, s:s, s:s?, s:s?, s:s?, s:o, s:o}", "name", command->name, "summary",
-                                              command->summary, "details", command->details, "example",
-                                              command->example, "timeout", command->timeout, "arguments",
-                                              arguments_json(command->arguments), "options",
-                                              options_json(command->options)));
+                        (void)json_array_append_new(list,
+                                json_pack("{s:s, s:s, s:s?, s:s?, s:s?, s:o, s:o}", "name", command->name, "summary",
+                                        command->summary, "details", command->details, "example", command->example,
+                                        "timeout", command->timeout, "arguments", arguments_json(command->arguments),
+                                        "options", options_json(command->options)));
         }
         return json_pack("{s:o, s:o}", "options", options_json(global_options), "commands", list);
 }

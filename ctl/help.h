@@ -12,6 +12,8 @@
 #include "ctl/screen.h"
 
 void help_overview(const Screen *screen, FILE *file);
+/* Of the commands that begin with that word. */
+void help_group(const Screen *screen, const char *word, FILE *file);
 void help_command(const Screen *screen, const Command *command, FILE *file);
 
 /* All of it for programs: completion, the lint of the manual. NULL: no memory. */

@@ -29,6 +29,10 @@ static CtlExit run(Ctl *ctl, const CommandLine *line) {
                 (void)printf("compozyctl %s\n", COMPOZY_VERSION);
                 return CTL_EXIT_OK;
         }
+        if (line->group) {
+                help_group(&ctl->screen, line->group, stdout);
+                return CTL_EXIT_OK;
+        }
         if (line->command && line->wants_help) {
                 help_command(&ctl->screen, line->command, stdout);
                 return CTL_EXIT_OK;

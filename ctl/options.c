@@ -231,6 +231,10 @@ static void reader_init(Reader *reader, const char *mode, const Option *table, v
 
 /* commands */
 
+static bool is_help(const char *word) {
+        return strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0;
+}
+
 static int unknown_command(char **words, int n_words, OptionsError *error) {
         char known[256] = "";
         const size_t size = strlen(words[0]);
@@ -308,6 +312,11 @@ int options_parse(int argc, char **argv, void *globals, CommandLine *ret, Option
 
         first = optind;
         ret->command = command_find((const char *const *)argv + first, (size_t)(argc - first), &n_used);
+        if (!ret->command && command_begins(argv[first]) &&
+                (ret->wants_help || (argc - first == 2 && is_help(argv[first + 1])))) {
+                ret->group = argv[first];
+                ret->wants_help = true;
+        }
         if (!ret->command)
                 return ret->wants_help ? 0 : unknown_command(argv + first, argc - first, ret_error);
         ret->options = calloc(1, ret->command->options_size + 1);

@@ -19,6 +19,7 @@ void options_defaults(const Option *table, void *ret);
 
 typedef struct CommandLine {
         const Command *command; /* NULL: none was named, or only --help or --version */
+        const char *group; /* "agent" of "agent --help", which is no command but begins some */
         bool wants_help, wants_version;
         void *options; /* the command's struct, owned */
         const char **words;

@@ -138,6 +138,8 @@ class Ctl(Case):
             for option in command["options"]:
                 self.assertIn(f"--{option['name']}", text)
                 self.assertIn(option["help"], text)
+        for words in (("agent", "--help"), ("--help", "agent"), ("help", "agent")):
+            self.assertIn("agent unsubscribe", self.ctl_ok(*words))
         error = json.loads(self.ctl_fails(6, "AGENT_UNKNOWN", "--json", "agent", "show", "nobody"))["error"]
         self.assertEqual(error["code"], "AGENT_UNKNOWN")
 
