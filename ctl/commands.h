@@ -26,6 +26,7 @@
         X(agent_unsubscribe)   \
         X(agent_subscriptions) \
         X(trigger)             \
+        X(send)                \
         X(why)                 \
         X(up)                  \
         X(context_list)        \

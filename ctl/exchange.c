@@ -121,9 +121,8 @@ static void fail_publish(Client *client, const ExchangeLetter *letter, natsStatu
 
 /* and back */
 
-static void wait_for_answer(
-        Client *client, natsSubscription *subscription, const char *subject, uint64_t timeout_usec, Exchange *ret) {
-        const uint64_t start = instant_now().usec;
+static void wait_for_answer(Client *client, natsSubscription *subscription, const char *subject, uint64_t start,
+        uint64_t timeout_usec, Exchange *ret) {
         natsStatus s = NATS_TIMEOUT;
 
         while (s == NATS_TIMEOUT) {
@@ -151,6 +150,7 @@ static void wait_for_answer(
 }
 
 void exchange(Client *client, const ExchangeLetter *letter, uint64_t timeout_usec, Exchange *ret) {
+        const uint64_t start = instant_now().usec;
         natsSubscription *subscription = NULL;
         char inbox[512];
         natsStatus s;
@@ -161,7 +161,7 @@ void exchange(Client *client, const ExchangeLetter *letter, uint64_t timeout_use
         if (s == NATS_OK)
                 s = publish(client, letter, inbox);
         if (s == NATS_OK)
-                wait_for_answer(client, subscription, letter->subject, timeout_usec, ret);
+                wait_for_answer(client, subscription, letter->subject, start, timeout_usec, ret);
         else
                 fail_publish(client, letter, s, ret);
         natsSubscription_Destroy(subscription);
