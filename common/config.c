@@ -247,6 +247,18 @@ static bool text_is_clean(Slice text) {
         return true;
 }
 
+static bool patterns_are_valid(Slice list) {
+        while (list.size > 0) {
+                const char *comma = memchr(list.data, ',', list.size);
+                const Slice pattern = { list.data, comma ? (size_t)(comma - list.data) : list.size };
+
+                if (!subject_pattern_is_valid(pattern) || (comma && pattern.size + 1 == list.size))
+                        return false;
+                list = comma ? slice_after(list, pattern.size + 1) : SLICE_NONE;
+        }
+        return true;
+}
+
 /* What is wrong with a text of that kind; NULL: nothing. */
 static const char *text_problem(ConfigKind kind, Slice value) {
         if (!text_is_clean(value))
@@ -262,6 +274,8 @@ static const char *text_problem(ConfigKind kind, Slice value) {
                         SUBJECT_PREFIX_MAX) " bytes)";
         if (kind == CONFIG_SUBJECT && (value.data[0] == '$' || slice_starts_with(value, SLICE("_INBOX"))))
                 return "is the server's own ($...) or a place for answers (_INBOX...)";
+        if (kind == CONFIG_PATTERNS && !patterns_are_valid(value))
+                return "is not a list of subjects (a.>,b.*.c)";
         if (kind == CONFIG_INBOX && value.size > 0 &&
                 (value.size > SUBJECT_PREFIX_MAX || !subject_is_valid(value) ||
                         !(slice_equal(value, SLICE("_INBOX")) || slice_starts_with(value, SLICE("_INBOX.")))))

@@ -25,7 +25,8 @@ typedef enum ConfigKind {
         CONFIG_LABELS,  /* char *: "name=value,name=value", kept as text, checked */
         CONFIG_LISTEN,  /* char *: ADDRESS:PORT or none */
         CONFIG_SUBJECT, /* char *: NATS subject tokens, no wildcards, nothing reserved ($..., _INBOX...) */
-        CONFIG_INBOX,   /* char *: the same, but _INBOX or below it; or "" */
+        CONFIG_PATTERNS, /* char *: NATS subject patterns with commas between them, or "" */
+        CONFIG_INBOX,    /* char *: the same, but _INBOX or below it; or "" */
 } ConfigKind;
 
 typedef struct ConfigKey {

@@ -78,6 +78,17 @@ static void write_link(const NatsConfig *config, const Principal *principal, Buf
                 buffer_printf(buffer, "# The server wants to see a certificate:\n#tls_cert =\n#tls_key =\n");
 }
 
+/* Whoever triggers an agent says where its answer goes, and the runtime's permissions are wider than a caller's: so it
+ * goes to inboxes and topics, and not to a capability or another agent. */
+static void write_runtime(const NatsConfig *config, const char *name, Buffer *buffer) {
+        const Permissions *permissions = &config->permissions;
+
+        buffer_printf(buffer, "\n[runtime]\nid = %s\n\n[topics]\nreply_subjects = _INBOX.>", name);
+        for (size_t i = 0; i < permissions->n_topics; i++)
+                buffer_printf(buffer, ",%s", permissions->topics[i]);
+        buffer_append_char(buffer, '\n');
+}
+
 void nats_config_write_settings(const NatsConfig *config, const Principal *principal, Buffer *buffer) {
         const char *role = role_names[principal->role], *name = principal->name.text;
 
@@ -94,7 +105,7 @@ void nats_config_write_settings(const NatsConfig *config, const Principal *princ
         }
         write_link(config, principal, buffer);
         if (principal->role == ROLE_RUNTIME)
-                buffer_printf(buffer, "\n[runtime]\nid = %s\n", name);
+                write_runtime(config, name, buffer);
         else if (principal->role != ROLE_DISPATCHER) /* daemons have it so by themselves */
                 buffer_printf(buffer, "inbox_prefix = _INBOX.%s.%s\n", role, name);
 }

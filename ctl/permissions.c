@@ -159,7 +159,7 @@ static bool next_part(Slice *rest, Slice *ret) {
 /* What needs no quoting in the server's configuration. */
 static bool is_plain(Slice text) {
         for (size_t i = 0; i < text.size; i++)
-                if (text.data[i] <= ' ' || text.data[i] > '~' || strchr("\"'\\", text.data[i]))
+                if (text.data[i] <= ' ' || text.data[i] > '~' || strchr("\"'\\,", text.data[i]))
                         return false;
         return true;
 }

@@ -668,8 +668,7 @@ void core_on_request(Runtime *runtime, const InMessage *message, Slice verb, Ins
         int r;
 
         runtime->control_stats.n_requests++;
-        if (message->reply.data && (runtime->options.allow_forbidden_topics ||
-                                           subject_may_receive_result(runtime->prefix, message->reply)))
+        if (message->reply.data && subject_is_valid(message->reply) && core_may_answer_to(runtime, message->reply))
                 request.reply = message->reply;
 
         r = run_verb(runtime, &request, verb, now);

@@ -14,6 +14,13 @@ void core_on_trigger(Runtime *runtime, const InMessage *message, Instant now);
 /* subscribe.c */
 
 /* Would the definition's topics be allowed? Before anything is made. */
+/*
+ * May a result, or the answer to a message, be published there? Whoever asks says where, and it is done in our name:
+ * not below the prefix but for results, not to `$`..., and where options.reply_subjects is a list, nowhere else but
+ * there and into inboxes. `subject` is valid.
+ */
+bool core_may_answer_to(const Runtime *runtime, Slice subject);
+
 int core_check_topics(Runtime *runtime, const Definition *definition, ErrorCode *ret_code, WireError *ret_error);
 int core_subscribe_configured(Runtime *runtime, Agent *agent); /* and its reply topic: 0, -ENOMEM */
 void core_change_configured(Runtime *runtime, Agent *agent, const Definition *old);

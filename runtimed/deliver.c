@@ -36,8 +36,7 @@ static Lane lane_for(const Runtime *runtime, const Agent *agent, const Letter *l
 
 /* An answer may go wherever a result may. */
 static bool may_answer_to(const Runtime *runtime, Slice subject) {
-        return subject_is_valid(subject) &&
-               (runtime->options.allow_forbidden_topics || subject_is_open_to_results(runtime->prefix, subject));
+        return subject_is_valid(subject) && core_may_answer_to(runtime, subject);
 }
 
 static void publish_answer(Runtime *runtime, const Agent *agent, const Letter *letter, const ErrorReply *error,

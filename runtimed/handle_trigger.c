@@ -32,7 +32,7 @@ typedef struct Arrival {
 static bool may_publish_to(const Runtime *runtime, const InMessage *message, Slice subject) {
         if (subject.data == message->reply.data && !subject_is_valid(subject))
                 return false;
-        return runtime->options.allow_forbidden_topics || subject_is_open_to_results(runtime->prefix, subject);
+        return core_may_answer_to(runtime, subject);
 }
 
 /* A dispatcher's subject for our reports, or one of an inbox. */

@@ -43,7 +43,9 @@ typedef struct RuntimeOptions {
         Outbox *late_outbox; /* borrowed: execution events go here, to be written after the answers; NULL: in the same
                               */
         bool allow_forbidden_topics; /* results and agents' messages may go below the prefix */
-        uint64_t max_mail_bytes;     /* held by application messages, in all mailboxes together; 0: no limit */
+        const char
+                *reply_subjects; /* "a.>,b": besides inboxes, all that answers may go to; "": anywhere not reserved */
+        uint64_t max_mail_bytes; /* held by application messages, in all mailboxes together; 0: no limit */
         uint64_t max_subscriptions, max_subscriptions_per_agent; /* reply topics apart */
         uint64_t max_asks, max_asks_per_agent;                   /* that wait for an answer */
         uint64_t max_timers_per_agent;

@@ -84,6 +84,10 @@ static const ConfigKey keys[] = {
         KEY("topics", "allow_forbidden", CONFIG_BOOL, allow_forbidden, "no",
                 "Let results, and what agents publish and subscribe to, touch reserved subjects ($..., and below "
                 "nats.subject_prefix)"),
+        KEY("topics", "reply_subjects", CONFIG_PATTERNS, reply_subjects, "",
+                "Subjects (a.>,b) that results and answers may be sent to besides inboxes; empty: any but reserved "
+                "ones",
+                .at_start = true),
         KEY("topics", "realtime_max_age_ms", CONFIG_U64, realtime_max_age_ms, "1000",
                 "A message of a realtime subscription that waited longer is late: dropped and counted", .min = 1,
                 .max = DEADLINE_MS_MAX),
@@ -108,6 +112,7 @@ void runtime_settings_apply(const RuntimeSettings *settings, RuntimeOptions *ret
         ret->report_delay_usec = (uint64_t)(settings->report_delay_ms * 1000);
         ret->events = settings->events;
         ret->allow_forbidden_topics = settings->allow_forbidden;
+        ret->reply_subjects = settings->reply_subjects;
         ret->max_mail_bytes = settings->max_mail_bytes;
         ret->max_subscriptions = settings->max_subscriptions;
         ret->max_subscriptions_per_agent = settings->max_subscriptions_per_agent;

@@ -25,6 +25,7 @@ typedef struct RuntimeSettings {
         uint64_t max_asks, max_asks_per_agent, max_timers_per_agent;
         uint64_t realtime_max_age_ms;
         bool allow_forbidden, run_inline;
+        char *reply_subjects;
         uint64_t metrics_agents_max;
 } RuntimeSettings;
 

@@ -48,6 +48,30 @@ static bool is_reserved(const Runtime *runtime, Slice pattern) {
         return slice_equal(token, SLICE("_INBOX")) || reaches_below(pattern, runtime->prefix);
 }
 
+static bool is_listed(Slice patterns, Slice subject) {
+        while (patterns.size > 0) {
+                const char *comma = memchr(patterns.data, ',', patterns.size);
+                const Slice pattern = { patterns.data, comma ? (size_t)(comma - patterns.data) : patterns.size };
+
+                if (subject_matches(pattern, subject))
+                        return true;
+                patterns = comma ? slice_after(patterns, pattern.size + 1) : SLICE_NONE;
+        }
+        return false;
+}
+
+bool core_may_answer_to(const Runtime *runtime, Slice subject) {
+        const Slice listed = slice_of(runtime->options.reply_subjects);
+
+        if (runtime->options.allow_forbidden_topics)
+                return true;
+        if (!subject_is_open_to_results(runtime->prefix, subject))
+                return false;
+        if (listed.size == 0 || slice_starts_with(subject, SLICE("_INBOX.")))
+                return true;
+        return reaches_below(subject, runtime->prefix) || is_listed(listed, subject); /* below the prefix: results */
+}
+
 static int refuse(ErrorCode code, ErrorCode *ret_code) {
         *ret_code = code;
         return WIRE_E_INVALID;

@@ -124,7 +124,7 @@ class Permissions(Case):
     def test_z_the_daemons_were_refused_nothing_but_what_the_tests_had_them_try(self):
         """Last of its class: what the ones above made the daemons do is in the logs."""
         self.trigger_input("greeter", 1)
-        for process, allowed in ((self.dispatcher, r"^$"), (self.r1, r"^$"), (self.r2, r"agent.adhoc.trigger.greeter|agent.greeter.replies|action.shutdown")):
+        for process, allowed in ((self.dispatcher, r"action.pay.invoice|agent.helper.replies|other.topic"), (self.r1, r"^$"), (self.r2, r"agent.adhoc.trigger.greeter|agent.greeter.replies|action.shutdown")):
             for line in process.log(since=0).splitlines():
                 if "ermissions" in line:
                     self.assertRegex(line, allowed)
@@ -194,6 +194,19 @@ class Permissions(Case):
         self.assert_success(self.trigger("greeter", body, client=self.web), "mine")
         self.assert_failure(self.trigger("greeter", body, client=self.batch), "INVALID_MESSAGE")
         self.assert_success(self.trigger("greeter", body, client=self.web), "mine")
+
+    def test_a_caller_has_no_runtime_send_its_results_where_it_may_not_publish(self):
+        asked = self.bank.subscribe("action.pay.*")
+        told = self.web.subscribe("thread.*.told")
+        self.bank.flush()
+        self.web.flush()
+        for subject in ("action.pay.invoice", "agent.helper.replies", "other.topic", "thread.1.told"):
+            self.web.publish(f"{PREFIX}.commands.agent.adhoc.trigger.greeter", {"payload": {"reply_to_subject": subject, "context": {"input": 1}}})
+            self.web.publish("news", "x", headers={"Compozy-Reply-To": subject, "Compozy-Thread-Id": "t"})
+        self.assert_success(told.next(scaled(5)).json(), 1)
+        self.bank.flush()
+        self.assertEqual(asked.taken(), [])
+        self.assertIn('compozy_runtime_triggers_refused_total{code="TOPIC_FORBIDDEN"}', self.r1.get("/metrics")[1])
 
     def test_a_service_answers_agents_and_nobody_else(self):
         for subject in (f"{PREFIX}.commands.agent.adhoc.trigger.greeter", "_INBOX.caller.web.1", "_INBOX.runtime.r1.x.register.1", "news"):

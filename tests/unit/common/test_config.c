@@ -17,7 +17,7 @@
 #include "common/config.h"
 
 typedef struct Settings {
-        char *url, *credentials, *id, *labels, *listen, *prefix, *inbox;
+        char *url, *credentials, *id, *labels, *listen, *prefix, *inbox, *patterns;
         uint64_t limit;
         double factor;
         bool on;
@@ -52,6 +52,12 @@ static const ConfigKey keys[] = {
                 .offset = offsetof(Settings, inbox),
                 .fallback = "",
                 .help = "Inbox" },
+        { .section = "topics",
+                .name = "reply",
+                .kind = CONFIG_PATTERNS,
+                .offset = offsetof(Settings, patterns),
+                .fallback = "",
+                .help = "Patterns" },
         { .section = "runtime",
                 .name = "id",
                 .kind = CONFIG_ID,
@@ -328,6 +334,26 @@ static void a_prefix_may_not_be_where_answers_come_or_the_servers_own(void **sta
                 assert_int_equal(load(f, NULL, &options[i], 1), CONFIG_E_INVALID);
 }
 
+static void a_list_of_subjects_is_checked_one_by_one(void **state) {
+        static const struct {
+                const char *option;
+                bool good;
+        } cases[] = {
+                { "topics.reply=", true },
+                { "topics.reply=a.>,b", true },
+                { "topics.reply=a,,b", false },
+                { "topics.reply=a,", false },
+                { "topics.reply=a..b", false },
+                { "topics.reply=>.a", false },
+                { "topics.reply=a, b", false },
+        };
+        Fixture *f = *state;
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++)
+                if ((load(f, NULL, &cases[i].option, 1) == 0) != cases[i].good)
+                        fail_msg("%s: %s", cases[i].option, f->error.text);
+}
+
 static void answers_come_below_inbox_and_nowhere_else(void **state) {
         static const struct {
                 const char *option;
@@ -390,6 +416,7 @@ int main(void) {
                         addresses_to_listen_on_may_be_of_both_families_or_none, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(a_wrong_option_is_named_without_its_value, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(a_reload_names_the_keys_that_it_cant_change, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(a_list_of_subjects_is_checked_one_by_one, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(answers_come_below_inbox_and_nowhere_else, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(
                         a_prefix_may_not_be_where_answers_come_or_the_servers_own, set_up, tear_down),

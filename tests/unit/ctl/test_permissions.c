@@ -212,7 +212,7 @@ static void what_is_no_principal_is_refused_and_named(void **state) {
 
 static void a_topic_that_reaches_what_has_rules_is_refused(void **state) {
         static const char *const bad[] = { "", ">", "*", "*.x", "$JS.API.>", "compozy.>", "compozy", "_INBOX.>",
-                "agent.>", "agent.a.replies", "action.pay", "a b", "a\"b", "a..b" };
+                "agent.>", "agent.a.replies", "action.pay", "a b", "a\"b", "a..b", "a,b" };
         static const char *const good[] = { "thread.>", "agents.x", "news", "news.*.x" };
         WireError error;
 
@@ -248,6 +248,7 @@ static void the_files_name_each_key_and_say_the_same_each_time(void **state) {
         nats_config_write_settings(&config, &principals[R1], &runtime);
         assert_non_null(strstr(text_of(&runtime), "nkey_seed_file = /etc/compozy/nats/keys/runtime-r1.nk"));
         assert_non_null(strstr(runtime.data, "[runtime]\nid = r1\n"));
+        assert_non_null(strstr(runtime.data, "reply_subjects = _INBOX.>,thread.>,news.*\n"));
         nats_config_write_settings(&config, &principals[WEB], &context);
         assert_non_null(strstr(text_of(&context), "inbox_prefix = _INBOX.caller.web\n"));
 }

@@ -273,6 +273,42 @@ static void forbidden_reply_subjects_get_nothing(void **state) {
         end_world(&w);
 }
 
+static void where_there_is_a_list_results_go_there_and_to_inboxes_and_nowhere_else(void **state) {
+        static const struct {
+                const char *subject;
+                bool is_open;
+        } table[] = {
+                { "_INBOX.x.1", true },
+                { "compozy.results.agent.e", true },
+                { "thread.1.reply", true },
+                { "news", true },
+                { "news.1", false },
+                { "action.pay", false },
+                { "agent.b.replies", false },
+                { "compozy.commands.agent.w.trigger.a", false },
+                { "$JS.API.INFO", false },
+        };
+        RuntimeOptions options = default_options();
+        World w;
+
+        (void)state;
+
+        options.reply_subjects = "thread.>,news";
+        begin_with(&w, &options);
+        w.plays_worker = true;
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                char exec_id[8];
+
+                (void)snprintf(exec_id, sizeof(exec_id), "e%zu", i);
+                relay(&w, .exec = exec_id, .reply_to = table[i].subject);
+                pass(&w, 100);
+                assert_int_equal(count_sent(&w, table[i].subject, NULL), table[i].is_open ? 1 : 0);
+                if (!table[i].is_open)
+                        assert_string_equal(reported(&w, exec_id), "refused TOPIC_FORBIDDEN");
+        }
+        end_world(&w);
+}
+
 /* Permissions keep inboxes apart; an execution's id, which may be guessed, must not undo that. */
 static void who_has_an_inbox_of_his_own_shares_no_answer_with_others(void **state) {
         World w;
@@ -1190,6 +1226,7 @@ static void nothing_that_happens_at_random_breaks_an_invariant(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(where_there_is_a_list_results_go_there_and_to_inboxes_and_nowhere_else),
                 cmocka_unit_test(who_has_an_inbox_of_his_own_shares_no_answer_with_others),
                 cmocka_unit_test(a_trigger_is_run_answered_and_reported_once),
                 cmocka_unit_test(trace_headers_pass_through_to_results_and_events),
