@@ -180,7 +180,7 @@ class AtInfo(Journal):
         self.client.flush()
         self.assert_success(self.trigger_input("greeter", "after them"))
         refused = {"MESSAGE_ID": "7647e899b0d649acab921427f5348b5e"}
-        self.assertEqual(len(self.journal.entries(**refused)), 5)
+        wait_until("the first are told", lambda: len(self.journal.entries(**refused)) == 5, 5)
         self.assertEqual(self.dispatcher.terminate(), 0)
         last = wait_until("the rest is counted", lambda: len(found := self.journal.entries(**refused)) == 6 and found, 5)[-1]
         self.assertEqual((last["COMPOZY_LEFT_OUT"], last["PRIORITY"]), ("25", "4"))
