@@ -57,12 +57,12 @@ typedef struct DaemonSettings {
                         "Unsent bytes beyond which no new work is taken and publishing is refused", .min = 1048576, \
                         .max = UINT64_C(1) << 40, .at_start = true)
 
-#define DAEMON_KEYS(type, member)                                                                     \
-        NATS_KEYS(type, member),                                                                      \
-                DAEMON_KEY("http", "listen", CONFIG_LISTEN, type, member.http_listen, "127.0.0.1:0",  \
-                        "ADDRESS:PORT of /metrics, /healthz and /readyz (port 0 picks one), or none", \
-                        .at_start = true),                                                            \
-                DAEMON_KEY("log", "level", CONFIG_CHOICE, type, member.log_level, "info",             \
-                        "Least urgent lines to write", .choices = DAEMON_LOG_LEVELS),                 \
-                DAEMON_KEY("log", "target", CONFIG_CHOICE, type, member.log_target, "auto",           \
+#define DAEMON_KEYS(type, member)                                                                                      \
+        NATS_KEYS(type, member),                                                                                       \
+                DAEMON_KEY("http", "listen", CONFIG_LISTEN, type, member.http_listen, "127.0.0.1:0",                   \
+                        "ADDRESS:PORT of the status page, /metrics, /healthz and /readyz (port 0 picks one), or none", \
+                        .at_start = true),                                                                             \
+                DAEMON_KEY("log", "level", CONFIG_CHOICE, type, member.log_level, "info",                              \
+                        "Least urgent lines to write", .choices = DAEMON_LOG_LEVELS),                                  \
+                DAEMON_KEY("log", "target", CONFIG_CHOICE, type, member.log_target, "auto",                            \
                         "auto: journal as a service, else stderr", .choices = DAEMON_LOG_TARGETS, .at_start = true)

@@ -104,6 +104,27 @@ static void answer_metrics(HttpServer *server, struct evhttp_request *request) {
                 answer(request, HTTP_OK, text_metrics, buffer_slice(&text));
 }
 
+/* Nothing in the page may run, load or be framed, whatever a peer has put into a name. */
+static void answer_page(HttpServer *server, struct evhttp_request *request, const char *query) {
+        static const char *const more[][2] = {
+                { "Content-Security-Policy",
+                        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+                        "frame-ancestors 'none'" },
+                { "X-Content-Type-Options", "nosniff" },
+                { "Referrer-Policy", "no-referrer" },
+        };
+        _cleanup_(buffer_done) Buffer html = {};
+
+        server->callbacks.page(&html, slice_of(query ? query : ""), server->callbacks.userdata);
+        for (size_t i = 0; i < ELEMENTSOF(more); i++)
+                html.failed |=
+                        evhttp_add_header(evhttp_request_get_output_headers(request), more[i][0], more[i][1]) < 0;
+        if (html.failed)
+                answer(request, HTTP_SERVUNAVAIL, text_plain, SLICE("out of memory\n"));
+        else
+                answer(request, HTTP_OK, "text/html; charset=utf-8", buffer_slice(&html));
+}
+
 static void on_request(struct evhttp_request *request, void *userdata) {
         HttpServer *server = userdata;
         const HttpCallbacks *callbacks = &server->callbacks;
@@ -115,7 +136,9 @@ static void on_request(struct evhttp_request *request, void *userdata) {
                 return;
         }
         path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request));
-        if (strcmp(path, "/metrics") == 0 && callbacks->metrics)
+        if (strcmp(path, "/") == 0 && callbacks->page)
+                answer_page(server, request, evhttp_uri_get_query(evhttp_request_get_evhttp_uri(request)));
+        else if (strcmp(path, "/metrics") == 0 && callbacks->metrics)
                 answer_metrics(server, request);
         else if (strcmp(path, "/healthz") == 0 && callbacks->health)
                 answer_health(server, request, callbacks->health);

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * The daemons' HTTP listener: /metrics, /healthz, /readyz. On the loop; GET and HEAD only; slow or many clients can
+ * The daemons' HTTP listener: /, /metrics, /healthz, /readyz. On the loop; GET and HEAD only; slow or many clients can
  * hold up nobody but themselves.
  */
 
@@ -14,6 +14,7 @@
 typedef struct HttpServer HttpServer;
 
 typedef struct HttpCallbacks {
+        void (*page)(Buffer *html, Slice query, void *userdata); /* at "/"; `query`: as it was sent, after the "?" */
         void (*metrics)(Buffer *buffer, void *userdata);
         /* true: healthy / ready. `reason` gets one line of text either way. */
         bool (*health)(Buffer *reason, void *userdata);

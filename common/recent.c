@@ -42,3 +42,21 @@ double recent_rate(const RecentSample *difference, size_t counter) {
                 return 0;
         return (double)difference->counters[counter] * (double)USEC_PER_SEC / (double)difference->usec;
 }
+
+static double seconds_before(uint64_t usec, uint64_t now_usec) {
+        return -(double)(now_usec - MIN_OF(usec, now_usec)) / (double)USEC_PER_SEC;
+}
+
+double recent_step(
+        const Recent *recent, size_t i, size_t counter, uint64_t now_usec, double *ret_from, double *ret_to) {
+        const RecentSample *to = sample_before(recent, i), *from = sample_before(recent, i + 1);
+
+        assert(i + 1 < recent->n);
+
+        *ret_from = seconds_before(from->usec, now_usec);
+        *ret_to = seconds_before(to->usec, now_usec);
+        if (to->usec <= from->usec)
+                return 0;
+        return (double)(to->counters[counter] - from->counters[counter]) * (double)USEC_PER_SEC /
+               (double)(to->usec - from->usec);
+}

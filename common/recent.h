@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Recent: what happened in the last ten seconds, for rates and percentiles on a screen. A ring of samples of counters
- * and histograms, one a second, which the owner takes at the end of a turn; nothing is timed for it. So while nothing
- * happens no sample is taken, and the window reaches back further.
+ * Recent: what happened lately, for rates and percentiles on a screen. A ring of samples of counters and histograms,
+ * one a second, which the owner takes at the end of a turn; nothing is timed for it. So while nothing happens no sample
+ * is taken, and the window reaches back further.
  *
  * Embedded by value. Loop thread only.
  */
@@ -12,7 +12,7 @@
 #include "common/histogram.h"
 #include "common/instant.h"
 
-#define RECENT_SAMPLES 12
+#define RECENT_SAMPLES 62 /* a minute, and its ends */
 #define RECENT_COUNTERS 6
 #define RECENT_HISTOGRAMS 2
 
@@ -39,3 +39,7 @@ RecentSample recent_since(const Recent *recent, const RecentSample *latest);
 
 /* Of a difference: how often per second. 0: no time has passed. */
 double recent_rate(const RecentSample *difference, size_t counter);
+
+/* How often per second between the i-th sample, counted back from the latest, and the one before it, i + 1 < n; and
+ * when that was, in seconds before `now_usec` (negative). */
+double recent_step(const Recent *recent, size_t i, size_t counter, uint64_t now_usec, double *ret_from, double *ret_to);

@@ -12,6 +12,7 @@
 #include "common/instant.h"
 #include "common/nats_link.h"
 #include "common/outbox.h"
+#include "common/page.h"
 #include "proto/cc.h"
 
 typedef struct Dispatcher Dispatcher;
@@ -100,6 +101,9 @@ size_t dispatcher_n_agents(const Dispatcher *dispatcher);
 size_t dispatcher_n_waiting(const Dispatcher *dispatcher);
 size_t dispatcher_n_in_flight(const Dispatcher *dispatcher);
 void dispatcher_metrics(const Dispatcher *dispatcher, Buffer *buffer);
+
+/* Begins its status page; `head` says what only the edge knows (is_ready, reason, url), and page_end() ends it. */
+void dispatcher_page(const Dispatcher *dispatcher, PageHead head, Buffer *html, Instant now);
 
 /*
  * For the simulator and tests: checks every internal invariant that can be seen at rest (counts match lists, nothing

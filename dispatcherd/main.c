@@ -256,6 +256,20 @@ static bool on_ready(Buffer *reason, void *userdata) {
         return up && settled && !app->is_stopping;
 }
 
+static void on_page(Buffer *html, Slice query, void *userdata) {
+        App *app = userdata;
+        _cleanup_(buffer_done) Buffer reason = {};
+        const bool is_ready = on_ready(&reason, app);
+
+        (void)query;
+
+        dispatcher_page(app->core,
+                (PageHead){ .is_ready = is_ready, .reason = buffer_slice(&reason), .url = app->names.shown_url }, html,
+                instant_now());
+        page_link(html, app->link, app->names.shown_url);
+        page_end(html);
+}
+
 static void on_http_trouble(const char *why, void *userdata) {
         (void)userdata;
 
@@ -295,6 +309,7 @@ static void make_options(App *app) {
 
 static int start_http(App *app, ConfigError *ret_error) {
         const HttpCallbacks callbacks = {
+                .page = on_page,
                 .metrics = on_metrics,
                 .health = on_health,
                 .ready = on_ready,

@@ -59,13 +59,8 @@ static const struct Counter attempt_failures[] = {
         COUNTER("lost", lost, NULL),       /* with the runtime */
 };
 
-typedef struct Slots {
-        uint64_t all, free;
-} Slots;
-
-/* Of the runtimes that may be given work. */
-static Slots count_slots(const Dispatcher *d) {
-        Slots ret = {};
+DispatcherSlots dispatcher_slots(const Dispatcher *d) {
+        DispatcherSlots ret = {};
 
         for (const Runtime *runtime = registry_first(d->registry); runtime; runtime = registry_next(runtime))
                 if (runtime->state == RUNTIME_LIVE) {
@@ -76,13 +71,6 @@ static Slots count_slots(const Dispatcher *d) {
 }
 
 /* the last seconds */
-
-enum {
-        RECENT_TRIGGERS,
-        RECENT_ATTEMPTS,
-        RECENT_ENDED,
-        RECENT_FAILED,
-};
 
 enum {
         RECENT_DISPATCH,
@@ -150,7 +138,7 @@ static void emit_recent(const Dispatcher *d, Buffer *buffer, Instant now) {
 }
 
 void dispatcher_emit_numbers(const Dispatcher *d, Buffer *buffer, Instant now) {
-        const Slots slots = count_slots(d);
+        const DispatcherSlots slots = dispatcher_slots(d);
 
         emit_u64(buffer, "trigger_bytes", execution_table_bytes(d->executions));
         emit_u64(buffer, "slots", slots.all);
@@ -188,7 +176,7 @@ static void sample_label(Buffer *buffer, const char *name, const char *label, co
 }
 
 static void registry_metrics(const Dispatcher *d, Buffer *buffer) {
-        const Slots slots = count_slots(d);
+        const DispatcherSlots slots = dispatcher_slots(d);
 
         metrics_gauge(buffer, PREFIX "info", "Who this is; always 1");
         sample_label(buffer, PREFIX "info", "dispatcher_id", d->options.id, 1);

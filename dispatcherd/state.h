@@ -105,6 +105,19 @@ typedef struct DispatcherRates {
 
 void dispatcher_sample(Dispatcher *d, Instant now); /* at the end of each turn */
 DispatcherRates dispatcher_rates(const Dispatcher *d, Instant now);
+
+enum { /* the counters of `recent` */
+        RECENT_TRIGGERS,
+        RECENT_ATTEMPTS,
+        RECENT_ENDED,
+        RECENT_FAILED,
+};
+
+typedef struct DispatcherSlots {
+        uint64_t all, free;
+} DispatcherSlots;
+
+DispatcherSlots dispatcher_slots(const Dispatcher *d); /* of the runtimes that may be given work */
 void dispatcher_emit_numbers(const Dispatcher *d, Buffer *buffer, Instant now); /* members of an open object */
 
 LivenessRules dispatcher_liveness_rules(const Dispatcher *d);

@@ -21,6 +21,7 @@
  *   control.c         the control API
  *   service.c         what is answered to NATS service discovery
  *   metrics.c         numbers for operators
+ *   page.c            ... and for their browsers
  *   check.c           what must always hold, for tests
  *
  * Loop thread only.
@@ -202,7 +203,7 @@ struct Runtime {
         Histogram checkpoint_duration;                /* from the hook's call until the state is durable */
         Recent recent;
         EndpointStats trigger_stats, control_stats; /* `processing_usec` of the latter is the edge's */
-        WireError failure; /* why the last init failed */
+        WireError failure;                          /* why the last init failed */
         ErrorCode failure_code;
 };
 
@@ -219,30 +220,6 @@ void core_arm_reports(Runtime *runtime, Instant now); /* after anything that may
 void core_apply(Runtime *runtime, unsigned todo, Instant now); /* SESSION_DO_… */
 void core_set_draining(Runtime *runtime, bool is_draining, Instant now);
 
-/* metrics.c */
-
-/* Per second, and how long things took, in the last seconds. */
-typedef struct RuntimeRates {
-        uint64_t window_usec;
-        double executions, failed, messages, sheds, checkpoints;
-        Histogram queue_duration, execution_duration;
-} RuntimeRates;
-
-void core_sample(Runtime *runtime, Instant now); /* at the end of each turn */
-RuntimeRates core_rates(const Runtime *runtime, Instant now);
-void core_emit_numbers(const Runtime *runtime, Buffer *out, Instant now); /* members of an open object */
-
-typedef enum AgentOrder {
-        ORDER_NONE, /* as ORDER_ID */
-        ORDER_ID,
-        ORDER_QUEUED, /* most first, as the following */
-        ORDER_HANDLED,
-        ORDER_FAILED,
-        _ORDER_MAX,
-} AgentOrder;
-
-/* The first n_max agents in that order; one look at each agent. Returns how many there are in `ret`. */
-size_t core_first_agents(const Runtime *runtime, AgentOrder order, Agent **ret, size_t n_max);
-
 #include "runtimed/core_agents.h"
 #include "runtimed/core_messages.h"
+#include "runtimed/core_numbers.h"

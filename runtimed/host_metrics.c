@@ -3,6 +3,7 @@
 #include "runtimed/host_metrics.h"
 #include "common/instant.h"
 #include "common/metrics.h"
+#include "common/page.h"
 
 void host_metrics(Buffer *buffer, const Pool *pool, const ExecHost *exec, const Store *store) {
         ExecHostStats children;
@@ -32,4 +33,26 @@ void host_metrics(Buffer *buffer, const Pool *pool, const ExecHost *exec, const 
                 buffer, "compozy_runtime_store_written_bytes_total", "Bytes of states saved", stored.n_bytes);
         metrics_counter_value(buffer, "compozy_runtime_store_failures_total", "Requests of the state store that failed",
                 stored.n_failed);
+}
+
+void host_page(Buffer *html, const Pool *pool, const ExecHost *exec, const Store *store, const char *where) {
+        static const char *const columns[] = { "state store", ">transactions", ">failures", ">workers",
+                ">child processes", ">calls to them", ">too late", ">protocol errors", NULL };
+        ExecHostStats children;
+        StoreStats stored = {};
+
+        exec_host_stats(exec, &children);
+        if (store)
+                store_stats(store, &stored);
+        page_table(html, "State and workers", columns);
+        page_row(html);
+        page_cell(html, slice_of(where));
+        page_cell_number(html, stored.n_batches);
+        page_cell_count(html, TONE_BAD, stored.n_failed);
+        page_cell_number(html, pool ? pool_n_workers(pool) : 0);
+        page_cell_number(html, children.n_children);
+        page_cell_number(html, children.n_calls);
+        page_cell_count(html, TONE_BAD, children.n_call_timeouts);
+        page_cell_count(html, TONE_BAD, children.n_protocol_errors);
+        page_table_end(html, 1, 0, "");
 }

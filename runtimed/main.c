@@ -511,6 +511,19 @@ static bool on_ready(Buffer *reason, void *userdata) {
         return is_up && app->is_ready && !app->is_stopping;
 }
 
+static void on_page(Buffer *html, Slice query, void *userdata) {
+        App *app = userdata;
+        _cleanup_(buffer_done) Buffer reason = {};
+        const bool is_ready = on_ready(&reason, app);
+
+        runtime_page(app->core,
+                (PageHead){ .is_ready = is_ready, .reason = buffer_slice(&reason), .url = app->names.shown_url }, query,
+                html, instant_now());
+        host_page(html, app->pool, app->exec, app->store, app->settings.state_store);
+        page_link(html, app->link, app->names.shown_url);
+        page_end(html);
+}
+
 static void on_http_trouble(const char *why, void *userdata) {
         (void)userdata;
 
@@ -565,6 +578,7 @@ static void make_options(App *app, Instant now) {
 
 static int start_http(App *app, ConfigError *ret_error) {
         const HttpCallbacks callbacks = {
+                .page = on_page,
                 .metrics = on_metrics,
                 .health = on_health,
                 .ready = on_ready,

@@ -55,13 +55,7 @@ static uint64_t counter_value(const Runtime *runtime, const struct Counter *coun
         return *(const uint64_t *)((const char *)runtime + counter->offset);
 }
 
-/* What one look at every agent tells. */
-typedef struct Census {
-        uint64_t by_state[_AGENT_STATE_MAX];
-        uint64_t n_mail, n_deepest, n_full, n_open;
-} Census;
-
-static Census take_census(const Runtime *runtime) {
+Census core_census(const Runtime *runtime) {
         Census ret = {};
 
         for (Agent *agent = core_agent_after(runtime, SLICE_NONE); agent; agent = core_next_agent(agent)) {
@@ -113,14 +107,6 @@ size_t core_first_agents(const Runtime *runtime, AgentOrder order, Agent **ret, 
 }
 
 /* the last seconds */
-
-enum {
-        RECENT_EXECUTIONS,
-        RECENT_FAILED,
-        RECENT_MESSAGES,
-        RECENT_SHEDS,
-        RECENT_CHECKPOINTS,
-};
 
 enum {
         RECENT_QUEUE,
@@ -199,7 +185,7 @@ static void emit_recent(const Runtime *runtime, Buffer *out, Instant now) {
 }
 
 void core_emit_numbers(const Runtime *runtime, Buffer *out, Instant now) {
-        const Census census = take_census(runtime);
+        const Census census = core_census(runtime);
         TopicsStats topics;
 
         topics_stats(runtime->topics, &topics);
@@ -322,7 +308,7 @@ static void write_load(const Runtime *runtime, Buffer *buffer) {
 }
 
 static void write_agents(const Runtime *runtime, Buffer *buffer) {
-        const Census census = take_census(runtime);
+        const Census census = core_census(runtime);
 
         metrics_gauge(buffer, PREFIX "agents", "Agents hosted, by the state of their life");
         for (unsigned i = AGENT_CREATED; i < AGENT_DELETED; i++)

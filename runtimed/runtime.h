@@ -14,6 +14,7 @@
 #include "common/instant.h"
 #include "common/nats_link.h"
 #include "common/outbox.h"
+#include "common/page.h"
 #include "proto/cc.h"
 #include "proto/error_code.h"
 #include "proto/wire_error.h"
@@ -154,6 +155,10 @@ void runtime_stop_counts(const Runtime *runtime, size_t *ret_handed_back, size_t
 /* A reload: limits, intervals and events may change; texts, ids and the memory's size keep their old values. */
 void runtime_set_options(Runtime *runtime, const RuntimeOptions *options);
 void runtime_metrics(const Runtime *runtime, Buffer *buffer);
+
+/* Begins its status page; `head` says what only the edge knows (is_ready, reason, url), and page_end() ends it. `query`
+ * is the URL's. */
+void runtime_page(const Runtime *runtime, PageHead head, Slice query, Buffer *html, Instant now);
 
 /* For the simulator and tests: NULL, or a sentence that says which internal invariant is broken. */
 const char *runtime_check(const Runtime *runtime, Instant now);

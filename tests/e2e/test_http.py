@@ -45,7 +45,7 @@ class Http(Case):
         for daemon in (self.dispatcher, self.runtime):
             self.assertEqual(daemon.get("/healthz")[0], 200)
             self.assertEqual(daemon.get("/readyz")[0], 200)
-            self.assertEqual(daemon.get("/")[0], 404)
+            self.assertEqual(daemon.get("/index.html")[0], 404)
             self.assertEqual(daemon.get("/metrics/../../etc/passwd")[0], 404)
             with self.assertRaises(urllib.error.HTTPError) as caught:
                 urllib.request.urlopen(urllib.request.Request(f"http://{daemon.http()}/metrics", data=b"x", method="POST"), timeout=scaled(5))

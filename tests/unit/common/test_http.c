@@ -34,6 +34,12 @@ static void metrics(Buffer *buffer, void *userdata) {
         buffer_append_slice(buffer, SLICE("answer 42\n"));
 }
 
+static void page(Buffer *html, Slice query, void *userdata) {
+        (void)userdata;
+
+        buffer_printf(html, "<p>asked for (%.*s)", SLICE_ARG(query));
+}
+
 static bool health(Buffer *reason, void *userdata) {
         const Fixture *f = userdata;
 
@@ -55,8 +61,12 @@ static int set_up(void **state) {
         f->base = event_base_new();
         *state = f;
         return http_server_new(f->base, "127.0.0.1:0",
-                &(HttpCallbacks){
-                        .metrics = metrics, .health = health, .ready = health, .trouble = trouble, .userdata = f },
+                &(HttpCallbacks){ .page = page,
+                        .metrics = metrics,
+                        .health = health,
+                        .ready = health,
+                        .trouble = trouble,
+                        .userdata = f },
                 &f->server);
 }
 
@@ -117,7 +127,10 @@ static void a_request_gets_its_answer(void **state) {
                 { "HEAD /metrics HTTP/1.1\r\n\r\n", "Content-Length: 10\r\n", "\r\n\r\n" },
                 { "GET /healthz HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\n", "\r\n\r\nfine\n" },
                 { "GET /readyz HTTP/1.1\r\n\r\n", "HTTP/1.1 503 Service Unavailable\r\n", "no link to NATS\n" },
-                { "GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 404 Not Found\r\n", "not found\n" },
+                { "GET / HTTP/1.1\r\n\r\n", "Content-Type: text/html; charset=utf-8\r\n", "\r\n\r\n<p>asked for ()" },
+                { "GET /?sort=id HTTP/1.1\r\n\r\n", "\r\nContent-Security-Policy: default-src 'none';",
+                        "<p>asked for (sort=id)" },
+                { "GET /x HTTP/1.1\r\n\r\n", "HTTP/1.1 404 Not Found\r\n", "not found\n" },
                 { "POST /metrics HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", "HTTP/1.1 405 ", "GET or HEAD\n" },
                 { "BREW /metrics HTTP/1.1\r\n\r\n", "\r\nAllow: GET, HEAD\r\n", "GET or HEAD\n" },
                 { "HEAD /nothing HTTP/1.1\r\n\r\n", "HTTP/1.1 404 Not Found\r\n", "\r\n\r\n" },
