@@ -2,6 +2,7 @@
 """Agents that are shared objects: built here as an author would, with a C compiler and the public header."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import unittest
@@ -86,7 +87,7 @@ class Plugins(Case):
 
     def compile(self, name, source=GREETER, file_name=None, libraries=()):
         path = os.path.join(self.plugins, (file_name or name) + ".so")
-        subprocess.run([COMPILER, "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", f"-DPLUGIN_NAME=\"{name}\"", "-I", ROOT, "-x", "c", "-",
+        subprocess.run([*shlex.split(COMPILER), "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", f"-DPLUGIN_NAME=\"{name}\"", "-I", ROOT, "-x", "c", "-",
                         "-o", path] + list(libraries), input=source.encode(), check=True)
         os.chmod(path, 0o755)
         return path
