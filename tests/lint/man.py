@@ -89,6 +89,15 @@ def check_environment():
                         complaints.append(f"{page}: ENVIRONMENT does not name {variable}, which {directory}/{name} reads")
 
 
+def check_http():
+    paths = re.findall(r'strcmp\(path, "(/\w*)"\)', read("common", "http.c"))
+    for program in DAEMONS:
+        page = f"docs/man/{program}.8.scd.in"
+        shown = re.findall(r"^\*(/\w*)\*$", read(page).partition("# HTTP")[2].partition("\n# ")[0], re.M)
+        if not paths or sorted(shown) != sorted(paths):
+            complaints.append(f"{page}: HTTP names {sorted(shown)}, common/http.c has {sorted(paths)}")
+
+
 def check_pages(directory):
     pages = {name.removesuffix(".scd.in") for name in os.listdir(TEMPLATES) if name.endswith(".scd.in")}
     for name in sorted(pages):
@@ -112,6 +121,7 @@ def main():
     check_behavior()
     check_exits()
     check_environment()
+    check_http()
     check_pages(sys.argv[2])
     for complaint in complaints:
         print(f"man: {complaint}", file=sys.stderr)
