@@ -12,7 +12,7 @@ JOBS    ?= $(shell nproc 2>/dev/null || echo 1)
 
 PACKAGES := gcc libc6-dev make pkg-config libnats-dev libevent-dev libssl-dev libjansson-dev libsystemd-dev libcmocka-dev \
             libbsd-dev uthash-dev libsqlite3-dev nats-server jq python3 python3-jsonschema scdoc man-db shellcheck
-PACKAGES_CHECK := chromium-headless-shell
+PACKAGES_CHECK := zsh chromium-headless-shell
 PACKAGES_DEB   := dpkg-dev debhelper lintian
 LIBS     := libnats libevent libcrypto libsystemd sqlite3
 
@@ -79,7 +79,7 @@ deps: ## install the Debian packages that are missing
 
 tools: deps ## what tests use and can do without: Prometheus, a browser
 	@flock -o Makefile tests/unpack-tool.sh prometheus prometheus promtool
-	@command -v chromium >/dev/null || flock -o Makefile tests/install-deps.sh $(PACKAGES_CHECK) || \
+	@flock -o Makefile tests/install-deps.sh $(if $(shell command -v chromium),$(filter-out chromium%,$(PACKAGES_CHECK)),$(PACKAGES_CHECK)) || \
 		echo "Without $(PACKAGES_CHECK) the tests that need it are skipped" >&2
 
 # The goals a newcomer types install what is missing first; the rest runs in a second make, which then finds it. Two at once take

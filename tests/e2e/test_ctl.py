@@ -3,7 +3,10 @@
 
 import json
 import os
+import pty
+import select
 import shutil
+import signal
 import stat
 import subprocess
 import unittest
@@ -164,6 +167,32 @@ class Ctl(Case):
         done = subprocess.run(["bash", "-c", program, "bash", BIN], env={**os.environ, "NATS_URL": self.world.nats.url},
                               capture_output=True, text=True, timeout=20, check=True)
         self.assertEqual(done.stdout.strip(), "greeter")
+
+    @unittest.skipUnless(shutil.which("zsh"), "no zsh")
+    def test_the_script_for_zsh_completes_at_a_terminal(self):
+        functions = os.path.join(self.world.directory, "functions")
+        os.makedirs(functions)
+        with open(os.path.join(functions, "_compozyctl"), "w", encoding="ascii") as file:
+            file.write(self.ctl_ok("completion", "zsh"))
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.environ.update(TERM="vt100", ZDOTDIR=functions, NATS_URL=self.world.nats.url, PATH=f"{BIN}:{os.environ['PATH']}")
+            os.execvp("zsh", ["zsh", "-f", "-i"])
+        self.addCleanup(os.waitpid, pid, 0)
+        self.addCleanup(os.kill, pid, signal.SIGKILL)
+        self.addCleanup(os.close, terminal)
+        seen = bytearray()
+
+        def shows(text):
+            while select.select([terminal], [], [], 0)[0]:
+                seen.extend(os.read(terminal, 65536))
+            return text in seen
+
+        os.write(terminal, f"fpath=({functions} $fpath); autoload -U compinit; compinit -u -d {functions}/dump; print re''ady\n".encode())
+        wait_until("zsh is ready", lambda: shows(b"ready"), 20)
+        # Control-A: what it has made of the line is printed by itself
+        os.write(terminal, b"compozyctl agent sh\tgree\t--run\t\x01print -r -- THE LINE: \n")
+        wait_until("zsh completes", lambda: shows(b"\nTHE LINE: compozyctl agent show greeter --runtime"), 20)
 
 
 class Connections(Case):
