@@ -5,6 +5,7 @@ our own, which a mount namespace shows them as /run/systemd/journal. Needs root.
 """
 
 import array
+import functools
 import os
 import shutil
 import socket
@@ -17,6 +18,7 @@ _IN_NAMESPACE = (
     'mount -t tmpfs none /run && mkdir -p /run/systemd/journal && mount --bind "$1" /run/systemd/journal && shift && exec "$@"')
 
 
+@functools.cache
 def why_not():
     """None, or why there can be no such journal here."""
     if os.geteuid() != 0:

@@ -14,10 +14,12 @@ from harness import BIN, PREFIX, Case, exec_agent, scaled, wait_until
 class Journal(Case):
     level = "debug"
 
+    def setUp(self):
+        if journal.why_not():
+            raise unittest.SkipTest(journal.why_not())
+        super().setUp()
+
     def build(self):
-        reason = journal.why_not()
-        if reason:
-            raise unittest.SkipTest(reason)
         self.world.server()
         self.journal = self.world.journal = journal.Journal(self.world.directory)
         self.options = {"log.level": self.level}
