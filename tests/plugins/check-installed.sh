@@ -25,7 +25,7 @@ pkg-config --exact-version=1.0 compozy
 echo '#include <compozy/behavior.h>' >header.c
 cp header.c header.cc
 flags=$(pkg-config --cflags compozy)
-# shellcheck disable=SC2086 # the flags are several words, and the compiler may be
+# shellcheck disable=SC2086 # the flags, and a compiler with its cache, are several words, and the compiler may be
 for std in c99 c11 c17; do
         ${CC:-cc} -std=$std -pedantic -Wall -Wextra -Werror $flags -fsyntax-only header.c
 done
