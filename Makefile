@@ -223,6 +223,7 @@ install: all man install-sdk ## into DESTDIR/PREFIX
 		install -D -m 644 /dev/stdin "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/compozyctl"
 	build/bin/compozyctl completion zsh | install -D -m 644 /dev/stdin "$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_compozyctl"
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy" README.md LICENSE docs/*.md systemd/*.conf
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/tutorials" docs/tutorials/*.md
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/observability" docs/observability/*
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples" examples/README.md
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/agents.d" examples/agents.d/*.json

@@ -32,9 +32,10 @@ const Option global_options[] = {
         {},
 };
 
-/* saying things */
+/* saying things: behind what was printed, where both go to one place */
 
 static void say_error(const Ctl *ctl, const char *code, const char *text, const json_t *details) {
+        (void)fflush(stdout);
         if (ctl->global.json) {
                 json_t *line = json_pack("{s:{s:s, s:s%, s:O?}}", "error", "code", code, "message", text, strlen(text),
                         "details", details);
@@ -118,6 +119,7 @@ void ctl_note(const Ctl *ctl, const char *format, ...) {
 
         if (ctl->global.quiet || ctl->global.json)
                 return;
+        (void)fflush(stdout);
         va_start(arguments, format);
         (void)vfprintf(stderr, format, arguments);
         va_end(arguments);
