@@ -399,8 +399,21 @@ void core_apply_effects(
                 letter_unref(&runtime->letters, wish.context);
 }
 
-void runtime_on_effects(Runtime *runtime, Agent *agent, uint64_t message_id, const EffectList *effects, Instant now) {
+/* A message that is with a remote behaviour or pending, or a timer: those are not counted as open, nothing may hold
+ * them up. NULL: none of that agent. */
+static Mail *find_message(const Runtime *runtime, const Agent *agent, uint64_t message_id) {
         const OpenMessage *open = core_find_open(runtime, message_id);
+
+        if (open)
+                return open->mail->agent == agent ? open->mail : NULL;
+        for (Mail *mail = agent->calls; mail; mail = mail->previous)
+                if (mail->kind == MAIL_TIMER && delivery_of_mail(mail)->id == message_id)
+                        return mail;
+        return NULL;
+}
+
+void runtime_on_effects(Runtime *runtime, Agent *agent, uint64_t message_id, const EffectList *effects, Instant now) {
+        Mail *mail = message_id > 0 ? find_message(runtime, agent, message_id) : NULL;
         const uint32_t n_invoked = effects_count(effects, EFFECT_INVOKE);
         Occasion occasion = {};
         Envelope none;
@@ -408,14 +421,14 @@ void runtime_on_effects(Runtime *runtime, Agent *agent, uint64_t message_id, con
         runtime->now = now;
         envelope_init(&none);
         occasion.envelope = &none;
-        if (open && open->mail->agent == agent && open->mail->kind == MAIL_TRIGGER) {
-                Execution *execution = execution_of_mail(open->mail);
+        if (mail && mail->kind == MAIL_TRIGGER) {
+                Execution *execution = execution_of_mail(mail);
 
                 occasion =
                         (Occasion){ message_id, id_slice(&execution->id), &execution->envelope, execution->n_invoked };
                 execution->n_invoked += n_invoked;
-        } else if (open && open->mail->agent == agent) {
-                Delivery *delivery = delivery_of_mail(open->mail);
+        } else if (mail) {
+                Delivery *delivery = delivery_of_mail(mail);
 
                 occasion = (Occasion){ message_id, SLICE_NONE, delivery->letter ? &delivery->letter->envelope : &none,
                         delivery->n_invoked };

@@ -478,6 +478,7 @@ static void put_envelope(Buffer *buffer, const Envelope *envelope) {
         emit_u64(buffer, "hop", envelope->hop);
         emit_text(buffer, "timestamp", envelope->timestamp);
         emit_text(buffer, "traceparent", envelope->traceparent);
+        emit_text(buffer, "tracestate", envelope->tracestate);
         emit_object_end(buffer);
 }
 
