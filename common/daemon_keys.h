@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * The configuration keys that both daemons have: sections nats, http and log.
+ * The configuration keys that both daemons have: sections nats, http, log and tracing.
  *
  * A daemon embeds DaemonSettings in its own struct and begins its table with DAEMON_KEYS(), so that names, defaults and
  * help can't drift apart. A client needs NATS_KEYS() of them.
@@ -18,6 +18,9 @@ typedef struct DaemonSettings {
         char *subject_prefix, *inbox_prefix;
         uint64_t pending_bytes_max;
         char *http_listen;
+        char *otlp_endpoint, *otlp_headers_file; /* "": none */
+        double trace_sample;
+        uint64_t trace_queue_limit;
         unsigned log_level;  /* as in syslog(3): LOG_ERR … LOG_DEBUG */
         unsigned log_target; /* LogTarget */
 } DaemonSettings;
@@ -57,6 +60,19 @@ typedef struct DaemonSettings {
                         "Unsent bytes beyond which no new work is taken and publishing is refused", .min = 1048576, \
                         .max = UINT64_C(1) << 40, .at_start = true)
 
+#define TRACING_KEYS(type, member)                                                                                     \
+        DAEMON_KEY("tracing", "otlp_endpoint", CONFIG_STRING, type, member.otlp_endpoint, "",                          \
+                "Collector that spans are sent to, by OTLP/HTTP: http://HOST:4318; empty: none are",                   \
+                .environment = "OTEL_EXPORTER_OTLP_ENDPOINT", .at_start = true),                                       \
+                DAEMON_KEY("tracing", "headers_file", CONFIG_SECRET, type, member.otlp_headers_file, "",               \
+                        "File with a \"Name: value\" on each line, sent to the collector: a secret's place",           \
+                        .at_start = true),                                                                             \
+                DAEMON_KEY("tracing", "sample", CONFIG_REAL, type, member.trace_sample, "1",                           \
+                        "Share, 0 to 1, of what comes without a traceparent that begins a trace", .min = 0, .max = 1), \
+                DAEMON_KEY("tracing", "queue_limit", CONFIG_U64, type, member.trace_queue_limit, "8192",               \
+                        "Spans that may wait for the collector; more are dropped", .min = 64, .max = 1000000,          \
+                        .at_start = true)
+
 #define DAEMON_KEYS(type, member)                                                                                      \
         NATS_KEYS(type, member),                                                                                       \
                 DAEMON_KEY("http", "listen", CONFIG_LISTEN, type, member.http_listen, "127.0.0.1:0",                   \
@@ -65,4 +81,5 @@ typedef struct DaemonSettings {
                 DAEMON_KEY("log", "level", CONFIG_CHOICE, type, member.log_level, "info",                              \
                         "Least urgent lines to write", .choices = DAEMON_LOG_LEVELS),                                  \
                 DAEMON_KEY("log", "target", CONFIG_CHOICE, type, member.log_target, "auto",                            \
-                        "auto: journal as a service, else stderr", .choices = DAEMON_LOG_TARGETS, .at_start = true)
+                        "auto: journal as a service, else stderr", .choices = DAEMON_LOG_TARGETS, .at_start = true),   \
+                TRACING_KEYS(type, member)

@@ -60,14 +60,30 @@ NatsLinkOptions edge_link_options(const DaemonSettings *settings, const char *na
         };
 }
 
+static TraceExportOptions trace_options(const DaemonSettings *settings) {
+        return (TraceExportOptions){
+                .endpoint = settings->otlp_endpoint,
+                .headers_file = settings->otlp_headers_file,
+                .sample = settings->trace_sample,
+                .queue_limit = settings->trace_queue_limit,
+                .version = COMPOZY_VERSION,
+                .subject_prefix = settings->subject_prefix,
+        };
+}
+
 int edge_check(const DaemonSettings *settings, ConfigError *ret_error) {
+        const TraceExportOptions tracing = trace_options(settings);
+
         _cleanup_(nats_settings_unrefp) NatsSettings *made = NULL;
         NatsReason why = { 0 };
         const NatsLinkOptions options = edge_link_options(settings, "check", &why);
         int r = nats_settings_new(&options, &made, &why);
 
         if (r == 0)
-                return 0;
+                return settings->otlp_endpoint[0] == '\0' ||
+                                       trace_export_check(&tracing, ret_error->text, sizeof(ret_error->text))
+                               ? 0
+                               : CONFIG_E_INVALID;
         (void)snprintf(ret_error->text, sizeof(ret_error->text), "%s", why.text[0] != '\0' ? why.text : strerror(-r));
         return CONFIG_E_INVALID;
 }
@@ -109,6 +125,20 @@ int edge_start_http(Daemon *daemon, const DaemonSettings *settings, const HttpCa
                 (void)snprintf(ret_error->text, sizeof(ret_error->text), "http.listen: %s: %s", settings->http_listen,
                         strerror(-r));
         return r;
+}
+
+int edge_start_tracing(const DaemonSettings *settings, const EdgeNames *names, const char *service, const char *id,
+        TraceExporter **ret, ConfigError *ret_error) {
+        TraceExportOptions options = trace_options(settings);
+
+        *ret = NULL;
+        if (settings->otlp_endpoint[0] == '\0')
+                return 0;
+        options.random_seed = names->random_seed ^ UINT64_C(0x7472616365); /* not the core's own numbers */
+        options.service = service;
+        options.instance_id = id;
+        options.hostname = names->hostname;
+        return trace_exporter_new(&options, ret, ret_error->text, sizeof(ret_error->text));
 }
 
 const char *edge_http_address(const HttpServer *server) {

@@ -12,6 +12,7 @@
 #include "common/daemon_keys.h"
 #include "common/http.h"
 #include "common/nats_link.h"
+#include "common/trace_export.h"
 #include "proto/cc.h"
 #include "proto/id.h"
 #include "proto/subject.h"
@@ -50,6 +51,13 @@ int edge_start_link(Daemon *daemon, const DaemonSettings *settings, const char *
 /* Listens on http.listen; none: *ret is NULL. Returns 0, or -errno with key, address and reason. */
 int edge_start_http(Daemon *daemon, const DaemonSettings *settings, const HttpCallbacks *callbacks, HttpServer **ret,
         ConfigError *ret_error);
+
+/*
+ * The exporter of spans for tracing.otlp_endpoint; "": *ret is NULL, and all that takes one does nothing with that.
+ * `service` and `id` name the resource. Returns 0, or -errno with key and reason.
+ */
+int edge_start_tracing(const DaemonSettings *settings, const EdgeNames *names, const char *service, const char *id,
+        TraceExporter **ret, ConfigError *ret_error);
 
 /* "127.0.0.1:43211", or "none". */
 const char *edge_http_address(const HttpServer *server);

@@ -27,6 +27,7 @@
 #define MSG_JETSTREAM "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a0f"
 #define MSG_CREATION "57d3467c46de427098f28ef3aea4b581"
 #define MSG_HTTP "ff45af414ee6468ba57832612ff64f29"
+#define MSG_TRACING "8d3f2a917c5e4b60a1de94c7f02b6e35"
 #define MSG_DRAIN "105494421ba04263801dfdcbdfaf9afd"
 
 /* the daemon */
@@ -101,6 +102,17 @@ void diag_publish_refused(uint64_t n_refused) {
 void diag_http_trouble(const char *why) {
         log_limited(LOG_WARNING, MSG_HTTP, "connections that HTTP could not accept", NO_FIELDS,
                 "HTTP could not accept a connection: %s", why);
+}
+
+void diag_tracing(const TraceExportNews *news) {
+        if (news->works)
+                log_limited(LOG_NOTICE, MSG_TRACING, "changes of whether spans arrive",
+                        FIELDS(F_U64("DROPPED", news->n_dropped)),
+                        "Spans arrived at the collector again; %" PRIu64 " were lost so far", news->n_dropped);
+        else
+                log_limited(LOG_WARNING, MSG_TRACING, "changes of whether spans arrive",
+                        FIELDS(F_U64("DROPPED", news->n_dropped), F_STR("ERROR", news->why)),
+                        "Spans could not be sent to the collector: %s", news->why);
 }
 
 /* runtimes */

@@ -7,6 +7,7 @@
  */
 
 #include "common/instant.h"
+#include "common/trace_export.h"
 #include "dispatcherd/registry.h"
 #include "proto/error_code.h"
 #include "proto/slice.h"
@@ -27,6 +28,9 @@ void diag_nats_down(const char *why);
 void diag_nats_error(const char *why);
 void diag_publish_refused(uint64_t n_refused);
 void diag_http_trouble(const char *why);
+
+/* Whether spans arrive has changed. */
+void diag_tracing(const TraceExportNews *news);
 
 /* runtimes */
 

@@ -91,6 +91,8 @@ void dispatch_fail(Dispatcher *d, Execution *execution, ErrorCode code, const ch
         d->n.by_code[code]++;
         d->trigger_stats.processing_usec += now.usec - execution->received_usec;
         endpoint_fail(&d->trigger_stats, error_code_name(code), slice_of(text));
+        if (parcel->span.is_recorded)
+                spans_end(d, execution, STATUS_FAILURE, code, slice_of(text), now);
         execution_end(d->executions, execution, STATUS_FAILURE, code, now.usec);
 }
 

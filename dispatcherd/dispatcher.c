@@ -456,6 +456,7 @@ void dispatcher_set_options(Dispatcher *d, const DispatcherOptions *options) {
         d->options.version = old.version;
         d->options.http_address = old.http_address;
         d->options.pid = old.pid;
+        d->options.tracer = old.tracer;
         d->options.reconnect_grace_usec = old.reconnect_grace_usec;
         d->options.history_max = old.history_max;
         d->options.jetstream = old.jetstream;

@@ -13,6 +13,7 @@
 #include "common/nats_link.h"
 #include "common/outbox.h"
 #include "common/page.h"
+#include "common/trace.h"
 #include "proto/cc.h"
 
 typedef struct Dispatcher Dispatcher;
@@ -32,6 +33,7 @@ typedef struct DispatcherOptions {
         const char *http_address; /* as `status` and service discovery tell it; NULL: none */
         uint64_t pid;
         uint64_t random_seed;
+        Tracer *tracer; /* borrowed; NULL: no spans are recorded, and traceparents pass as they are */
 
         uint64_t queue_limit;       /* triggers waiting for a slot */
         uint64_t queue_bytes_limit; /* their bytes and those of what is in flight */

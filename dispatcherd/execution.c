@@ -138,6 +138,7 @@ Parcel *parcel_new(ExecutionTable *table, Slice body, Slice reply, Slice headers
         parcel->headers = copy_headers(parcel, headers);
         parcel->reply_to = SLICE_NONE;
         parcel->labels = NULL;
+        parcel->span.is_recorded = false;
         return parcel;
 }
 

@@ -14,6 +14,7 @@
 
 #include "common/deadline.h"
 #include "common/instant.h"
+#include "common/trace.h"
 #include "dispatcherd/registry.h"
 #include "proto/trigger.h"
 
@@ -69,6 +70,7 @@ typedef struct Parcel {
         Trigger trigger;                /* into this parcel and its execution */
         const Labels *labels;           /* in the arena; NULL: none */
         Slice followers[FOLLOWERS_MAX]; /* further reply addresses, each owned */
+        TraceSpan span;                 /* of the execution; the headers name it */
         size_t size;
         size_t capacity;
         char bytes[];

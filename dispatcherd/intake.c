@@ -206,12 +206,6 @@ static Slice reply_target(const Trigger *trigger, Slice reply) {
         return trigger->reply_to_subject.size > 0 ? trigger->reply_to_subject : reply;
 }
 
-typedef struct Arrival {
-        Slice workflow_id, agent_id;
-        const InMessage *message;
-        Parcel *parcel; /* owned until an execution takes it */
-} Arrival;
-
 static ErrorCode arrival_decode(Dispatcher *d, Arrival *arrival, WireError *error) {
         const InMessage *message = arrival->message;
         Parcel *parcel;
@@ -229,7 +223,7 @@ static ErrorCode arrival_decode(Dispatcher *d, Arrival *arrival, WireError *erro
                         message->body.size, d->max_payload);
                 return ERROR_INVALID_MESSAGE;
         }
-        parcel = arrival->parcel = parcel_new(d->executions, message->body, message->reply, message->headers);
+        parcel = arrival->parcel = parcel_new(d->executions, message->body, message->reply, arrival->headers);
         if (!parcel) {
                 (void)wire_error(error, "the dispatcher is out of memory");
                 return ERROR_INTERNAL;
@@ -279,6 +273,8 @@ static void take_arrival(Dispatcher *d, Arrival *arrival, Execution *execution, 
         uint64_t ms = arrival->parcel->trigger.deadline_ms > 0 ? arrival->parcel->trigger.deadline_ms
                                                                : d->options.default_deadline_ms;
 
+        if (arrival->span.is_recorded)
+                arrival->parcel->span = arrival->span;
         execution_own(d->executions, execution, TAKE_PTR(arrival->parcel));
         fill_in(execution, arrival->workflow_id, arrival->agent_id);
         execution->received_usec = now.usec;
@@ -304,6 +300,7 @@ static void take_or_answer(Dispatcher *d, Arrival *arrival, Slice exec_id, Insta
         } else if (execution && !(id_equal(&execution->agent_id, arrival->agent_id) &&
                                         id_equal(&execution->workflow_id, arrival->workflow_id))) {
                 d->n.invalid++;
+                arrival->code = ERROR_INVALID_MESSAGE;
                 refuse_message(d, arrival->workflow_id, arrival->agent_id, &parcel->trigger, parcel->reply_to,
                         ERROR_INVALID_MESSAGE, "agent.exec_id was used for another agent or workflow", now);
         } else if (execution && execution->phase != PHASE_ENDED) {
@@ -314,6 +311,7 @@ static void take_or_answer(Dispatcher *d, Arrival *arrival, Slice exec_id, Insta
                 take_arrival(d, arrival, execution, now);
                 admit(d, execution, /* was_known= */ true, now);
         } else if (execution_add(d->executions, exec_id, &execution) < 0) {
+                arrival->code = ERROR_INTERNAL;
                 refuse_message(d, arrival->workflow_id, arrival->agent_id, &parcel->trigger, parcel->reply_to,
                         ERROR_INTERNAL, "the dispatcher is out of memory", now);
         } else {
@@ -323,13 +321,18 @@ static void take_or_answer(Dispatcher *d, Arrival *arrival, Slice exec_id, Insta
 }
 
 void dispatch_trigger(Dispatcher *d, Slice workflow_id, Slice agent_id, const InMessage *message, Instant now) {
-        Arrival arrival = { .workflow_id = workflow_id, .agent_id = agent_id, .message = message };
+        Arrival arrival = {
+                .workflow_id = workflow_id, .agent_id = agent_id, .message = message, .headers = message->headers
+        };
         WireError error = {};
         ErrorCode code;
 
         d->n.triggers++;
         d->trigger_stats.n_requests++;
+        if (d->options.tracer)
+                spans_begin(d, &arrival);
         code = arrival_decode(d, &arrival, &error);
+        arrival.code = code;
         if (code != ERROR_NONE) {
                 d->n.invalid++;
                 refuse_unread(d, &arrival, code, error.text, now);
@@ -340,5 +343,7 @@ void dispatch_trigger(Dispatcher *d, Slice workflow_id, Slice agent_id, const In
 
                 take_or_answer(d, &arrival, id_slice(&id), now);
         }
+        if (arrival.span.is_recorded && (arrival.parcel || arrival.code != ERROR_NONE))
+                spans_end_arrival(d, &arrival, error.text, now);
         (void)parcel_free(d->executions, arrival.parcel);
 }

@@ -29,6 +29,7 @@ typedef struct App {
         NatsLink *link;
         HttpServer *http;
         Dispatcher *core;
+        TraceExporter *tracing; /* NULL: none */
         Outbox outbox;
         char trouble[128]; /* the last word about NATS */
         bool is_ready, is_stopping, is_closing, reload_refused;
@@ -39,6 +40,7 @@ static App *app_done(App *app) {
         app->http = http_server_free(app->http);
         app->link = nats_link_free(app->link);
         app->core = dispatcher_free(app->core);
+        app->tracing = trace_exporter_free(app->tracing); /* with what is left to tell */
         app->daemon = daemon_free(app->daemon);
         outbox_done(&app->outbox);
         config_clear(&dispatcher_config, &app->settings);
@@ -97,11 +99,14 @@ static void on_status(Buffer *status, void *userdata) {
 
 static void finish_turn(App *app, Instant now) {
         uint64_t n_refused = 0, next;
+        TraceExportNews news;
 
         dispatcher_on_turn_end(app->core, now);
         nats_link_publish_outbox(app->link, &app->outbox, &n_refused);
         if (n_refused > 0)
                 diag_publish_refused(n_refused);
+        if (trace_exporter_turn(app->tracing, &news))
+                diag_tracing(&news);
 
         next = dispatcher_next_deadline(app->core);
         if (next != app->armed_usec) {
@@ -179,7 +184,7 @@ static void on_stop(void *userdata) {
 
         app->is_stopping = true;
         diag_stopping(app->id, dispatcher_n_waiting(app->core), dispatcher_n_in_flight(app->core));
-        daemon_notify_stopping(app->daemon, timeout_usec + EDGE_CLOSE_TIMEOUT_USEC);
+        daemon_notify_stopping(app->daemon, timeout_usec + EDGE_CLOSE_TIMEOUT_USEC + TRACE_EXPORT_FLUSH_USEC);
         /* The queue groups are how new work comes; other dispatchers have it from now on. */
         subscriptions = dispatcher_subscriptions(app->core, &n);
         for (size_t i = 0; i < n; i++)
@@ -222,6 +227,7 @@ static void on_reload(void *userdata) {
                 log_set_level((int)settings.daemon.log_level);
                 dispatcher_settings_apply(&settings, &options);
                 dispatcher_set_options(app->core, &options);
+                trace_exporter_set_sample(app->tracing, settings.daemon.trace_sample);
                 app->settings.drain_timeout_ms = settings.drain_timeout_ms;
                 config_clear(&dispatcher_config, &settings);
                 diag_reloaded(daemon_arguments_name(app->arguments));
@@ -237,6 +243,7 @@ static void on_metrics(Buffer *buffer, void *userdata) {
 
         dispatcher_metrics(app->core, buffer);
         link_metrics(buffer, app->link);
+        trace_exporter_metrics(buffer, app->tracing);
         metrics_process(buffer, "compozy-dispatcherd");
 }
 
@@ -357,6 +364,10 @@ static int start(App *app, ConfigError *ret_error) {
         r = daemon_new(&callbacks, &app->daemon);
         if (r == 0)
                 r = start_http(app, ret_error); /* nobody is served before the loop runs */
+        if (r == 0)
+                r = edge_start_tracing(
+                        &app->settings.daemon, &app->names, "compozy-dispatcher", app->id, &app->tracing, ret_error);
+        app->options.tracer = trace_exporter_tracer(app->tracing);
         if (r == 0)
                 r = dispatcher_new(&app->options, &app->outbox, instant_now(), &app->core);
         if (r < 0)

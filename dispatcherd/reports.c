@@ -127,6 +127,9 @@ static void on_done(Dispatcher *d, Execution *execution, const ExecutionReport *
                 endpoint_fail(&d->trigger_stats, error_code_name((ErrorCode)report->code),
                         slice_of(error_code_meaning((ErrorCode)report->code)));
         diag_execution_ended(execution, result_status_names[status], (ErrorCode)report->code);
+        if (execution->parcel->span.is_recorded)
+                spans_end(d, execution, status, (ErrorCode)report->code,
+                        slice_of(error_code_meaning((ErrorCode)report->code)), now);
         execution_end(d->executions, execution, status, (ErrorCode)report->code, now.usec);
 }
 

@@ -3,7 +3,8 @@
 
 /*
  * The struct behind Dispatcher, for the files that make up the core: dispatcher.c, membership.c, intake.c, dispatch.c,
- * reports.c, verbs.c, creations.c, observers.c, jetstream.c, service.c, metrics.c. Nobody else includes this.
+ * reports.c, verbs.c, creations.c, observers.c, jetstream.c, service.c, spans.c,
+ * metrics.c. Nobody else includes this.
  */
 
 #include "common/deadline.h"
@@ -180,6 +181,24 @@ void verbs_on_request(Dispatcher *d, Slice verb, const InMessage *message, Insta
 void verbs_answer_error(Dispatcher *d, Slice reply, ErrorCode code, const char *text);
 void verbs_answer_failure(Dispatcher *d, Slice reply, const ErrorReply *error);
 void verbs_answer(Dispatcher *d, Slice reply, Slice result);
+
+/* spans.c: what is told of executions to a tracer, which there is when one of these is called */
+
+typedef struct Arrival Arrival;
+
+void spans_begin(Dispatcher *d, Arrival *arrival);
+void spans_end(Dispatcher *d, Execution *execution, unsigned status, ErrorCode code, Slice why, Instant now);
+void spans_end_arrival(Dispatcher *d, const Arrival *arrival, const char *why, Instant now); /* no execution took it */
+
+/* A trigger on its way in. */
+struct Arrival {
+        Slice workflow_id, agent_id;
+        const InMessage *message;
+        Slice headers;  /* of the message, or what stands for them */
+        Parcel *parcel; /* owned until an execution takes it */
+        TraceSpan span;
+        ErrorCode code; /* why it was not taken */
+};
 
 /* service.c: what is answered to service discovery */
 

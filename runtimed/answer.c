@@ -327,6 +327,9 @@ static void end(Runtime *runtime, Execution *execution, Ending *ending, Instant 
                 (ExecutionReport){ .state = EXECUTION_DONE, .status = ending->status, .code = (unsigned)ending->code },
                 now);
 
+        if (execution->span.is_recorded)
+                core_end_execution_span(
+                        runtime, execution, result_status_names[ending->status], ending->code, ending->message);
         runtime->counters.executions[ending->status]++;
         runtime->trigger_stats.processing_usec += now.usec - execution->accepted_usec;
         if (!succeeded)
@@ -360,6 +363,8 @@ void core_fail(Runtime *runtime, Execution *execution, ErrorCode code, const cha
 
 void core_withhold(Runtime *runtime, Execution *execution, const char *why) {
         runtime->counters.withheld++;
+        if (execution->span.is_recorded)
+                core_end_execution_span(runtime, execution, "WITHHELD", ERROR_RUNTIME_LOST, slice_of(why));
         diag_execution_withheld(execution, why);
         let_go(runtime, execution);
 }
@@ -382,6 +387,9 @@ void core_hand_back(Runtime *runtime, Execution *execution, Instant now) {
         report(runtime, execution, (ExecutionReport){ .state = EXECUTION_REFUSED, .code = ERROR_RUNTIME_DRAINING },
                 now);
         runtime->counters.handed_back++;
+        if (execution->span.is_recorded)
+                core_end_execution_span(runtime, execution, "HANDED_BACK", ERROR_RUNTIME_DRAINING,
+                        slice_of(error_code_meaning(ERROR_RUNTIME_DRAINING)));
         diag_execution_step(execution, "handed_back", "was handed back unstarted, as the runtime stops");
         let_go(runtime, execution);
 }

@@ -13,6 +13,7 @@
 
 #include "common/deadline.h"
 #include "common/number_index.h"
+#include "common/trace.h"
 #include "proto/cc.h"
 #include "runtimed/effect.h"
 #include "runtimed/envelope.h"
@@ -46,6 +47,7 @@ struct Ask {
         Deadline deadline;
         Envelope envelope; /* what the answer inherits */
         Slice target;      /* the agent or the capability */
+        TraceSpan span;
 
         Invocation *invocation; /* that it waits for (invocations.h); NULL: none */
         LIST_ENTRY(Ask) of_owner;

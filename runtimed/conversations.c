@@ -53,8 +53,11 @@ static int begin(Wish *wish, Ask **ret) {
                 return wish_refuse(wish, ERROR_LIMIT_EXCEEDED,
                         "all agents together wait for as much as limits.max_asks and limits.max_in_flight_bytes allow");
         default:
-                return r;
+                break;
         }
+        if (r == 0 && runtime->options.tracer)
+                wish_begin_span(wish, *ret);
+        return r;
 }
 
 /* The reply subject for that number, until the next one is written. */
@@ -315,6 +318,8 @@ static void settle(Runtime *runtime, Ask *ask, ErrorCode code, Slice body, Insta
         Agent *agent = CONTAINER_OF(ask->owner, Agent, asks);
         WishAnswer news = { .token = ask->token, .code = code, .body = body, .envelope = &ask->envelope };
 
+        if (ask->span.is_recorded)
+                core_end_ask_span(runtime, ask, code, code == ERROR_NONE ? SLICE_NONE : body, now);
         if (code == ERROR_NONE && !core_has_mail_room(runtime)) { /* no mailbox is too full for an answer, memory is */
                 news.code = ERROR_OVERLOADED;
                 news.body = SLICE("the answer could not be kept: limits.max_mail_bytes is reached");
@@ -469,6 +474,9 @@ void core_end_conversations(Runtime *runtime, Agent *agent) {
         Ask *ask;
 
         while ((ask = ask_owner_next(&agent->asks, NULL))) {
+                if (ask->span.is_recorded)
+                        core_end_ask_span(runtime, ask, ERROR_AGENT_STOPPED,
+                                slice_of(error_code_meaning(ERROR_AGENT_STOPPED)), runtime->now);
                 invocations_leave(&runtime->invocations, ask);
                 asks_remove(&runtime->asks, ask);
         }

@@ -20,6 +20,7 @@
  *   herald.c          what is said to dispatchers: registration, heartbeat, update, deregistration
  *   control.c         the control API
  *   service.c         what is answered to NATS service discovery
+ *   spans.c           what is told to a tracer
  *   metrics.c         numbers for operators
  *   page.c            ... and for their browsers
  *   check.c           what must always hold, for tests
@@ -191,6 +192,7 @@ struct Runtime {
         Arena arena;    /* of the message being handled */
         Buffer scratch; /* of the message being written: n_scratch_headers of headers, then the body */
         size_t n_scratch_headers;
+        char traceparent[TRACEPARENT_SIZE];  /* of a message that came without one */
         Buffer check;                        /* of the output being checked */
         Buffer names;                        /* of a subject or a sender being made up */
         char *texts[5 + DISCOVERY_SUBJECTS]; /* subjects of our subscriptions */
@@ -206,11 +208,6 @@ struct Runtime {
         WireError failure;                          /* why the last init failed */
         ErrorCode failure_code;
 };
-
-/* service.c */
-
-int core_make_service_subject(const Runtime *runtime, unsigned number, char **ret); /* 0, -ENOMEM */
-void core_on_discovery(Runtime *runtime, const InMessage *message);
 
 /* runtime.c */
 

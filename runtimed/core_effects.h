@@ -22,6 +22,9 @@ typedef struct Wish {
         Envelope inherited; /* only what its answer and what is emitted take over */
         uint32_t n_invoked; /* calls of capabilities that came before this effect */
         Letter *context;    /* the envelope, kept for what comes later; made when first wanted */
+        bool is_traced;     /* what is posted for this effect carries `posted` instead of what is inherited */
+        Envelope posted;
+        char traceparent[TRACEPARENT_SIZE]; /* in it */
 
         ErrorCode code; /* why it is refused */
         WireError error;
@@ -34,6 +37,10 @@ Letter *wish_context(Wish *wish);
 
 /* Publishes a message in the agent's name; its headers are over what is inherited. */
 int wish_post(Wish *wish, const OutMessage *message);
+
+/* spans.c; there must be a tracer */
+
+void wish_begin_span(Wish *wish, Ask *ask);
 
 /* conversations.c */
 

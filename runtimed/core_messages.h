@@ -112,3 +112,17 @@ void core_on_deregistered(Runtime *runtime, const InMessage *message, Instant no
 void core_answer_request(Runtime *runtime, const Agent *agent, Slice reply, ErrorCode code, Slice why);
 
 void core_on_request(Runtime *runtime, const InMessage *message, Slice verb, Instant now);
+
+/* service.c */
+
+int core_make_service_subject(const Runtime *runtime, unsigned number, char **ret); /* 0, -ENOMEM */
+void core_on_discovery(Runtime *runtime, const InMessage *message);
+
+/* spans.c; for `begin` there must be a tracer, for `end` a span that is recorded (a delivery's: there) */
+
+Slice core_begin_execution_span(Runtime *runtime, Slice headers, TraceSpan *ret); /* the headers to go on with */
+void core_end_execution_span(Runtime *runtime, Execution *execution, const char *status, ErrorCode code, Slice why);
+void core_trace_letter(Runtime *runtime, const InMessage *message, Envelope *envelope, Instant now);
+void core_begin_delivery_span(Runtime *runtime, Delivery *delivery, Instant now);
+void core_end_delivery_span(Runtime *runtime, Delivery *delivery);
+void core_end_ask_span(Runtime *runtime, Ask *ask, ErrorCode code, Slice why, Instant now);

@@ -86,6 +86,8 @@ void core_drop_delivery(Runtime *runtime, Delivery *delivery, ErrorCode code, In
         Agent *agent = delivery->mail.agent;
 
         runtime->counters.undelivered[code]++;
+        if (delivery->trace)
+                delivery->trace->code = code;
         if (delivery->letter && delivery->mail.kind == MAIL_TOPIC && delivery->mail.wants_answer)
                 core_answer_letter(runtime, agent, delivery->letter, code, slice_of(error_code_meaning(code)), now);
         core_free_delivery(runtime, delivery);
@@ -143,6 +145,8 @@ static void deliver_to(Runtime *runtime, Agent *agent, Letter *letter, Qos qos, 
         }
 
         delivery->id = ++runtime->n_messages;
+        if (runtime->options.tracer)
+                core_begin_delivery_span(runtime, delivery, now);
         delivery->mail.lane = (uint8_t)lane_for(runtime, agent, letter, qos);
         delivery->mail.wants_answer = letter->envelope.reply_to.data;
         if (qos == QOS_REALTIME)
@@ -171,6 +175,8 @@ static Letter *read_letter(Runtime *runtime, const InMessage *message) {
                 return NULL;
         }
 
+        if (runtime->options.tracer)
+                core_trace_letter(runtime, message, &envelope, runtime->now);
         letter = letter_new(&runtime->letters, message->subject, message->body, &envelope);
         if (!letter)
                 runtime->counters.undelivered[ERROR_INTERNAL]++;

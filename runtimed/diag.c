@@ -4,6 +4,7 @@
  * The log of compozy-runtimed, to be read as a text: subject first, past tense, ids as they stand on the wire.
  */
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,6 +37,7 @@
 #define MSG_RUNTIME_DRAINS "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d713"
 #define MSG_REGISTRATION_REFUSED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d714"
 #define MSG_HTTP "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d715"
+#define MSG_TRACING "1e74c0b95d2f4836b8a3f6d10c9e57a2"
 #define MSG_AGENT_STATE "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d725"
 #define MSG_AGENT_REPLACED "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d726"
 #define MSG_MESSAGE_INVALID "5f1f9b1c6a0e4a7fb6d2c3f0a4e1d727"
@@ -362,6 +364,17 @@ void diag_reload_refused(const char *why) {
 void diag_reload_ignored(const char *key) {
         log_line(LOG_WARNING, MSG_CONFIG_RELOADED, FIELDS(F_STR("KEY", key)),
                 "A new value of %s was left for the next start", key);
+}
+
+void diag_tracing(const TraceExportNews *news) {
+        if (news->works)
+                log_limited(LOG_NOTICE, MSG_TRACING, "changes of whether spans arrive",
+                        FIELDS(F_U64("DROPPED", news->n_dropped)),
+                        "Spans arrived at the collector again; %" PRIu64 " were lost so far", news->n_dropped);
+        else
+                log_limited(LOG_WARNING, MSG_TRACING, "changes of whether spans arrive",
+                        FIELDS(F_U64("DROPPED", news->n_dropped), F_STR("ERROR", news->why)),
+                        "Spans could not be sent to the collector: %s", news->why);
 }
 
 void diag_http_trouble(const char *why) {

@@ -8,6 +8,7 @@
  * limited by kind. Executions have lines of their own (diag_execution.h), and so have child processes (diag_exec.h).
  */
 
+#include "common/trace_export.h"
 #include "common/log.h"
 #include "proto/cc.h"
 #include "proto/error_code.h"
@@ -83,4 +84,5 @@ void diag_publish_refused(uint64_t n);
 void diag_reloaded(size_t n_created, size_t n_changed, size_t n_removed, size_t n_refused);
 void diag_reload_refused(const char *why);
 void diag_reload_ignored(const char *key);
+void diag_tracing(const TraceExportNews *news); /* whether spans arrive has changed */
 void diag_http_trouble(const char *why);

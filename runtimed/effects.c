@@ -147,8 +147,8 @@ int wish_post(Wish *wish, const OutMessage *message) {
         outbox_headers(outbox);
         start = out->size;
         wish->code = ERROR_INVALID_MESSAGE;
-        r = envelope_write(
-                out, &wish->inherited, slice_of(sender), message->headers, wish->now.real_usec, &wish->error);
+        r = envelope_write(out, wish->is_traced ? &wish->posted : &wish->inherited, slice_of(sender), message->headers,
+                wish->now.real_usec, &wish->error);
         if (r == 0 && !out->failed)
                 r = check_written(wish, slice_after(buffer_slice(out), start), message->body);
         if (r != 0) {
@@ -343,6 +343,7 @@ static void carry_out_pass(Wish *wish, const EffectList *effects, bool ends) {
                 if (kinds[effect->kind].ends != ends)
                         continue;
                 wish->effect = effect;
+                wish->is_traced = false;
                 carry_out(wish);
                 wish->n_invoked += effect->kind == EFFECT_INVOKE;
         }
@@ -430,7 +431,7 @@ void runtime_on_effects(Runtime *runtime, Agent *agent, uint64_t message_id, con
         } else if (mail) {
                 Delivery *delivery = delivery_of_mail(mail);
 
-                occasion = (Occasion){ message_id, SLICE_NONE, delivery->letter ? &delivery->letter->envelope : &none,
+                occasion = (Occasion){ message_id, SLICE_NONE, delivery->letter ? delivery_envelope(delivery) : &none,
                         delivery->n_invoked };
                 delivery->n_invoked += n_invoked;
         }

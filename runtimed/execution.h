@@ -13,6 +13,7 @@
 
 #include "common/deadline.h"
 #include "common/instant.h"
+#include "common/trace.h"
 #include "proto/cc.h"
 #include "proto/id.h"
 #include "proto/message.h"
@@ -84,6 +85,7 @@ struct Execution {
         uint64_t attempt;
         Envelope envelope; /* what its agent's own messages inherit */
         Slice headers;     /* traceparent, tracestate */
+        TraceSpan span;    /* that the headers and the envelope name */
         char *storage;
         size_t storage_size, n_stored;
 };

@@ -254,12 +254,17 @@ static void read_envelope(Runtime *runtime, Arrival *arrival) {
 
 /* An execution as it is before it is anywhere. NULL: memory is out. */
 static Execution *take(Runtime *runtime, Arrival *arrival, Agent *agent, Instant now) {
+        Slice headers = arrival->message->headers;
         Execution *execution;
+        TraceSpan span;
 
-        execution = executions_add(
-                &runtime->executions, agent, &arrival->trigger, arrival->message->headers, arrival->reply_to, now);
+        if (runtime->options.tracer)
+                headers = core_begin_execution_span(runtime, headers, &span);
+        execution = executions_add(&runtime->executions, agent, &arrival->trigger, headers, arrival->reply_to, now);
         if (!execution)
                 return NULL;
+        if (runtime->options.tracer)
+                execution->span = span;
 
         execution->message_id = ++runtime->n_messages;
         execution->epoch = runtime->session.epoch;

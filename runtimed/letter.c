@@ -180,6 +180,7 @@ Delivery *delivery_new(Letters *letters, Agent *agent, MailKind kind, Letter *le
 }
 
 void delivery_free(Letters *letters, Delivery *delivery) {
+        free(delivery->trace);
         if (delivery->letter)
                 letter_unref(letters, delivery->letter);
         letters->n_deliveries--;

@@ -9,6 +9,7 @@
  * last delivery is freed.
  */
 
+#include "common/trace.h"
 #include "proto/cc.h"
 #include "proto/error_code.h"
 #include "runtimed/envelope.h"
@@ -29,13 +30,23 @@ struct Letter {
         char storage[];
 };
 
+/* Of a delivery that is a span: what its behaviour is told instead of the letter's envelope. */
+typedef struct DeliveryTrace {
+        TraceSpan span;
+        Envelope envelope; /* the letter's, but for the traceparent */
+        uint64_t began_usec;
+        ErrorCode code; /* why it was not handled */
+        char traceparent[TRACEPARENT_SIZE];
+} DeliveryTrace;
+
 struct Delivery {
-        Mail mail;          /* first of all: the worker's part */
-        Letter *letter;     /* NULL: a timer */
-        uint64_t id;        /* of the message, for a behaviour that answers later */
-        uint32_t n_invoked; /* calls of capabilities that its behaviour has made for it so far */
-        uint64_t token;     /* TIMER, ANSWER: the behaviour's own name for it */
-        ErrorCode code;     /* ANSWER: why there is none; then the payload is the sentence that says so */
+        Mail mail;            /* first of all: the worker's part */
+        Letter *letter;       /* NULL: a timer */
+        uint64_t id;          /* of the message, for a behaviour that answers later */
+        uint32_t n_invoked;   /* calls of capabilities that its behaviour has made for it so far */
+        uint64_t token;       /* TIMER, ANSWER: the behaviour's own name for it */
+        DeliveryTrace *trace; /* NULL: none */
+        ErrorCode code;       /* ANSWER: why there is none; then the payload is the sentence that says so */
 
         /* the core's, while its behaviour wants it later */
         Delivery *next_aside, *previous_aside;
@@ -66,6 +77,11 @@ void letter_unref(Letters *letters, Letter *letter);
  */
 Delivery *delivery_new(Letters *letters, Agent *agent, MailKind kind, Letter *letter);
 void delivery_free(Letters *letters, Delivery *delivery);
+
+/* What its behaviour is told and what it emits inherits; there must be a letter. */
+static inline const Envelope *delivery_envelope(const Delivery *delivery) {
+        return delivery->trace ? &delivery->trace->envelope : &delivery->letter->envelope;
+}
 
 static inline Delivery *delivery_of_mail(Mail *mail) {
         return CONTAINER_OF(mail, Delivery, mail);

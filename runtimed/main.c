@@ -52,7 +52,8 @@ typedef struct App {
         NatsLink *link;
         HttpServer *http;
         Runtime *core;
-        AgentsDir *agents_dir; /* NULL: none configured */
+        TraceExporter *tracing; /* NULL: none */
+        AgentsDir *agents_dir;  /* NULL: none configured */
         Pool *pool;
         Store *store; /* NULL: none */
         PluginHost *plugins;
@@ -87,7 +88,8 @@ static void begin_stop(App *app, Instant now) {
 
         app->is_stopping = true;
         diag_stopping(app->id.text, n, timeout_usec);
-        daemon_notify_stopping(app->daemon, timeout_usec + EDGE_CLOSE_TIMEOUT_USEC + WORKERS_TIMEOUT_USEC);
+        daemon_notify_stopping(
+                app->daemon, timeout_usec + EDGE_CLOSE_TIMEOUT_USEC + WORKERS_TIMEOUT_USEC + TRACE_EXPORT_FLUSH_USEC);
         runtime_stop(app->core, now.usec + timeout_usec, now);
 }
 
@@ -207,6 +209,7 @@ static void close_when_stopped(App *app) {
 
 static void finish_turn(App *app, Instant now) {
         uint64_t n_refused = 0;
+        TraceExportNews news;
         unsigned n = 0;
 
         do {
@@ -228,6 +231,8 @@ static void finish_turn(App *app, Instant now) {
         }
         if (n_refused > 0)
                 diag_publish_refused(n_refused);
+        if (trace_exporter_turn(app->tracing, &news))
+                diag_tracing(&news);
         runtime_set_congested(app->core, is_congested(app), now);
         exec_host_hold(app->exec, is_congested(app) && !app->is_stopping);
 
@@ -388,6 +393,7 @@ static void on_reload(void *userdata) {
                 config_report_fixed(&runtime_config, &app->settings, &settings, diag_reload_ignored);
                 runtime_settings_apply(&settings, &options);
                 runtime_set_options(app->core, &options);
+                trace_exporter_set_sample(app->tracing, settings.daemon.trace_sample);
                 log_set_level((int)settings.daemon.log_level);
                 app->settings.drain_timeout_ms = settings.drain_timeout_ms;
                 app->settings.run_inline = settings.run_inline;
@@ -492,6 +498,7 @@ static void on_metrics(Buffer *buffer, void *userdata) {
         runtime_metrics(app->core, buffer);
         host_metrics(buffer, app->pool, app->exec, app->store);
         link_metrics(buffer, app->link);
+        trace_exporter_metrics(buffer, app->tracing);
         metrics_process(buffer, "compozy-runtimed");
 }
 
@@ -679,6 +686,10 @@ static int start(App *app, ConfigError *ret_error) {
         if (r == 0)
                 r = start_http(app, ret_error);
         if (r == 0)
+                r = edge_start_tracing(
+                        &app->settings.daemon, &app->names, "compozy-runtime", app->id.text, &app->tracing, ret_error);
+        app->options.tracer = trace_exporter_tracer(app->tracing);
+        if (r == 0)
                 r = plugin_host_new(app->settings.plugins_dir, &app->plugins);
         if (r == 0)
                 r = start_exec(app, daemon_base(app->daemon));
@@ -739,6 +750,7 @@ static void app_done(App *app) {
         app->exec = exec_host_free(app->exec);
         app->store = store_free(app->store);
         app->core = runtime_free(app->core);
+        app->tracing = trace_exporter_free(app->tracing); /* with what is left to tell */
         app->plugins = plugin_host_free(app->plugins);
         if (app->warden_fd >= 0)
                 (void)close(app->warden_fd);

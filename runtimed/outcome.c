@@ -179,6 +179,8 @@ void core_free_delivery(Runtime *runtime, Delivery *delivery) {
         if (delivery->is_aside)
                 take_from_aside(runtime, delivery);
         delivery->mail.agent->n_fired -= delivery->mail.kind == MAIL_TIMER;
+        if (delivery->trace)
+                core_end_delivery_span(runtime, delivery);
         delivery_free(&runtime->letters, delivery);
 }
 
@@ -237,6 +239,8 @@ void core_end_delivery(Runtime *runtime, Delivery *delivery, Outcome *outcome, I
 
         if (reply->verdict != BEHAVIOR_DONE || reply->output.failed)
                 code = reply->code == ERROR_NONE ? ERROR_INTERNAL : reply->code;
+        if (delivery->trace)
+                delivery->trace->code = code;
         if (delivery->mail.wants_answer && delivery->letter)
                 core_answer_letter(
                         runtime, delivery->mail.agent, delivery->letter, code, buffer_slice(&reply->output), now);
@@ -263,6 +267,7 @@ static void on_delivery_outcome(Runtime *runtime, Delivery *delivery, Outcome *o
         BehaviorReply *reply = &outcome->reply;
         Letter *letter = delivery->letter;
         Occasion occasion = { delivery->id, SLICE_NONE, letter ? &letter->envelope : NULL, delivery->n_invoked };
+        DeliveryTrace trace; /* a copy: the delivery may end before its effects are carried out */
         const bool is_open = reply->verdict == BEHAVIOR_DEFER || reply->verdict == BEHAVIOR_PENDING;
 
         if (outcome->skipped) {
@@ -273,6 +278,11 @@ static void on_delivery_outcome(Runtime *runtime, Delivery *delivery, Outcome *o
         }
 
         delivery->n_invoked += effects_count(&reply->effects, EFFECT_INVOKE);
+        if (delivery->trace) {
+                trace = *delivery->trace;
+                trace.envelope.traceparent.data = trace.traceparent;
+                occasion.envelope = &trace.envelope;
+        }
         if (letter)
                 letter->n_refs++; /* one of its effects may end the message */
         if (reply->verdict == BEHAVIOR_DEFER)

@@ -112,7 +112,7 @@ static void read_delivery(const Mail *mail, BehaviorMessage *ret) {
         if (letter) {
                 ret->topic = letter->topic;
                 ret->input = letter->payload;
-                ret->envelope = &letter->envelope;
+                ret->envelope = delivery_envelope(delivery);
         }
 }
 

@@ -140,6 +140,7 @@ Runtime *runtime_free(Runtime *runtime) {
         if (!runtime)
                 return NULL;
 
+        runtime->options.tracer = NULL; /* what is freed here was not done */
         core_free_mail(runtime);
         core_free_agents(runtime);
         invocations_done(&runtime->invocations);

@@ -15,6 +15,7 @@
 #include "common/nats_link.h"
 #include "common/outbox.h"
 #include "common/page.h"
+#include "common/trace.h"
 #include "proto/cc.h"
 #include "proto/error_code.h"
 #include "proto/wire_error.h"
@@ -32,6 +33,7 @@ typedef struct RuntimeOptions {
         uint64_t pid;
         uint64_t epoch; /* of this start: larger than any before, so the edge takes the wall clock in ms */
         uint64_t random_seed;
+        Tracer *tracer; /* borrowed; NULL: no spans are recorded, and traceparents pass as they are */
 
         uint64_t heartbeat_interval_ms;
         uint64_t max_in_flight;

@@ -95,6 +95,8 @@ void core_on_timer(Runtime *runtime, Deadline *deadline, Instant now) {
         uint64_t n;
 
         if (delivery) {
+                if (runtime->options.tracer)
+                        core_begin_delivery_span(runtime, delivery, now);
                 agent->n_fired++;
                 delivery->id = ++runtime->n_messages;
                 delivery->token = timer->token;

@@ -108,8 +108,9 @@ class Observability(Case):
         tool("prometheus")
         self.world.server()
         store = os.path.join(self.world.directory, "state.db")
-        self.dispatcher = self.world.dispatcher()
-        self.runtime = self.world.runtime("r1", options={"metrics.agents_max": 2, "runtime.state_store": f"sqlite:{store}"})
+        nobody = {"tracing.otlp_endpoint": "http://127.0.0.1:1"}
+        self.dispatcher = self.world.dispatcher(options=nobody)
+        self.runtime = self.world.runtime("r1", options={**nobody, "metrics.agents_max": 2, "runtime.state_store": f"sqlite:{store}"})
         self.client = self.world.client()
         self.wait_runtimes("r1")
         self.prometheus = self.world.add(Prometheus(self.world, {

@@ -10,12 +10,14 @@
 
 #include <stdio.h>
 
+#include "proto/scan.h"
 #include "tests/sim/apps.h"
 #include "tests/sim/host.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/sim.h"
 
 #define TURN_MESSAGES_MAX 256
+#define SPANS_MAX 64         /* of a turn: now and then one has more */
 #define IDLE_TIMERS_MAX 1000 /* in a row: the core says "now" for ever and would burn a CPU */
 #define TIMER_LATE_USEC 400
 #define LONG_PAUSE_USEC                                                                                              \
@@ -125,6 +127,32 @@ static void node_leave(Sim *sim, Node *node) {
                 sim_after(sim, rng_between(&sim->rng_faults, 50, 3000) * USEC_PER_MSEC, oracle_on_restart, node, 0);
 }
 
+/* traces */
+
+Tracer *node_tracer(const Sim *sim, Node *node) {
+        return sim->options.seed % 3 == 0 ? &node->tracer : NULL;
+}
+
+/* What the exporter does in a daemon: it takes what a turn has recorded, which must be JSON. */
+static void take_spans(Node *node) {
+        static const ScanField fields[] = { { .name = "v", .kind = SCAN_RAW_ARRAY, .required = true },
+                { .name = NULL } };
+        _cleanup_(arena_clear) Arena arena = {};
+        _cleanup_(buffer_done) Buffer text = {};
+        WireError error;
+        Slice spans, span;
+        size_t cursor = 0, n = 0;
+
+        if (node->tracer.n_spans == 0)
+                return;
+        buffer_printf(&text, "{\"v\":[%.*s]}", SLICE_ARG(buffer_slice(&node->tracer.spans)));
+        assert(scan_object(buffer_slice(&text), fields, &spans, &arena, &error) == 0);
+        while (scan_next(spans, &cursor, &span))
+                n++;
+        assert(n == node->tracer.n_spans);
+        tracer_clear(&node->tracer);
+}
+
 void node_settle(Sim *sim, Node *node) {
         const Instant now = node_instant(sim, node);
         const char *broken = NULL;
@@ -146,6 +174,7 @@ void node_settle(Sim *sim, Node *node) {
                         net_say_subscription(sim, node, &message);
         }
         outbox_clear(&node->outbox);
+        take_spans(node);
         if (node->kind == NODE_RUNTIME)
                 workers_feed(sim, node);
 
@@ -274,6 +303,7 @@ void node_start(Sim *sim, Node *node) {
         (void)snprintf(node->inbox_prefix, sizeof(node->inbox_prefix), "_INBOX.%sx%u", node->name, node->incarnation);
         sim_trace(sim, node, "starts (process %u)", node->incarnation);
         outbox_init(&node->outbox);
+        tracer_init(&node->tracer, sim->options.seed + node->incarnation, 0.7, SPANS_MAX);
         if (node->kind == NODE_RUNTIME)
                 apps_on_start(sim, node);
         node->class->start(sim, node, node_instant(sim, node));
@@ -301,6 +331,7 @@ void node_kill(Sim *sim, Node *node, uint64_t unnoticed_usec, bool lose_sent) {
         oracle_on_stop(sim, node);
         node->class->stop(sim, node);
         outbox_done(&node->outbox);
+        tracer_done(&node->tracer);
 }
 
 void node_pause(Sim *sim, Node *node, bool freeze) {
@@ -362,6 +393,7 @@ Node *node_free(Sim *sim, Node *node) {
         if (node->state != NODE_DOWN) {
                 node->class->stop(sim, node);
                 outbox_done(&node->outbox);
+                tracer_done(&node->tracer);
         }
         queue_done(&node->inbox);
         queue_done(&node->apart);

@@ -10,6 +10,7 @@
 
 #include "common/instant.h"
 #include "common/outbox.h"
+#include "common/trace.h"
 #include "runtimed/run.h"
 #include "tests/sim/net.h"
 #include "tests/sim/scenario.h"
@@ -78,6 +79,7 @@ struct Node {
         Queue inbox; /* arrived, not handled */
         Queue apart; /* likewise, what may overtake that and be overtaken by it */
         Outbox outbox;
+        Tracer tracer; /* of a world with traces */
         bool turn_scheduled;
         uint64_t timer_usec, timer_generation; /* the timer event that counts */
         unsigned n_idle_timers;                /* timers in a row that left the next one in the past */
@@ -138,6 +140,9 @@ bool node_is_sound_since(const Node *node, uint64_t usec);
 
 /* The same, but what it sends or receives may have been dropped or late: it could act all the time. */
 bool node_is_undisturbed_since(const Node *node, uint64_t usec);
+
+/* For its core: a third of the seeds have traces, NULL in the others. */
+Tracer *node_tracer(const Sim *sim, Node *node);
 
 /* What arrived; taken. */
 void node_receive(Sim *sim, Node *node, Item item);

@@ -18,6 +18,7 @@ static void dispatcher_start(Sim *sim, Node *node, Instant now) {
                 .hostname = "host",
                 .version = "sim",
                 .random_seed = rng_next(&sim->rng_nodes),
+                .tracer = node_tracer(sim, node),
                 .queue_limit = s->queue_limit,
                 .queue_bytes_limit = s->queue_bytes_limit,
                 .max_message_bytes = s->max_message_bytes,

@@ -85,6 +85,7 @@ static void runtime_start(Sim *sim, Node *node, Instant now) {
                 .pid = node->incarnation,
                 .epoch = start_epoch(sim, node, now),
                 .random_seed = rng_next(&sim->rng_nodes),
+                .tracer = node_tracer(sim, node),
                 .heartbeat_interval_ms = s->heartbeat_interval_ms,
                 .max_in_flight = spec->max_in_flight,
                 .max_agents = 10000,

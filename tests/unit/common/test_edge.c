@@ -26,6 +26,8 @@ static const DaemonSettings good = {
         .inbox_prefix = (char *)"",
         .pending_bytes_max = 1 << 20,
         .http_listen = (char *)"none",
+        .otlp_endpoint = (char *)"",
+        .otlp_headers_file = (char *)"",
 };
 
 static void names_hold_no_secret_and_are_never_the_same_twice(void **state) {
@@ -75,6 +77,11 @@ static void the_check_names_the_key_before_anything_is_started(void **state) {
         assert_non_null(strstr(error.text, "nats.url: "));
         assert_null(strstr(error.text, "geheim"));
         settings.url = good.url;
+        settings.otlp_endpoint = (char *)"http://user:geheim@localhost:4318";
+        assert_int_equal(edge_check(&settings, &error), CONFIG_E_INVALID);
+        assert_non_null(strstr(error.text, "tracing.otlp_endpoint: "));
+        assert_null(strstr(error.text, "geheim"));
+        settings.otlp_endpoint = good.otlp_endpoint;
         settings.credentials = (char *)"/nonexistent/x.creds";
         assert_int_equal(edge_check(&settings, &error), CONFIG_E_INVALID);
         assert_string_equal(error.text, "nats.credentials: /nonexistent/x.creds: No such file or directory");
