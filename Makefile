@@ -160,6 +160,7 @@ lint: ## layers, configuration, file sizes, shell scripts
 	@tests/lint/check-layers.sh
 	@tests/lint/check-sizes.sh
 	@python3 tests/lint/messages.py
+	@python3 tests/lint/check-links.py
 	@tests/lint/check-debian.sh $(PACKAGES)
 	@shellcheck $$(git ls-files '*.sh' .ci/run)
 	@$(MAKE) --no-print-directory -s all
