@@ -59,6 +59,8 @@ static void print_help(const char *program, const char *summary, const ConfigTab
                 "                                 repeated; with - before its name, FILE need not be there\n"
                 "  -o, --option SECTION.KEY=VALUE set one key; wins over the files, may be repeated\n"
                 "      --check-config             read the configuration, report what is wrong, and leave\n"
+                "      --check-reload             the same, but for credentials and certificates, which a reload\n"
+                "                                 leaves as they are\n"
                 "      --version                  print the version\n"
                 "  -h, --help                     print this\n"
                 "\n"
@@ -80,11 +82,12 @@ static int add(const char ***list, size_t *n, const char *text) {
 
 static int parse_arguments(
         int argc, char **argv, const char *summary, const ConfigTable *table, DaemonArguments *arguments) {
-        enum { CHECK_CONFIG = 256, VERSION };
+        enum { CHECK_CONFIG = 256, CHECK_RELOAD, VERSION };
         static const struct option known[] = {
                 { "config", required_argument, NULL, 'c' },
                 { "option", required_argument, NULL, 'o' },
                 { "check-config", no_argument, NULL, CHECK_CONFIG },
+                { "check-reload", no_argument, NULL, CHECK_RELOAD },
                 { "version", no_argument, NULL, VERSION },
                 { "help", no_argument, NULL, 'h' },
                 { 0 },
@@ -105,6 +108,9 @@ static int parse_arguments(
                                 return r;
                         break;
                 case CHECK_CONFIG:
+                        arguments->check_config = arguments->check_credentials = true;
+                        break;
+                case CHECK_RELOAD:
                         arguments->check_config = true;
                         break;
                 case VERSION:

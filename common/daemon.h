@@ -23,7 +23,7 @@ typedef struct DaemonArguments {
         const char **files;   /* -c, n_files of them; the array is owned */
         const char **options; /* -o, n_options of them; the array is owned */
         size_t n_files, n_options;
-        bool check_config;
+        bool check_config, check_credentials; /* the second only with the first */
 } DaemonArguments;
 
 enum {
@@ -33,7 +33,7 @@ enum {
         DAEMON_E_USAGE, /* an unknown option or argument, already reported on stderr: leave with status 2 */
 };
 
-/* -c, -o, --check-config, --version, --help. `summary` is one line for --help. */
+/* -c, -o, --check-config, --check-reload, --version, --help. `summary` is one line for --help. */
 int daemon_parse_arguments(int argc, char **argv, const char *summary, const ConfigTable *table, DaemonArguments *ret);
 void daemon_arguments_done(DaemonArguments *arguments);
 

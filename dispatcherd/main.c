@@ -386,7 +386,7 @@ static int run(const DaemonArguments *arguments) {
         outbox_init(&app.outbox);
         log_open("compozy-dispatcherd", LOG_TARGET_AUTO, LOG_INFO);
         r = load_settings(&app, &app.settings, &error);
-        if (r == 0 && arguments->check_config)
+        if (r == 0 && arguments->check_credentials)
                 r = edge_check(&app.settings.daemon, &error);
         if (r != 0) {
                 if (log_is_journal() && !arguments->check_config)

@@ -479,7 +479,8 @@ static int check_configuration(App *app) {
         size_t n_good = 0;
         ConfigError error;
 
-        if (edge_check(&app->settings.daemon, &error) != 0 || check_store(&app->settings, &error) != 0) {
+        if ((app->arguments->check_credentials && edge_check(&app->settings.daemon, &error) != 0) ||
+                check_store(&app->settings, &error) != 0) {
                 (void)fprintf(stderr, "compozy-runtimed: %s\n", error.text);
                 return DAEMON_EXIT_CONFIG;
         }

@@ -64,7 +64,7 @@ class Case(unittest.TestCase):
             method()
         except BaseException:
             if self.box.leader:
-                print(f"=== {self.id()}", self.box.run("journalctl", "-n", "60", "--no-hostname", "-u", "compozy*", "-u", "nats-server", check=False).stdout, sep="\n", file=sys.stderr)
+                print(f"=== {self.id()}", self.box.run("journalctl", "-n", "60", "--no-hostname", "-u", "compozy*", check=False).stdout, sep="\n", file=sys.stderr)
                 sys.stderr.flush()
             raise
 

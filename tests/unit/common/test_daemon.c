@@ -238,7 +238,7 @@ static void arguments_are_taken_apart(void **state) {
         assert_string_equal(arguments.files[1], "-other");
         assert_int_equal(arguments.n_options, 2);
         assert_string_equal(arguments.options[1], "c.d=2");
-        assert_true(arguments.check_config);
+        assert_true(arguments.check_config && arguments.check_credentials);
         daemon_arguments_done(&arguments);
         assert_int_equal(daemon_parse_arguments(2, surplus, "Test", &table, &arguments), DAEMON_E_USAGE);
         assert_int_equal(daemon_parse_arguments(2, unknown, "Test", &table, &arguments), DAEMON_E_USAGE);
