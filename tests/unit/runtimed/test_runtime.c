@@ -309,6 +309,30 @@ static void where_there_is_a_list_results_go_there_and_to_inboxes_and_nowhere_el
         end_world(&w);
 }
 
+/* Each makes a reporter; whoever names one after the other makes no more than so many. */
+static void reports_go_to_so_many_places_at_a_time_and_no_more(void **state) {
+        RuntimeOptions options = default_options();
+        World w;
+
+        (void)state;
+
+        options.max_in_flight = REPORTERS_MAX + 10;
+        begin_with(&w, &options);
+        for (unsigned i = 0; i < REPORTERS_MAX + 2; i++) {
+                char exec_id[16], report_to[32];
+
+                (void)snprintf(exec_id, sizeof(exec_id), "e%u", i);
+                (void)snprintf(report_to, sizeof(report_to), "_INBOX.d%u.report", i);
+                relay(&w, .exec = exec_id, .report_to = report_to);
+        }
+        assert_int_equal(runtime_n_in_flight(w.runtime), REPORTERS_MAX);
+        pass(&w, 11 * USEC_PER_SEC); /* the end of all deadlines: idle ones make room */
+        relay(&w, .exec = "later", .report_to = "_INBOX.later.report");
+        pass(&w, 10 * USEC_PER_MSEC);
+        assert_true(count_sent(&w, "_INBOX.later.report", "later") > 0);
+        end_world(&w);
+}
+
 /* Permissions keep inboxes apart; an execution's id, which may be guessed, must not undo that. */
 static void who_has_an_inbox_of_his_own_shares_no_answer_with_others(void **state) {
         World w;
@@ -1226,6 +1250,7 @@ static void nothing_that_happens_at_random_breaks_an_invariant(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(reports_go_to_so_many_places_at_a_time_and_no_more),
                 cmocka_unit_test(where_there_is_a_list_results_go_there_and_to_inboxes_and_nowhere_else),
                 cmocka_unit_test(who_has_an_inbox_of_his_own_shares_no_answer_with_others),
                 cmocka_unit_test(a_trigger_is_run_answered_and_reported_once),
