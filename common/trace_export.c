@@ -703,7 +703,7 @@ void trace_exporter_metrics(Buffer *buffer, TraceExporter *exporter) {
         metrics_counter_value(
                 buffer, "compozy_tracing_requests_total", "Requests made to the collector", stats.n_requests);
         metrics_counter_value(
-                buffer, "compozy_tracing_failed_requests_total", "Requests that failed", stats.n_failed_requests);
+                buffer, "compozy_tracing_requests_failed_total", "Requests that failed", stats.n_failed_requests);
         metrics_gauge_value(buffer, "compozy_tracing_spans_waiting", "Spans that wait to be sent, or for an answer",
                 stats.n_waiting);
 }

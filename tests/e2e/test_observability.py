@@ -16,7 +16,7 @@ from harness import Case, Process, ROOT, scaled, wait_until
 
 PAGES = os.path.join(ROOT, "docs", "observability")
 UNPACKED = os.path.join(ROOT, "build", "tools", "prometheus", "usr", "bin")
-NAME = re.compile(r"\b(?:compozy_(?:dispatcher|runtime|nats|build)|process)_[a-z_]*[a-z]\b")
+NAME = re.compile(r"\b(?:compozy_(?:dispatcher|runtime|nats|tracing|build)|process)_[a-z_]*[a-z]\b")
 PARTS = re.compile(r"_(?:bucket|sum|count)$")
 TARGET_LABELS = {"instance", "job", "le"}  # Prometheus' own
 
