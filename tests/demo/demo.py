@@ -190,15 +190,14 @@ class Demo:
     def leave_running(self):
         step("It stays up (KEEP=1)")
         self.start(self.workers[1])
-        ask = f"{os.path.relpath(os.path.join(HERE, 'ask.py'))} {self.world.nats.url}"
         say(f"{'server':<14}{self.world.nats.url}")
         for daemon in self.world.processes[1:]:
-            say(f"{daemon.name:<14}http://{daemon.http()}/metrics   {daemon.log_path}")
+            say(f"{daemon.name:<14}http://{daemon.http()}/   {daemon.log_path}")
         say()
-        for words in ("trigger greeter '\"hi\"'", "trigger sleeper '{\"ms\": 500}'", "verb list_runtimes", "verb list_agents",
-                      "verb explain '{\"agent_id\": \"greeter\"}'", "verb drain_runtime '{\"runtime_id\": \"worker-1\"}'",
-                      "verb resume_runtime '{\"runtime_id\": \"worker-1\"}'", *self.languages.hints(), "watch"):
-            say(f"{ask} {words}")
+        say(f"export NATS_URL={self.world.nats.url} PATH={os.path.relpath(harness.BIN)}:$PATH")
+        for words in ("status", "runtimes", "agents", "trigger greeter '\"hi\"' --wait", "trigger sleeper '{\"ms\": 20}' --count 20000",
+                      "why greeter", "runtime drain worker-1", "runtime resume worker-1", *self.languages.hints()):
+            say(f"compozyctl {words}")
         say()
         say(f"to end it: kill {' '.join(str(process.pid) for process in reversed(self.world.processes))}; sleep 1; rm -r {self.world.directory}")
 

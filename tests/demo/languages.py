@@ -253,6 +253,6 @@ class Languages:
             part()
 
     def hints(self):
-        yield from ("trigger summarizer '{\"text\": \"One. Two.\"}'", "trigger words '{\"text\": \"three little words\"}'", "trigger tally",
-                    "request texts.news 'three little words'", "request agent.scribe.replies hello", f"control {NAME} list_agents", f"control {NAME} get_agent '{{\"agent_id\": \"summarizer\"}}'",
-                    f"control {NAME} subscribe_agent '{{\"agent_id\": \"scribe\", \"topic\": \"jobs.new\"}}'")
+        yield from ("trigger summarizer '{\"text\": \"One. Two.\"}' --wait", "trigger words '{\"text\": \"three little words\"}' --wait", "trigger tally --wait",
+                    "send texts.news 'three little words' --wait", "send agent.scribe.replies hello --wait", "agent show summarizer",
+                    "agent subscribe scribe jobs.new", "agent subscriptions scribe")
