@@ -14,7 +14,8 @@
 #include "proto/utf8.h"
 
 #define REFRESH_SECONDS 3
-#define TEXT_BYTES_MAX 120 /* of a name in a cell; longer ones are cut */
+#define NAME_BYTES_MAX 120 /* of a name in a cell; longer ones are cut */
+#define SENTENCE_BYTES_MAX 400
 #define SPARK_SECONDS 60
 
 static const char style[] =
@@ -40,8 +41,9 @@ static const char style[] =
         "display:flex;flex-direction:column;min-height:6.3rem}"
         ".tiles dt{color:var(--dim);font-size:.8rem}.tiles dd{margin:0}"
         ".tiles .value{font-size:1.6rem;font-weight:600;font-variant-numeric:tabular-nums;line-height:1.25}"
-        ".tiles .note{color:var(--dim);font-size:.8rem;margin-top:auto}"
-        "section{min-width:0}.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(24rem,100%),1fr));gap:0 1.2rem}"
+        ".tiles .note{color:var(--dim);font-size:.75rem;margin-top:auto}"
+        "section{min-width:0}.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(24rem,100%),1fr));gap:"
+        "0 1.2rem}"
         "svg{display:block;width:100%;height:1.6rem;margin-top:auto}polygon{fill:var(--soft)}"
         "polyline{fill:none;stroke:var(--accent);stroke-width:1.5;vector-effect:non-scaling-stroke}"
         ".scroll{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:.6rem}"
@@ -50,6 +52,7 @@ static const char style[] =
         "thead th{border-top:0;color:var(--dim);font-weight:500;font-size:.8rem}"
         ".num{text-align:right;font-variant-numeric:tabular-nums}"
         "td bdi{display:inline-block;max-width:22rem;overflow:hidden;text-overflow:ellipsis;vertical-align:bottom}"
+        ".long{white-space:normal;min-width:16rem}td.long bdi{max-width:none}"
         "meter{width:5rem;height:.7rem;margin-left:.5rem;vertical-align:middle}"
         ".more{color:var(--dim);font-size:.85rem;margin:.4rem .1rem 0}"
         "footer{color:var(--dim);font-size:.85rem;padding-top:1.4rem;padding-bottom:2rem}a{color:var(--accent)}"
@@ -121,18 +124,22 @@ void page_text(Buffer *buffer, Slice text) {
         }
 }
 
-/* The same, cut after TEXT_BYTES_MAX: a peer may have sent a whole message of it. */
-static void append_name(Buffer *buffer, Slice text) {
+/* The same, cut: a peer may have sent a whole message of it. */
+static void append_cut(Buffer *buffer, Slice text, size_t bytes_max) {
         size_t size = text.size;
 
-        if (size > TEXT_BYTES_MAX) {
-                size = TEXT_BYTES_MAX;
+        if (size > bytes_max) {
+                size = bytes_max;
                 while (size > 0 && ((unsigned char)text.data[size] & 0xc0) == 0x80)
                         size--;
         }
         append(buffer, "<bdi>");
         page_text(buffer, (Slice){ text.data, size });
         append(buffer, size < text.size ? "…</bdi>" : "</bdi>");
+}
+
+static void append_name(Buffer *buffer, Slice text) {
+        append_cut(buffer, text, NAME_BYTES_MAX);
 }
 
 PageNumber page_show(uint64_t value) {
@@ -344,6 +351,12 @@ void page_row(Buffer *buffer) {
 void page_cell(Buffer *buffer, Slice text) {
         append(buffer, "<td>");
         append_name(buffer, text);
+        append(buffer, "</td>");
+}
+
+void page_cell_long(Buffer *buffer, Slice text) {
+        append(buffer, "<td class=\"long\">");
+        append_cut(buffer, text, SENTENCE_BYTES_MAX);
         append(buffer, "</td>");
 }
 

@@ -65,6 +65,7 @@ void page_tiles_end(Buffer *buffer);
 void page_table(Buffer *buffer, const char *title, const char *const *columns);
 void page_row(Buffer *buffer);
 void page_cell(Buffer *buffer, Slice text);
+void page_cell_long(Buffer *buffer, Slice text); /* a sentence: goes on in another line */
 void page_cell_tone(Buffer *buffer, PageTone tone, const char *text);
 void page_cell_number(Buffer *buffer, uint64_t value);
 void page_cell_count(Buffer *buffer, PageTone tone, uint64_t value); /* in that tone, unless it is 0 */

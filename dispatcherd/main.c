@@ -257,9 +257,9 @@ static bool on_ready(Buffer *reason, void *userdata) {
         App *app = userdata;
         bool up = nats_link_is_up(app->link), settled = dispatcher_is_settled(app->core);
 
-        buffer_printf(reason, "%s, %s, %zu runtimes%s", up ? "connected to NATS" : "not connected to NATS",
+        buffer_printf(reason, "%s, %s, %zu runtime%s%s", up ? "connected to NATS" : "not connected to NATS",
                 settled ? "settled" : "the roll call is not answered yet", dispatcher_n_runtimes(app->core),
-                app->is_stopping ? ", stopping" : "");
+                dispatcher_n_runtimes(app->core) == 1 ? "" : "s", app->is_stopping ? ", stopping" : "");
         return up && settled && !app->is_stopping;
 }
 

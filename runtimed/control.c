@@ -43,6 +43,7 @@ typedef struct ListArguments {
 static const char *const order_names[_ORDER_MAX + 1] = {
         [ORDER_NONE] = "",
         [ORDER_ID] = "id",
+        [ORDER_ATTENTION] = "attention",
         [ORDER_QUEUED] = "queued",
         [ORDER_HANDLED] = "handled",
         [ORDER_FAILED] = "failed",

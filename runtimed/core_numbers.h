@@ -38,7 +38,8 @@ void core_emit_numbers(const Runtime *runtime, Buffer *out, Instant now); /* mem
 typedef enum AgentOrder {
         ORDER_NONE, /* as ORDER_ID */
         ORDER_ID,
-        ORDER_QUEUED, /* most first, as the following */
+        ORDER_ATTENTION, /* failed ones, then as ORDER_QUEUED */
+        ORDER_QUEUED,    /* most first, as the following */
         ORDER_HANDLED,
         ORDER_FAILED,
         _ORDER_MAX,

@@ -513,9 +513,9 @@ static bool on_ready(Buffer *reason, void *userdata) {
         App *app = userdata;
         const bool is_up = nats_link_is_up(app->link), is_registered = runtime_is_registered(app->core);
 
-        buffer_printf(reason, "%s, %s, %zu agents%s", is_up ? "connected to NATS" : "not connected to NATS",
+        buffer_printf(reason, "%s, %s, %zu agent%s%s", is_up ? "connected to NATS" : "not connected to NATS",
                 is_registered ? "registered" : "no dispatcher has answered", runtime_n_agents(app->core),
-                app->is_stopping ? ", stopping" : "");
+                runtime_n_agents(app->core) == 1 ? "" : "s", app->is_stopping ? ", stopping" : "");
         return is_up && app->is_ready && !app->is_stopping;
 }
 

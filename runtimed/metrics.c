@@ -72,6 +72,8 @@ Census core_census(const Runtime *runtime) {
 
 static uint64_t rank(const Agent *agent, AgentOrder order) {
         switch (order) {
+        case ORDER_ATTENTION:
+                return agent->state == AGENT_FAILED ? UINT64_MAX : agent_n_queued(agent);
         case ORDER_QUEUED:
                 return agent_n_queued(agent);
         case ORDER_HANDLED:

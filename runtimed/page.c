@@ -2,7 +2,8 @@
 
 /*
  * The runtime's part of its status page. Bounded: however many agents there are, it shows AGENTS_SHOWN of them, in the
- * order that was asked for: "?sort=queued" (the default), "handled", "failed" or "id".
+ * order that was asked for: "?sort=attention" (the default: failed ones, then the fullest mailboxes), "queued",
+ * "handled", "failed" or "id".
  */
 
 #include "common/page.h"
@@ -24,7 +25,8 @@ static const struct {
         const char *query, *title;
         AgentOrder order;
 } orders[] = {
-        { "sort=queued", "Agents, fullest mailbox first", ORDER_QUEUED }, /* and for any other query */
+        { "sort=attention", "Agents, those first that need attention", ORDER_ATTENTION }, /* and for any other query */
+        { "sort=queued", "Agents, fullest mailbox first", ORDER_QUEUED },
         { "sort=handled", "Agents, most handled first", ORDER_HANDLED },
         { "sort=failed", "Agents, most failed first", ORDER_FAILED },
         { "sort=id", "Agents, by id", ORDER_ID },
@@ -49,16 +51,16 @@ static void write_tiles(
         page_tile_rate(html, "Failed/s", rates->failed > 0 ? TONE_BAD : TONE_GOOD, rates->failed, &runtime->recent,
                 RECENT_FAILED, now.usec);
         page_tile_rate(html, "Messages/s", TONE_PLAIN, rates->messages, &runtime->recent, RECENT_MESSAGES, now.usec);
-        page_tile(html, "Executions in flight", load.free_slots == 0 ? TONE_WARN : TONE_PLAIN, load.in_flight,
+        page_tile(html, "In flight", load.free_slots == 0 ? TONE_WARN : TONE_PLAIN, load.in_flight,
                 "%s queued, %s slots free", page_show(load.queued).text, page_show(load.free_slots).text);
         page_tile(html, "In mailboxes", census->n_full > 0 ? TONE_BAD : TONE_PLAIN, census->n_mail,
                 "%s in the fullest, %s full", page_show(census->n_deepest).text, page_show(census->n_full).text);
-        page_tile(html, "Shed by mailboxes", runtime->counters.shed > 0 ? TONE_WARN : TONE_PLAIN,
-                runtime->counters.shed, "since the start");
+        page_tile(html, "Shed", runtime->counters.shed > 0 ? TONE_WARN : TONE_PLAIN, runtime->counters.shed,
+                "by full mailboxes");
         page_tile(html, "Agents", n_failed > 0 ? TONE_BAD : TONE_PLAIN, load.agents, "%s running, %s failed",
                 page_show(census->by_state[AGENT_RUNNING]).text, page_show(n_failed).text);
         page_tile(html, "Crashes", runtime->counters.crashes > 0 ? TONE_WARN : TONE_PLAIN, runtime->counters.crashes,
-                "%s restarts since the start", page_show(runtime->counters.restarts).text);
+                "%s restarts", page_show(runtime->counters.restarts).text);
         page_tiles_end(html);
 }
 
@@ -83,11 +85,12 @@ static void write_agents(const Runtime *runtime, Slice query, Buffer *html) {
                 page_cell_count(html, TONE_BAD, agent->n_failed);
                 page_cell_count(html, TONE_WARN, agent->n_shed);
                 page_cell_count(html, TONE_WARN, agent->supervision ? agent->supervision->n : 0);
-                page_cell(html, slice_of(agent->failure ? agent->failure : ""));
+                page_cell_long(html, slice_of(agent->failure ? agent->failure : ""));
         }
         page_table_end(html, n, core_n_agents(runtime) - n, "there are no agents");
         page_links(html, "Agents by", orders[order].query,
-                (const char *const[]){ "sort=queued", "sort=handled", "sort=failed", "sort=id", NULL });
+                (const char *const[]){
+                        "sort=attention", "sort=queued", "sort=handled", "sort=failed", "sort=id", NULL });
 }
 
 static void write_latencies(const Runtime *runtime, const RuntimeRates *rates, Buffer *html) {

@@ -12,7 +12,7 @@ import unittest
 import urllib.request
 
 from fakeruntime import FakeRuntime
-from harness import Case, scaled, wait_until
+from harness import Case, exec_agent, scaled, wait_until
 
 BROWSERS = ("chromium", "chromium-headless-shell", "chrome-headless-shell", "google-chrome")
 HOSTILE = '<script>document.title="taken"</script><img src=x onerror="document.title=1">'
@@ -111,9 +111,19 @@ class Page(Case):
         self.assertEqual(list(agents)[1], "greeter")
         self.assertEqual(agents["greeter"][2:6], ["running", "0 of 1,000", "0", "30"])
         self.assertEqual(agents["tally"][2], "paused")
-        self.assertIn("Agents, fullest mailbox first", self.read(self.runtime, "/?sort=<script>").tables)
+        self.assertIn("Agents, those first that need attention", self.read(self.runtime, "/?sort=<script>").tables)
 
     def test_the_page_says_what_is_wrong(self):
+        broken = exec_agent(exec={"command": ["/bin/sh", "-c", "echo '<b>' >&2; exit 3"]})
+        self.world.agents_dir("r1", {"zz-broken": broken})
+        self.runtime.signal(signal.SIGHUP)
+        self.wait_agent("zz-broken", "failed")
+        row = self.read(self.runtime).tables["Agents, those first that need attention"][1]
+        self.assertEqual((row[0], row[2]), ("zz-broken", "failed"))
+        self.assertIn("exited with status 3", row[9])
+        first = self.control("list_agents", {"sort": "attention", "limit": 1})["agents"]
+        self.assertEqual([agent["agent_id"] for agent in first], ["zz-broken"])
+
         self.world.nats.kill()
         for daemon in (self.dispatcher, self.runtime):
             wait_until(f"{daemon.name} says it on its page", lambda daemon=daemon: "not ready" in daemon.get("/")[1], 3)
@@ -128,7 +138,7 @@ class Page(Case):
         for fake in fakes:
             self.client.publish(f"compozy.events.agent.definition.{fake.id}.registered", fake.registration())
         wait_until("all are registered", lambda: self.verb_ok("list_runtimes", {"limit": 1})["total"] == 131, 10)
-        for daemon, table, more in ((self.dispatcher, "Runtimes", "and 31 more"), (self.runtime, "Agents, fullest mailbox first", "and 1,103 more")):
+        for daemon, table, more in ((self.dispatcher, "Runtimes", "and 31 more"), (self.runtime, "Agents, those first that need attention", "and 1,103 more")):
             status, text = daemon.get("/")
             self.assertEqual(status, 200)
             self.assertEqual(len(Reader(text).tables[table]), 101)
