@@ -14,7 +14,7 @@ PACKAGES := gcc libc6-dev make pkg-config libnats-dev libevent-dev libssl-dev li
             libbsd-dev uthash-dev libsqlite3-dev libcurl4-openssl-dev nats-server jq python3 python3-jsonschema scdoc man-db shellcheck
 PACKAGES_CHECK := zsh chromium-headless-shell
 PACKAGES_DEB   := dpkg-dev debhelper lintian
-LIBS     := libnats libevent libcrypto libsystemd sqlite3 libcurl
+LIBS     := libnats libevent libcrypto libsystemd sqlite3
 
 flags.release := -O2 -g
 flags.asan    := -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=all

@@ -13,7 +13,6 @@
  * Trouble is told to the loop as news of a change: it began, it is over. In between counters tell.
  */
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -24,6 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/curl_library.h"
 #include "common/instant.h"
 #include "common/metrics.h"
 #include "common/trace_export.h"
@@ -230,7 +230,7 @@ bool trace_export_check(const TraceExportOptions *options, char *ret_why, size_t
         _cleanup_(curl_slist_freep) struct curl_slist *headers = NULL;
         _cleanup_(free_charp) char *url = NULL;
 
-        return make_url(options->endpoint, &url, ret_why, size) &&
+        return curl_library_load(ret_why, size) && make_url(options->endpoint, &url, ret_why, size) &&
                read_headers(options->headers_file, &headers, ret_why, size);
 }
 
@@ -539,9 +539,12 @@ static int start_thread(TraceExporter *exporter) {
 }
 
 int trace_exporter_new(const TraceExportOptions *options, TraceExporter **ret, char *ret_why, size_t size) {
-        _cleanup_(trace_exporter_freep) TraceExporter *exporter = calloc(1, sizeof(*exporter));
+        _cleanup_(trace_exporter_freep) TraceExporter *exporter = NULL;
 
+        if (!curl_library_load(ret_why, size))
+                return -ELIBACC;
         (void)refuse(ret_why, size, "tracing.otlp_endpoint: memory is out");
+        exporter = calloc(1, sizeof(*exporter));
         if (!exporter)
                 return -ENOMEM;
         (void)pthread_mutex_init(&exporter->lock, NULL);
