@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "common/edge.h"
+#include "common/nats_advice.h"
 #include "common/nats_settings.h"
 #include "ctl/client.h"
 #include "ctl/ctl.h"
@@ -58,20 +59,16 @@ static natsStatus set_options(natsOptions *options, uint64_t timeout_usec, bool 
         return s;
 }
 
-/* What nats.c calls things, in words that say where to look. */
-static void explain_failure(natsStatus status, const char *url, NatsReason *ret_why) {
-        const char *hint = "";
+/* What nats.c and the server call it, and which key to look at. */
+static void explain_failure(natsStatus status, const NatsSettings *settings, const char *url, NatsReason *ret_why) {
+        const char *text = nats_GetLastError(NULL), *end = text && text[0] == '(' ? strstr(text, "): ") : NULL;
+        const char *why = end ? end + 3 : natsStatus_GetText(status);
+        const char *advice = nats_advice(nats_settings_given(settings), why);
 
         if (status == NATS_NO_SERVER || status == NATS_IO_ERROR || status == NATS_TIMEOUT)
-                hint = ": is nats-server running there? Another address is given by --server, NATS_URL or --context";
-        else if (status == NATS_CONNECTION_AUTH_FAILED || status == NATS_NOT_PERMITTED)
-                hint = ": the server wants other credentials (nats.credentials, nats.nkey_seed_file, or user:password@ "
-                       "in the address)";
-        else if (status == NATS_SSL_ERROR || status == NATS_SECURE_CONNECTION_REQUIRED ||
-                 status == NATS_SECURE_CONNECTION_WANTED)
-                hint = ": see nats.tls_ca, nats.tls_cert and nats.tls_key";
-        (void)snprintf(ret_why->text, sizeof(ret_why->text), "no connection to NATS at %.60s (%.48s)%s", url,
-                natsStatus_GetText(status), hint);
+                advice = "is nats-server running there? Another address is given by --server, NATS_URL or --context";
+        (void)snprintf(ret_why->text, sizeof(ret_why->text), "no connection to NATS at %.60s (%.60s)%s%.120s", url, why,
+                advice ? ": " : "", advice ? advice : "");
 }
 
 int client_new(const CtlSettings *settings, uint64_t timeout_usec, bool stay, Client **ret, NatsReason *ret_why) {
@@ -95,7 +92,7 @@ int client_new(const CtlSettings *settings, uint64_t timeout_usec, bool stay, Cl
         if (s == NATS_OK)
                 s = natsConnection_Connect(&client->connection, nats_settings_options(made));
         if (s != NATS_OK) {
-                explain_failure(s, client->names.shown_url, ret_why);
+                explain_failure(s, made, client->names.shown_url, ret_why);
                 return -ECONNREFUSED;
         }
         *ret = TAKE_PTR(client);
@@ -184,17 +181,50 @@ static void read_answer(Answer *answer, const char *data, size_t size) {
         json_decref(root);
 }
 
+/* Does the server not let us publish there? It says so some time later, and nats.c keeps it as its last error. */
+static bool is_forbidden(const Client *client, const char *subject) {
+        const char *text = NULL;
+
+        return natsConnection_GetLastError(client->connection, &text) == NATS_NOT_PERMITTED && text &&
+               strstr(text, subject);
+}
+
+/* NATS_NOT_PERMITTED: the server does not allow the question. */
+static natsStatus ask(
+        const Client *client, const char *subject, const char *inbox, const char *body, uint64_t until, natsMsg **ret) {
+        natsSubscription *subscription = NULL;
+        natsStatus s = natsConnection_SubscribeSync(&subscription, client->connection, inbox);
+
+        if (s == NATS_OK)
+                s = natsConnection_PublishRequestString(client->connection, subject, inbox, body);
+        while (s == NATS_OK && !*ret) {
+                const uint64_t now = instant_now().usec;
+
+                if (now >= until || ctl_is_interrupted()) {
+                        s = NATS_TIMEOUT;
+                        break;
+                }
+                s = natsSubscription_NextMsg(ret, subscription,
+                        (int64_t)(MAX_OF(MIN_OF(until - now, WAIT_STEP_USEC), USEC_PER_MSEC) / USEC_PER_MSEC));
+                if (s == NATS_TIMEOUT)
+                        s = is_forbidden(client, subject) ? NATS_NOT_PERMITTED : NATS_OK;
+        }
+        natsSubscription_Destroy(subscription);
+        return s;
+}
+
 void client_ask(Client *client, Peer peer, const char *verb, json_t *body, uint64_t timeout_usec, Answer *ret) {
         char *text = body ? json_dumps(body, JSON_COMPACT) : strdup("{}");
         const uint64_t start = instant_now().usec;
+        char inbox[sizeof(client->names.inbox_prefix) + 24];
         natsMsg *msg = NULL;
         natsStatus s = NATS_NO_MEMORY;
 
         *ret = (Answer){ .peer = peer };
         json_decref(body);
+        client_inbox(client, inbox, sizeof(inbox));
         if (text && build_subject(client, peer, verb, ret->subject, sizeof(ret->subject)) == 0)
-                s = natsConnection_RequestString(&msg, client->connection, ret->subject, text,
-                        (int64_t)(MAX_OF(timeout_usec, USEC_PER_MSEC) / USEC_PER_MSEC));
+                s = ask(client, ret->subject, inbox, text, start + timeout_usec, &msg);
         ret->waited_usec = instant_now().usec - start;
         if (s == NATS_OK)
                 read_answer(ret, natsMsg_GetData(msg), (size_t)natsMsg_GetDataLength(msg));
@@ -203,6 +233,9 @@ void client_ask(Client *client, Peer peer, const char *verb, json_t *body, uint6
         else if (s == NATS_TIMEOUT)
                 fail(ret, ANSWER_TIMEOUT, "no answer on %s within %llu ms", ret->subject,
                         (unsigned long long)(timeout_usec / USEC_PER_MSEC));
+        else if (s == NATS_NOT_PERMITTED)
+                fail(ret, ANSWER_FORBIDDEN, "NATS does not allow us to ask %s: it takes the key of an operator",
+                        ret->subject);
         else
                 fail(ret, ANSWER_BROKEN, "%s: %s", ret->subject, natsStatus_GetText(s));
         natsMsg_Destroy(msg);

@@ -36,10 +36,11 @@ typedef struct Peer {
 
 typedef enum AnswerKind {
         ANSWER_RESULT,
-        ANSWER_ERROR,   /* {"ok":false,...} */
-        ANSWER_NOBODY,  /* no responders */
-        ANSWER_TIMEOUT, /* or interrupted */
-        ANSWER_BROKEN,  /* not what the protocol says, or the connection failed */
+        ANSWER_ERROR,     /* {"ok":false,...} */
+        ANSWER_NOBODY,    /* no responders */
+        ANSWER_TIMEOUT,   /* or interrupted */
+        ANSWER_FORBIDDEN, /* by the server's permissions */
+        ANSWER_BROKEN,    /* not what the protocol says, or the connection failed */
 } AnswerKind;
 
 typedef struct Answer {

@@ -102,6 +102,8 @@ CtlExit ctl_fail_answer(const Ctl *ctl, const Answer *answer) {
                 return ctl_fail_nobody(ctl, answer->peer, answer->subject);
         case ANSWER_TIMEOUT:
                 return ctl_fail(ctl, CTL_EXIT_TIMEOUT, "%s; --timeout gives it longer", answer->text);
+        case ANSWER_FORBIDDEN:
+                return ctl_fail(ctl, CTL_EXIT_UNREACHABLE, "%s", answer->text);
         case ANSWER_ERROR:
                 (void)snprintf(text, sizeof(text), "%s: %s", answer->code, answer->text);
                 say_error(ctl, answer->code, ctl->global.json ? answer->text : text,
@@ -357,9 +359,8 @@ CtlExit ctl_read_json(const Ctl *ctl, const char *word, json_t **ret) {
         if (!*ret)
                 return ctl_fail(ctl, CTL_EXIT_USAGE, "%s: no JSON: line %d, column %d: %s%s", source_name(word),
                         error.line, error.column, error.text,
-                        word[0] == '@' || strcmp(word, "-") == 0
-                                ? ""
-                                : " (a text needs quotes of its own: '\"hello\"')");
+                        word[0] == '@' || strcmp(word, "-") == 0 ? ""
+                                                                 : " (a text needs quotes of its own: '\"hello\"')");
         return CTL_EXIT_OK;
 }
 

@@ -227,6 +227,13 @@ class Permissions(Case):
         self.olga.publish(f"{VERBS}.status", "{}")
         self.assert_refused(self.olga)
 
+    def test_compozyctl_says_at_once_what_the_key_is_not_for(self):
+        def fails(part, *words):
+            self.ctl_fails(3, part, "--context", "caller-web", "--server", self.world.nats.url, "--timeout", "60s", *words, timeout=15)
+
+        fails("the key of an operator", "status")
+        fails("the key of an operator", "agent", "pause", "greeter")
+
     def test_whoever_has_no_key_does_not_get_in(self):
         self.ctl_fails(3, "nats.nkey_seed_file", "status")
 
