@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
+#include "ctl/agent_words.h"
 #include "ctl/commands.h"
 #include "ctl/fields.h"
 
@@ -7,21 +8,7 @@ typedef struct Options {
         const char *runtime;
 } Options;
 
-static const Option options[] = {
-        { .name = "runtime",
-                .letter = 'r',
-                .kind = OPTION_TEXT,
-                .offset = offsetof(Options, runtime),
-                .value = "ID",
-                .help = "Where it is, if it is in several places",
-                .words = WORD_RUNTIME },
-        {},
-};
-
-static const Argument arguments[] = {
-        { .name = "AGENT", .help = "Its id", .words = WORD_AGENT },
-        {},
-};
+static const Option options[] = { AGENT_RUNTIME_OPTION(Options), {} };
 
 static void print_failure(const Ctl *ctl, const json_t *agent) {
         const json_t *failure = json_object_get(agent, "failure");
@@ -89,7 +76,7 @@ static CtlExit run(Ctl *ctl, const Invocation *invocation) {
 const Command command_agent_show = {
         .name = "agent show",
         .summary = "Show one agent: state, mailbox, counts",
-        .arguments = arguments,
+        .arguments = agent_argument,
         .options = options,
         .options_size = sizeof(Options),
         .run = run,

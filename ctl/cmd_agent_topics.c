@@ -4,6 +4,7 @@
  * Subscribe, unsubscribe, subscriptions: what an agent hears.
  */
 
+#include "ctl/agent_words.h"
 #include "ctl/commands.h"
 #include "ctl/fields.h"
 
@@ -14,15 +15,9 @@ typedef struct Options {
 
 static const char *const qualities[] = { "batched", "realtime", "background", NULL };
 
-#define RUNTIME_OPTION                                                                                       \
-        {                                                                                                    \
-                .name = "runtime", .letter = 'r', .kind = OPTION_TEXT, .offset = offsetof(Options, runtime), \
-                .value = "ID", .help = "Where it is, if it is in several places", .words = WORD_RUNTIME      \
-        }
-
-static const Option options[] = { RUNTIME_OPTION, {} };
+static const Option options[] = { AGENT_RUNTIME_OPTION(Options), {} };
 static const Option subscribe_options[] = {
-        RUNTIME_OPTION,
+        AGENT_RUNTIME_OPTION(Options),
         { .name = "queue",
                 .kind = OPTION_TEXT,
                 .offset = offsetof(Options, queue),
@@ -35,11 +30,6 @@ static const Option subscribe_options[] = {
                 .help = "How it is scheduled",
                 .fallback = "batched",
                 .choices = qualities },
-        {},
-};
-
-static const Argument agent_argument[] = {
-        { .name = "AGENT", .help = "Its id", .words = WORD_AGENT },
         {},
 };
 

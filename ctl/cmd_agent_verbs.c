@@ -4,6 +4,7 @@
  * The verbs that change the state of one agent: alike but for their name and for `mode`.
  */
 
+#include "ctl/agent_words.h"
 #include "ctl/commands.h"
 #include "ctl/fields.h"
 
@@ -15,22 +16,16 @@ typedef struct Options {
 
 static const char *const modes[] = { "drain", "discard", NULL };
 
-#define RUNTIME_OPTION                                                                                       \
-        {                                                                                                    \
-                .name = "runtime", .letter = 'r', .kind = OPTION_TEXT, .offset = offsetof(Options, runtime), \
-                .value = "ID", .help = "Where it is, if it is in several places", .words = WORD_RUNTIME      \
-        }
-
 #define MODE_OPTION                                                                                        \
         {                                                                                                  \
                 .name = "mode", .letter = 'm', .kind = OPTION_CHOICE, .offset = offsetof(Options, mode),   \
                 .value = "MODE", .help = "What becomes of its mail", .fallback = "drain", .choices = modes \
         }
 
-static const Option options[] = { RUNTIME_OPTION, {} };
-static const Option stop_options[] = { RUNTIME_OPTION, MODE_OPTION, {} };
+static const Option options[] = { AGENT_RUNTIME_OPTION(Options), {} };
+static const Option stop_options[] = { AGENT_RUNTIME_OPTION(Options), MODE_OPTION, {} };
 static const Option delete_options[] = {
-        RUNTIME_OPTION,
+        AGENT_RUNTIME_OPTION(Options),
         MODE_OPTION,
         { .name = "keep-state",
                 .kind = OPTION_FLAG,
@@ -39,7 +34,7 @@ static const Option delete_options[] = {
         {},
 };
 
-static const Argument arguments[] = {
+const Argument agent_argument[] = {
         { .name = "AGENT", .help = "Its id", .words = WORD_AGENT },
         {},
 };
@@ -99,7 +94,7 @@ static CtlExit run_delete(Ctl *ctl, const Invocation *invocation) {
         const Command command_agent_##name_ = {    \
                 .name = "agent " #name_,           \
                 .summary = summary_,               \
-                .arguments = arguments,            \
+                .arguments = agent_argument,       \
                 .options = options_,               \
                 .options_size = sizeof(Options),   \
                 .run = run_,                       \
