@@ -17,7 +17,7 @@ import types
 import uuid
 
 from nats import Nats
-from session import Session, clock, is_open
+from session import Session, clock, is_open, owner
 
 MAX_IN_FLIGHT, REMEMBERED_MAX, DRAIN_S = 16, 1000, 30
 
@@ -64,17 +64,24 @@ class Runtime(Session):
         is_current = relay["agent_runtime"] == {"runtime_id": self.id, "epoch": self.epoch}
         known = self.executions.get(exec_id)
         if is_current and known and (known.state != "refused" or dispatch["attempt"] <= known.attempt):
+            if known.state != "refused" and asker[1] and known.owner not in (None, owner(asker[1])):
+                self.tell(self.refused(exec_id, asker, "INVALID_MESSAGE"), [asker])  # somebody has guessed an id
+                return
             known.askers = [other for other in known.askers if other[:2] != asker[:2]] + [asker]
             self.tell(known, [asker])  # sent again: it hears how things stand, and nothing is run twice
             return
         code = self.why_not(agent_id, (dispatch.get("age_ms") or 0) / 1000) if is_current else "RUNTIME_LOST"
-        execution = types.SimpleNamespace(id=exec_id, attempt=dispatch["attempt"], askers=[asker],
-                                          state="refused" if code else "started", outcome={"code": code} if code else {})
+        execution = self.refused(exec_id, asker, code)
         if is_current:
             self.remember(execution)
         if not code:
+            execution.state, execution.outcome = "started", {}
             execution.task = asyncio.create_task(self.run(execution, relay, message.headers))
         self.tell(execution, [asker])
+
+    @staticmethod
+    def refused(exec_id, asker, code):
+        return types.SimpleNamespace(id=exec_id, attempt=asker[2], askers=[asker], owner=owner(asker[1]), state="refused", outcome={"code": code})
 
     def why_not(self, agent_id, age_s):
         """The code to refuse it with, or None. age_s: since it was first sent; we may have had it, and forgotten it."""

@@ -25,6 +25,14 @@ def is_open(subject, reporter=""):
     return all(words) and words[0][0] != "$" and (words[0] != "compozy" or is_result) and not set(subject) & set("*> \t\r\n")
 
 
+def owner(subject):
+    """For whom a place for answers is kept; None: for nobody in particular."""
+    words = subject.split(".")
+    if words[0] == "_INBOX" and len(words) > 3 and words[1] in ("caller", "operator", "runtime", "observer", "service"):
+        return words[1], words[2]
+    return ("caller", words[3]) if words[:3] == ["compozy", "results", "caller"] and len(words) > 4 else None
+
+
 class Session:
     def __init__(self, nats, runtime_id):
         self.nats, self.id, self.inbox = nats, runtime_id, f"_INBOX.runtime.{runtime_id}.{uuid.uuid4().hex}"

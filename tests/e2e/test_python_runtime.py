@@ -196,6 +196,13 @@ class PythonRuntime(Case):
         send(agent_runtime={"runtime_id": "python", "epoch": 1}, agent={"id": "py-nap", "exec_id": "e2"})
         self.assertEqual((reported()["state"], len(answers)), ("refused", 0))
 
+        mine, theirs = (self.client.subscribe(f"_INBOX.caller.{name}.1") for name in ("me", "them"))
+        for reply_to in ("_INBOX.caller.me.1", "_INBOX.caller.them.1"):
+            send(agent={"id": "py-shout", "exec_id": "e4"}, dispatch=dict(relay["dispatch"], reply_to=reply_to))
+        self.assertEqual([reported()["state"] for _ in range(3)], ["started", "refused", "done"])
+        mine.next(scaled(5))
+        self.assertEqual(len(theirs), 0, "an answer went to who knows the execution's id only")
+
         commands = self.client.subscribe(f"{PREFIX}.dispatcher.>")
         for place in ("report_to", "reply_to"):
             for subject in (f"{PREFIX}.dispatcher.d1.control.drain", f"{PREFIX}.dispatcher.d1.report.other", f"{PREFIX}.commands.agent.x.trigger.y", "$JS.API.X", "a b", 7):
