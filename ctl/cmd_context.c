@@ -154,6 +154,11 @@ static CtlExit run_save(Ctl *ctl, const Invocation *invocation) {
         r = context_save(name, &ctl->settings, wanted->force);
         if (r == -EEXIST)
                 return ctl_fail(ctl, CTL_EXIT_USAGE, "there is a context %s; --force overwrites it", name);
+        if (r == -EINVAL)
+                return ctl_fail(ctl, CTL_EXIT_USAGE,
+                        "context %s: a value has control characters, spaces at an end, or what a file takes for a "
+                        "comment",
+                        name);
         if (r < 0)
                 return ctl_fail(ctl, CTL_EXIT_FAILURE, "context %s: %s", name, strerror(-r));
         ctl_note(ctl, "Saved. `compozyctl context use %s` makes it the current one.", name);

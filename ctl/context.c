@@ -183,6 +183,14 @@ void ctl_settings_done(CtlSettings *settings) {
 
 /* saving */
 
+/* Would a file with this value be read as it was written? (The configuration has no control characters.) */
+static bool can_be_written(const char *value) {
+        for (const char *c = value; *c; c++)
+                if ((*c == ';' || *c == '#') && (c == value || c[-1] == ' ' || c[-1] == '\t'))
+                        return false;
+        return value[0] == '\0' || (value[0] != ' ' && value[strlen(value) - 1] != ' ');
+}
+
 int context_save(const char *name, const CtlSettings *settings, bool overwrite) {
         _cleanup_(buffer_done) Buffer text = {};
         char path[CONTEXT_PATH_MAX];
@@ -197,6 +205,8 @@ int context_save(const char *name, const CtlSettings *settings, bool overwrite) 
 
                 if (key->kind == CONFIG_U64)
                         continue; /* limits of a connection are no property of a place */
+                if (!can_be_written(*(char *const *)field))
+                        return -EINVAL;
                 if (strcmp(*(char *const *)field, key->fallback) != 0)
                         buffer_printf(&text, "%s = %s\n", key->name, *(char *const *)field);
         }

@@ -35,6 +35,7 @@ typedef struct ContextRequest {
 int context_load(const ContextRequest *request, CtlSettings *ret, ConfigError *ret_error);
 void ctl_settings_done(CtlSettings *settings);
 
-/* Writes the settings that differ from the defaults. Returns 0 or -errno (-EEXIST unless `overwrite`). */
+/* Writes the settings that differ from the defaults. Returns 0 or -errno (-EEXIST unless `overwrite`;
+ * -EINVAL: a value that no line of a file can hold). */
 int context_save(const char *name, const CtlSettings *settings, bool overwrite);
 int context_delete(const char *name); /* 0 or -errno */

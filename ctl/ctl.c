@@ -206,6 +206,11 @@ CtlExit ctl_ask(Ctl *ctl, Peer peer, const char *verb, json_t *body, json_t **re
         return CTL_EXIT_OK;
 }
 
+/* Pages are in the order of their ids. */
+static bool comes_after(const json_t *next, const json_t *after) {
+        return !json_is_string(after) || strcmp(json_string_value(next), json_string_value(after)) > 0;
+}
+
 CtlExit ctl_list(Ctl *ctl, Peer peer, const char *verb, json_t *body, const char *key, size_t limit, json_t **ret) {
         json_t *all = NULL, *page = NULL, *request = body ? body : json_object();
         CtlExit status;
@@ -220,6 +225,8 @@ CtlExit ctl_list(Ctl *ctl, Peer peer, const char *verb, json_t *body, const char
                         break;
                 items = json_object_get(page, key);
                 next = json_object_get(page, "next");
+                if (json_is_string(next) && !comes_after(next, json_object_get(request, "after")))
+                        status = ctl_fail(ctl, CTL_EXIT_FAILURE, "%s: the pages of the list go round in circles", verb);
                 if (json_is_string(next))
                         (void)json_object_set(request, "after", next);
                 if (!all)
@@ -227,7 +234,7 @@ CtlExit ctl_list(Ctl *ctl, Peer peer, const char *verb, json_t *body, const char
                 else
                         (void)json_array_extend(json_object_get(all, key), items);
                 json_decref(page);
-                if (!json_is_string(next) || json_array_size(items) == 0)
+                if (status != CTL_EXIT_OK || !json_is_string(next) || json_array_size(items) == 0)
                         break;
                 if (limit > 0 && json_array_size(json_object_get(all, key)) >= limit)
                         break;

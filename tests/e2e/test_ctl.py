@@ -220,6 +220,11 @@ class Connections(Case):
         text = self.ctl_ok("runtimes")
         self.assertIn("\\x1b]0;title\\x07", text)
         self.assertFalse([c for c in text if c != "\n" and (ord(c) < 32 or 0x7f <= ord(c) < 0xa0)])
+        circle = {"ok": True, "result": {"total": 1, "next": "r1", "runtimes": [{"runtime_id": "r1"}]}}
+        round_client = self.world.client()
+        round_client.subscribe("round.commands.agent_dispatcher.*", lambda message: round_client.publish(message.reply, json.dumps(circle).encode()))
+        round_client.flush()
+        self.ctl_fails(1, "go round in circles", "-o", "nats.subject_prefix=round", "runtimes")
         for broken in (b"", b"{", b"[]", b'{"ok":1}', b'{"ok":true,"result":[]}', b'{"ok":false}', b"\xff"):
             evil_bytes = broken
             other = self.world.client()
@@ -246,4 +251,5 @@ class Connections(Case):
         self.ctl_ok("context", "delete", "prod")
         self.ctl_fails(1, "prod", "context", "show", "prod")
         self.ctl_fails(2, "A-Z a-z", "context", "save", "../x")
+        self.ctl_fails(2, "takes for a comment", "-o", "nats.tls_ca=a #b", "context", "save", "odd")
         self.ctl_fails(1, "", "context", "delete", "prod")
