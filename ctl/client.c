@@ -125,7 +125,7 @@ void client_inbox(Client *client, char *ret, size_t size) {
 
 /* requests */
 
-static int build_subject(const Client *client, Peer peer, const char *verb, char *ret, size_t size) {
+int client_subject(const Client *client, Peer peer, const char *verb, char *ret, size_t size) {
         static const SubjectKind kinds[] = {
                 [PEER_DISPATCHERS] = SUBJECT_DISPATCHER_VERB,
                 [PEER_DISPATCHER] = SUBJECT_DISPATCHER_CONTROL,
@@ -155,7 +155,7 @@ static void fail(Answer *answer, AnswerKind kind, const char *format, ...) {
         va_end(arguments);
 }
 
-static void read_answer(Answer *answer, const char *data, size_t size) {
+void answer_read(Answer *answer, const char *data, size_t size) {
         json_error_t error;
         json_t *root = json_loadb(data, size, JSON_ALLOW_NUL, &error), *ok, *part;
 
@@ -223,11 +223,11 @@ void client_ask(Client *client, Peer peer, const char *verb, json_t *body, uint6
         *ret = (Answer){ .peer = peer };
         json_decref(body);
         client_inbox(client, inbox, sizeof(inbox));
-        if (text && build_subject(client, peer, verb, ret->subject, sizeof(ret->subject)) == 0)
+        if (text && client_subject(client, peer, verb, ret->subject, sizeof(ret->subject)) == 0)
                 s = ask(client, ret->subject, inbox, text, start + timeout_usec, &msg);
         ret->waited_usec = instant_now().usec - start;
         if (s == NATS_OK)
-                read_answer(ret, natsMsg_GetData(msg), (size_t)natsMsg_GetDataLength(msg));
+                answer_read(ret, natsMsg_GetData(msg), (size_t)natsMsg_GetDataLength(msg));
         else if (s == NATS_NO_RESPONDERS)
                 fail(ret, ANSWER_NOBODY, "nobody listens on %s", ret->subject);
         else if (s == NATS_TIMEOUT)

@@ -56,6 +56,9 @@ typedef struct Answer {
 
 void answer_done(Answer *answer);
 
+/* Reads a message that answers a request to answer->subject: sets all but `peer`, `subject` and `waited_usec`. */
+void answer_read(Answer *answer, const char *data, size_t size);
+
 typedef struct Client Client;
 
 /*
@@ -73,6 +76,9 @@ const char *client_prefix(const Client *client);    /* nats.subject_prefix */
 
 /* A new subject below this connection's inbox. */
 void client_inbox(Client *client, char *ret, size_t size);
+
+/* Where a verb is asked for. Returns 0 or -ENOMEM. */
+int client_subject(const Client *client, Peer peer, const char *verb, char *ret, size_t size);
 
 /* One request, one answer. `body` is taken; NULL: {}. Never fails otherwise than in `ret`, which the caller clears. */
 void client_ask(Client *client, Peer peer, const char *verb, json_t *body, uint64_t timeout_usec, Answer *ret);

@@ -28,6 +28,7 @@
         X(trigger)             \
         X(send)                \
         X(why)                 \
+        X(top)                 \
         X(up)                  \
         X(context_list)        \
         X(context_show)        \
