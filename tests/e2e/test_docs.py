@@ -47,6 +47,10 @@ class Docs(unittest.TestCase):
     def test_what_the_readme_says_is_true(self):
         self.page("README.md", in_tree=True)
 
+    def test_what_the_examples_say_is_true(self):
+        self.page("examples/README.md", in_tree=True)
+        self.page("examples/exec/README.md", in_tree=True)
+
     def test_the_tutorial_about_an_agent_in_python_works(self):
         self.page("docs/tutorials/agent.md")
 
