@@ -92,10 +92,9 @@ class PythonRuntime(Case):
             body = message.json()
             kind = (body.get("metadata") or {}).get("type")
             if not Draft202012Validator or (body.get("agent_runtime") or {}).get("runtime_id") != "python" or \
-                    kind in ("TriggerAgent", "DispatcherRuntimeUpdate"):
+                    body["metadata"].get("source_component") == "compozy-dispatcherd" or kind == "TriggerAgent":
                 continue
-            schema = "AgentExecutionEvent" if kind.startswith("AgentExecution") and kind[14:] not in ("Report", "Result") else kind
-            validate(schema, body)
+            validate(kind, body)
             kinds.add(kind)
         return kinds
 
