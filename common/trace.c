@@ -132,6 +132,8 @@ bool tracer_begin(Tracer *tracer, Slice traceparent, TraceSpan *ret) {
         }
 
         *ret = (TraceSpan){};
+        if (tracer->threshold == 0)
+                return false;
         fill_random(&tracer->rng, ret->trace_id, 2);
         fill_random(&tracer->rng, ret->span_id, 1);
         is_sampled = tracer->threshold == UINT64_MAX || rng_next(&tracer->rng) < tracer->threshold;

@@ -49,7 +49,7 @@ typedef enum TracerPlace {
 
 typedef struct Tracer {
         Rng rng;
-        uint64_t threshold; /* of random numbers below it a trace is begun; UINT64_MAX: of all */
+        uint64_t threshold; /* of random numbers below it a trace is begun; UINT64_MAX: of all, 0: of none */
         Buffer spans;       /* n_spans JSON objects with commas between */
         size_t n_spans, n_max;
         size_t start; /* of the one that is open */
@@ -65,9 +65,10 @@ void tracer_done(Tracer *tracer);
 void tracer_clear(Tracer *tracer); /* the spans were taken; memory beyond a megabyte is given back */
 
 /*
- * A span for work that came with that traceparent; with none, or a bad one, the work begins a trace. Returns whether
- * what is passed on is to carry the span's own traceparent: all but what came with one that is not sampled, which is
- * passed on as it is.
+ * A span for work that came with that traceparent; with none, or a bad one, the work begins a trace, sampled or not.
+ * Returns whether what is passed on is to carry the span's own traceparent. What came with one that is not sampled is
+ * passed on as it is, and so is what came without one where no trace is ever begun: the headers cost more than all
+ * else.
  */
 bool tracer_begin(Tracer *tracer, Slice traceparent, TraceSpan *ret);
 

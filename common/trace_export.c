@@ -223,7 +223,8 @@ static bool read_headers(const char *path, struct curl_slist **list, char *ret_w
 }
 
 static void curl_slist_freep(struct curl_slist **list) {
-        curl_slist_free_all(*list);
+        if (*list) /* else there may be no libcurl */
+                curl_slist_free_all(*list);
 }
 
 bool trace_export_check(const TraceExportOptions *options, char *ret_why, size_t size) {

@@ -90,7 +90,8 @@ void core_trace_letter(Runtime *runtime, const InMessage *message, Envelope *env
 
         if (trace_parse(envelope->traceparent, &span))
                 return;
-        (void)tracer_begin(tracer, SLICE_NONE, &span);
+        if (!tracer_begin(tracer, SLICE_NONE, &span))
+                return;
         envelope->traceparent = trace_format(&span, runtime->traceparent);
         envelope->tracestate = SLICE_NONE;
         head.span = &span;

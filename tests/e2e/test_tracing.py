@@ -376,6 +376,18 @@ class Configured(Case):
                     self.assertIn(word, text, options)
                 self.assertNotIn("secret", text)
 
+    def test_without_libcurl_tracing_is_refused_and_everything_else_works(self):
+        with open(os.path.join(self.world.directory, "libcurl.so.4"), "wb"):
+            pass  # what stands in its place is no library
+        environment = dict(os.environ, LD_LIBRARY_PATH=self.world.directory)
+        for program in ("compozy-dispatcherd", "compozy-runtimed"):
+            command = [os.path.join(BIN, program), "--check-config"]
+            done = subprocess.run([*command, "-o", "tracing.otlp_endpoint=http://localhost:4318"], env=environment, capture_output=True,
+                                  text=True, timeout=scaled(10), check=False)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertRegex(done.stderr, r"tracing.otlp_endpoint: .*libcurl\.so\.4.*package is libcurl4")
+            self.assertEqual(subprocess.run(command, env=environment, capture_output=True, timeout=scaled(10), check=False).returncode, 0)
+
     def test_the_environments_endpoint_is_the_default(self):
         collector = Collector()
         self.addCleanup(collector.close)
