@@ -18,6 +18,7 @@
 #include "ctl/ctl.h"
 #include "proto/subject.h"
 
+#define PING_USEC (10 * USEC_PER_SEC)
 #define WAIT_STEP_USEC (100 * USEC_PER_MSEC) /* Ctrl-C ends a wait within this */
 
 struct Client {
@@ -48,6 +49,8 @@ static natsStatus set_options(natsOptions *options, uint64_t timeout_usec, bool 
                 s = natsOptions_SetErrorHandler(options, ignore_error, NULL);
         if (s == NATS_OK)
                 s = natsOptions_UseGlobalMessageDelivery(options, false); /* subscriptions are synchronous */
+        if (s == NATS_OK) /* a server that works on what we asked for answers no pings meanwhile */
+                s = natsOptions_SetPingInterval(options, PING_USEC / USEC_PER_MSEC);
         if (s == NATS_OK)
                 s = natsOptions_SetMaxPingsOut(options, 2);
         if (s == NATS_OK && stay)

@@ -27,6 +27,7 @@
         X(agent_subscriptions) \
         X(trigger)             \
         X(send)                \
+        X(events)              \
         X(why)                 \
         X(top)                 \
         X(up)                  \

@@ -37,7 +37,7 @@ const Option global_options[] = {
 static void say_error(const Ctl *ctl, const char *code, const char *text, const json_t *details) {
         (void)fflush(stdout);
         if (ctl->global.json) {
-                json_t *line = json_pack("{s:{s:s, s:s%, s:O?}}", "error", "code", code, "message", text, strlen(text),
+                json_t *line = json_pack("{s:{s:s, s:s%, s:O*}}", "error", "code", code, "message", text, strlen(text),
                         "details", details);
 
                 if (line)

@@ -103,8 +103,6 @@ static natsStatus publish(Client *client, const ExchangeLetter *letter, const ch
                 s = add_headers(msg, letter);
         if (s == NATS_OK)
                 s = natsConnection_PublishMsg(client_connection(client), msg);
-        if (s == NATS_OK)
-                s = natsConnection_FlushTimeout(client_connection(client), FLUSH_MSEC);
         natsMsg_Destroy(msg);
         return s;
 }
@@ -172,6 +170,8 @@ void exchange_publish(Client *client, const ExchangeLetter *letter, const char *
 
         *ret = (Exchange){ .kind = EXCHANGE_ANSWER };
         s = publish(client, letter, reply);
+        if (s == NATS_OK)
+                s = natsConnection_FlushTimeout(client_connection(client), FLUSH_MSEC);
         if (s != NATS_OK)
                 fail_publish(client, letter, s, ret);
         else

@@ -38,10 +38,7 @@ void exchange_done(Exchange *exchange);
 /* Are they "Name: value"? Says what is wrong with the first that is not. */
 CtlExit exchange_check_headers(const Ctl *ctl, const TextList *headers);
 
-/*
- * Publishes it with a reply subject of our own, and waits. With `timeout_usec` 0 it waits only until the server has
- * taken it: whether anybody listens is known then.
- */
+/* Publishes it with a reply subject of our own, and waits. */
 void exchange(Client *client, const ExchangeLetter *letter, uint64_t timeout_usec, Exchange *ret);
 
 /* Publishes it, with that reply subject (NULL: none), and waits until the server has taken it. */

@@ -110,6 +110,8 @@ static const Rule publish_rules[] = {
         { OPERATOR, "$JS.API.CONSUMER.INFO.COMPOZY_EVENTS.*", NULL },
         { OPERATOR, "$JS.API.CONSUMER.DELETE.COMPOZY_EVENTS.*", NULL },
         { OPERATOR, "$JS.API.CONSUMER.MSG.NEXT.COMPOZY_EVENTS.*", NULL },
+        { OPERATOR, "$JS.FC.COMPOZY_EVENTS.>", NULL },
+        { OPERATOR, "_INBOX.%r.%n.>", "what it compares with: compozyctl bench --compare" },
         {},
 };
 
