@@ -121,7 +121,10 @@ class Shell:
         """Wrong: it failed, or did not print what the page shows."""
         deadline = time.monotonic() + patience
         while True:
-            output, failed = self.run(block.text, timeout)
+            try:
+                output, failed = self.run(block.text, timeout)
+            except Wrong as why:
+                raise Wrong(f"{block}: {why}\n{block.text}") from None
             is_right = not failed and (block.expected is None or pattern_of(block.expected).fullmatch(output.rstrip() + "\n"))
             if is_right:
                 return output

@@ -27,7 +27,7 @@ def can_isolate():
 @unittest.skipUnless(can_isolate(), "no network namespace can be made here")
 class Docs(unittest.TestCase):
     waits = True
-    bound = 120.0
+    bound = 240.0  # make demo may have something to build
 
     def page(self, name, in_tree=False):
         page = blocks.read(os.path.join(ROOT, name))
@@ -38,7 +38,7 @@ class Docs(unittest.TestCase):
                                  env=environment, start_new_session=True)
             try:
                 for block in page:
-                    shell.check(block, patience=15 * TIME_SCALE, timeout=60 * TIME_SCALE)
+                    shell.check(block, patience=15 * TIME_SCALE, timeout=150 * TIME_SCALE)
             except blocks.Wrong as error:
                 self.fail(str(error))
             finally:
