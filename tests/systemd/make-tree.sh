@@ -12,8 +12,8 @@ cache=$(dirname "$dir")/packages-$suite
 
 # The names of libraries end in what changed last in them.
 case $suite in
-bookworm) libraries="libnats3.4 libevent-2.1-7 libjansson4 libncurses6 libcurl4 libsystemd0 libsqlite3-0" ;;
-*) libraries="libnats3.10 libevent-2.1-7t64 libjansson4 libncurses6 libcurl4t64 libsystemd0 libsqlite3-0" ;;
+bookworm) libraries="libnats3.4 libevent-2.1-7 libjansson4 libncursesw6 libcurl4 libsystemd0 libsqlite3-0" ;;
+*) libraries="libnats3.10 libevent-2.1-7t64 libjansson4 libncursesw6 libcurl4t64 libsystemd0 libsqlite3-0" ;;
 esac
 # jq and python3: what agents of the tests are written in
 packages="systemd systemd-sysv dbus ca-certificates curl jq python3-minimal nats-server $libraries"
