@@ -250,7 +250,9 @@ deb: ## Debian packages into build/deb (DEB_VERSION= for another version than th
 	@flock -o Makefile tests/install-deps.sh $(PACKAGES) $(PACKAGES_DEB)
 	@debian/build.sh $(DEB_VERSION)
 
+PACKAGES_SYSTEMD := debootstrap systemd-container
 check-systemd: all ## the units in a booted Debian container, as root (DIST=bookworm|trixie; else this one)
+	@[ "$$(id -u)" -ne 0 ] || tests/install-deps.sh $(PACKAGES_SYSTEMD) || :
 	@tests/systemd/run.py $(if $(DIST),--dist $(DIST)) $(SYSTEMD_ARGS)
 
 clean: ## remove build/
