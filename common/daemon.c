@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <getopt.h>
+#include <openssl/crypto.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -169,6 +170,9 @@ int daemon_main(int argc, char **argv, const char *summary, const ConfigTable *t
         int r, status;
 
         open_standard_streams();
+        /* Before anybody uses libcrypto: a thread that is still connecting when we end (nats_wire.c) may be in the
+         * middle of a handshake, and OpenSSL would clean up beneath it. */
+        (void)OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
         r = daemon_parse_arguments(argc, argv, summary, table, &arguments);
         if (r == DAEMON_E_OK)
                 status = run(&arguments);

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <locale.h>
+#include <openssl/crypto.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -50,6 +51,7 @@ int main(int argc, char **argv) {
         CtlExit status;
         int r;
 
+        (void)OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL); /* as in daemon_main() */
         (void)setlocale(LC_CTYPE, "");
         (void)signal(SIGPIPE, SIG_DFL); /* `compozyctl events | head` ends quietly */
         options_defaults(global_options, &ctl.global);

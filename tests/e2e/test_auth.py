@@ -10,6 +10,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import time
 
 import natsclient
 import nkeys
@@ -216,6 +217,15 @@ class Tls(AuthCase):
         server = self.serve_tls(self.certificates.make("elsewhere", "DNS:elsewhere.example"))
         self.assert_refused(server, "address mismatch", "nats.url", trusting)
         self.assert_refused(server, "ostname mismatch", "nats.url", trusting, "tls://localhost:{}")
+
+    def test_a_daemon_that_is_stopped_in_the_middle_of_a_handshake_ends_in_order(self):
+        server = self.serve_tls(self.good)
+        daemons = [self.try_to_connect(server) for _ in range(6)]
+        for number, daemon in enumerate(daemons):
+            daemon.wait_log("could not connect")
+            time.sleep(number * 0.01)  # no condition: some of them are to meet the next attempt
+            daemon.signal(signal.SIGTERM)
+        self.assertEqual([daemon.wait() for daemon in daemons], [0] * 6)
 
     def test_a_server_without_tls_is_not_talked_to_when_it_is_asked_for(self):
         server = self.serve("")
