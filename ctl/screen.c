@@ -73,7 +73,7 @@ size_t screen_text(char *place, size_t size, const char *text) {
                                 shown, sizeof(shown), "\\x%02x", (unsigned char)(is_c1(c) ? c[1] : *c));
                         c += is_c1(c);
                 }
-                if (n + shown_size < size)
+                if (place && n + shown_size < size)
                         memcpy(place + n, shown, shown_size);
                 n += shown_size;
         }

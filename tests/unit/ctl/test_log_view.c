@@ -82,7 +82,7 @@ static void test_what_was_not_shown_is_kept_for_when_something_fails(void **stat
 
 static void test_only_the_last_lines_are_kept(void **state) {
         const char *lines[101];
-        char texts[100][8], *text;
+        char texts[100][16], *text;
 
         (void)state;
         for (int i = 0; i < 100; i++) {
