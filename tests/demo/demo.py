@@ -195,7 +195,7 @@ class Demo:
             say(f"{daemon.name:<14}http://{daemon.http()}/   {daemon.log_path}")
         say()
         say(f"export NATS_URL={self.world.nats.url} PATH={os.path.relpath(harness.BIN)}:$PATH")
-        for words in ("status", "runtimes", "agents", "trigger greeter '\"hi\"' --wait", "trigger sleeper '{\"ms\": 20}' --count 20000",
+        for words in ("status", "runtimes", "agents", "top", "events --follow", "trigger greeter '\"hi\"' --wait", "trigger sleeper '{\"ms\": 20}' --count 20000",
                       "why greeter", "runtime drain worker-1", "runtime resume worker-1", *self.languages.hints()):
             say(f"compozyctl {words}")
         say()

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """
-Makes docs/demo.svg, the recording in the README, of a real run: a private nats-server, a dispatcher, two runtimes, and two panes of tmux in which
+Makes docs/demo.svg, the recording in the README, of a real run: a private nats-server, a dispatcher, two runtimes, and panes of tmux in which
 compozyctl is typed. What is seen is what was printed; only the typing is ours, and waiting for programs to start is cut out.
 
   record.py [FILE]
@@ -23,11 +23,12 @@ sys.path.insert(0, os.path.join(HERE, os.pardir, "e2e"))
 import harness  # noqa: E402
 from screencast import Screencast, write_svg  # noqa: E402
 
-COLUMNS, ROWS = 100, 32
-TITLE = "A terminal, recorded: two runtimes, twenty thousand tasks, a runtime killed in the middle of them, and none of them lost"
+COLUMNS, ROWS = 100, 30
+TOP_ROWS, LAST_ROWS = 11, 9  # the pane above, and the one below
+TITLE = "A terminal, recorded: two runtimes, a live view, twenty thousand tasks, a runtime killed in the middle of them, and none of them lost"
 AGENTS = {
     "greeter": {"agent_type": "echo"},
-    "thumbnails": {"agent_type": "delay", "parameters": {"ms": 15}},
+    "thumbnails": {"agent_type": "delay", "parameters": {"ms": 25}},
     "summarizer": {"agent_type": "exec", "exec": {"command": ["python3", os.path.join(ROOT, "examples", "exec", "summarizer.py")]}},
 }
 
@@ -77,25 +78,30 @@ class Play:
 def play(world, path):
     world.server(jetstream=True)
     world.dispatcher("d1")
-    runtimes = {name: world.runtime(name, AGENTS, {"runtime.labels": f"zone={zone}"}) for name, zone in (("left", "a"), ("right", "b"))}
+    options = {"runtime.max_in_flight": 64, "runtime.heartbeat_interval_ms": 500}
+    runtimes = {name: world.runtime(name, AGENTS, {"runtime.labels": f"zone={zone}", **options}) for name, zone in (("left", "a"), ("right", "b"))}
     act = Play(world)
     film = act.film
+    act.tmux("split-window", "-v", "-l", str(ROWS - 1 - TOP_ROWS))
+    film.cut(5, act.prompts)
+    act.tmux("select-pane", "-U")
+    film.cut(0.3)
     film.start_over()
-    film.watch(0.8)
-    act.type("compozyctl runtimes")
-    act.type("""compozyctl trigger summarizer '{"text": "To be, or not to be. That is the question."}' --wait""", pause=2.5)
-    act.tmux("split-window", "-v", "-l", "14")
+    act.type("compozyctl top --interval 500ms", until=act.shows("right "), pause=1.5)
+    act.tmux("select-pane", "-D")
+    act.type("""compozyctl trigger summarizer '{"text": "To be, or not to be. That is the question."}' --wait""", pause=2.0)
+    act.tmux("send-keys", "C-l")
+    act.tmux("split-window", "-v", "-l", str(LAST_ROWS))
     film.watch(1.0, act.prompts)
     act.tmux("select-pane", "-U")
-    act.type("compozyctl trigger thumbnails --count 20000 --retry always", pause=0.6, until=act.shows("%"))
+    act.type("compozyctl trigger thumbnails --count 20000 --concurrency 100 --retry always", pause=1.0, until=act.shows("%"))
     act.tmux("select-pane", "-D")
     act.type(f"kill -KILL {runtimes['left'].pid}    # a runtime, in the middle of its work", pause=0.3)
     runtimes["left"].expected = True
     runtimes["left"].process.wait()
-    act.type("compozyctl runtimes", pause=0.5)
+    act.type("compozyctl why thumbnails", pause=0.5)
     film.watch(30, act.shows("latency"))
-    film.watch(1.0)
-    act.type("compozyctl why thumbnails", pause=2.0)
+    film.watch(1.5)
     write_svg(path, film.frames, COLUMNS, ROWS, TITLE)
     print(f"{path}: {len(film.frames)} screens, {film.frames[-1][0]:.0f} s, {os.path.getsize(path) / 1024:.0f} KB")
     film.close()
