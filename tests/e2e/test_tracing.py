@@ -17,7 +17,8 @@ EVERYTHING = {"do": "wishes", "of": [
     ("publish", {"topic": "t.said", "payload": 1}), ("ask", {"agent_id": "peer", "payload": {"do": "echo", "value": 2}}),
     ("invoke", {"capability": "t.cap", "input": 3}), ("trigger", {"agent_id": "leaf", "input": 4}), ("set_timer", {"token": 1, "ms": 30})]}
 AGENTS = {"root": exec_agent({"at_timer": {"do": "wish", "method": "publish", "params": {"topic": "t.ticked", "payload": 5}}}),
-          "peer": exec_agent({"answers": True}), "leaf": "echo", "hearer": dict(exec_agent(), subscribed_topics=["t.said"]), "sleeper": "delay"}
+          "peer": exec_agent({"answers": True}), "leaf": "echo", "passer": {"agent_type": "relay", "parameters": {"to": "t.passed"}, "subscribed_topics": ["t.pass"]},
+          "hearer": dict(exec_agent(), subscribed_topics=["t.said"]), "sleeper": "delay"}
 
 
 class Traced(Case):
@@ -34,7 +35,7 @@ class Traced(Case):
         for agent in AGENTS:
             self.wait_agent(agent)
         self.met = {}  # the headers of what was emitted, by where
-        for subject in ("t.said", "t.ticked"):
+        for subject in ("t.said", "t.ticked", "t.passed"):
             self.client.subscribe(subject, lambda message: self.met.setdefault(message.subject, []).append(message.headers))
         self.client.subscribe("action.t.cap", self.provide)
         self.client.subscribe("compozy.events.agent.instance.*.*", lambda message: self.met.setdefault(
@@ -178,6 +179,15 @@ class Exported(Traced):
         self.trigger("leaf", headers={"traceparent": after})
         self.collector.wait(following, ["dispatcher: trigger leaf", "runtime: handle leaf"])
         self.assertEqual(self.collector.of_trace(trace), [])
+
+    def test_what_a_behaviour_in_the_runtimes_own_process_passes_on_names_its_span(self):
+        traceparent, trace, ours = new_trace()
+        self.met.clear()
+        self.client.publish("t.pass", "x", headers={"traceparent": traceparent, "tracestate": STATE})
+        span = self.collector.wait(trace, ["runtime: handle passer"])["runtime: handle passer"]
+        self.assertEqual(span.parent, ours)
+        met = wait_until("it is passed on", lambda: self.met.get("t.passed"), 5)[0]
+        self.assertEqual((met["traceparent"], met["tracestate"]), (f"00-{trace}-{span.id}-01", STATE))
 
     def test_a_repeated_trigger_is_a_span_of_its_own_that_says_so(self):
         first, trace, _ = new_trace()
