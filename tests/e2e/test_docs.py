@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from xml.etree import ElementTree
 
 from harness import BIN, ROOT, TIME_SCALE, NATS_SERVER
 
@@ -56,6 +57,18 @@ class Docs(unittest.TestCase):
 
     def test_the_tutorial_about_failover_and_drain_works(self):
         self.page("docs/tutorials/failover.md")
+
+
+class Recording(unittest.TestCase):
+    def test_the_recording_is_one_small_file_that_asks_for_nothing_else(self):
+        path = os.path.join(ROOT, "docs", "demo.svg")
+        self.assertLess(os.path.getsize(path), 200 * 1024)
+        names = set()
+        for element in ElementTree.parse(path).iter():
+            names.add(element.tag.rpartition("}")[2])
+            for name, value in element.attrib.items():
+                self.assertFalse(name.endswith("href") and not value.startswith("#"), value)
+        self.assertEqual(names, {"svg", "style", "rect", "circle", "defs", "g", "text", "use"})
 
 
 class Blocks(unittest.TestCase):
