@@ -108,9 +108,8 @@ def play(world, path):
 
 
 def main():
-    for program in ("tmux",):
-        if not shutil.which(program):
-            sys.exit(f"record.py: {program} is not installed")
+    if not shutil.which("tmux"):
+        sys.exit("record.py: tmux is not installed")
     path = sys.argv[1] if len(sys.argv) > 1 else os.path.join(ROOT, "docs", "demo.svg")
     world = harness.World("recording")
     try:
