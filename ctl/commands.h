@@ -29,6 +29,7 @@
         X(send)                \
         X(events)              \
         X(why)                 \
+        X(bench)               \
         X(top)                 \
         X(up)                  \
         X(context_list)        \

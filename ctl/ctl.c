@@ -384,6 +384,10 @@ bool ctl_is_interrupted(void) {
         return interrupted != 0;
 }
 
+void ctl_forget_interrupt(void) {
+        interrupted = 0;
+}
+
 /* The second one ends us at once, whatever we wait for. */
 void ctl_catch_interrupts(void) {
         struct sigaction action = { .sa_handler = on_interrupt, .sa_flags = SA_RESETHAND };

@@ -83,3 +83,6 @@ CtlExit ctl_read_bytes(const Ctl *ctl, const char *word, char **ret, size_t *ret
 /* Ctrl-C asks a long command to end: it is checked in loops, and ends waits early. */
 bool ctl_is_interrupted(void);
 void ctl_catch_interrupts(void);
+
+/* For what is to be cleaned up after one: it may wait again. The next Ctrl-C ends us at once. */
+void ctl_forget_interrupt(void);

@@ -53,3 +53,14 @@ uint64_t latency_quantile(const Latency *latency, double q) {
 uint64_t latency_mean(const Latency *latency) {
         return latency->count > 0 ? latency->sum_usec / latency->count : 0;
 }
+
+void latency_since(const Latency *now, Latency *before) {
+        before->count = now->count - before->count;
+        before->sum_usec = now->sum_usec - before->sum_usec;
+        before->max_usec = 0;
+        for (size_t i = 0; i < LATENCY_BUCKETS; i++) {
+                before->buckets[i] = now->buckets[i] - before->buckets[i];
+                if (before->buckets[i] > 0)
+                        before->max_usec = MIN_OF(bucket_end(i), now->max_usec);
+        }
+}

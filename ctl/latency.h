@@ -22,3 +22,6 @@ void latency_add(Latency *latency, uint64_t usec);
 /* So long took the fraction `q` (0 to 1) of them at most; never more than the longest. 0: there are none. */
 uint64_t latency_quantile(const Latency *latency, double q);
 uint64_t latency_mean(const Latency *latency);
+
+/* What was added to `now` since it was `before`; the longest is that of its last bucket then. Into `before`. */
+void latency_since(const Latency *now, Latency *before);

@@ -62,11 +62,28 @@ static void what_is_longer_than_the_last_bucket_counts_and_the_longest_is_exact(
         assert_true(latency_quantile(&latency, 0.01) >= 777777);
 }
 
+static void what_was_added_since_is_told_apart(void **state) {
+        Latency now = { 0 }, before;
+
+        (void)state;
+
+        latency_add(&now, 1000000);
+        before = now;
+        for (uint64_t usec = 1; usec <= 100; usec++)
+                latency_add(&now, usec);
+        latency_since(&now, &before);
+        assert_int_equal(before.count, 100);
+        assert_int_equal(before.max_usec, 100);
+        assert_int_equal(latency_quantile(&before, 0.5), 50);
+        assert_int_equal(latency_mean(&before), 50);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(without_anything_all_is_zero),
                 cmocka_unit_test(small_values_are_exact),
                 cmocka_unit_test(a_quantile_is_never_below_the_value_and_off_by_less_than_a_sixtieth),
+                cmocka_unit_test(what_was_added_since_is_told_apart),
                 cmocka_unit_test(what_is_longer_than_the_last_bucket_counts_and_the_longest_is_exact),
         };
 
