@@ -19,11 +19,14 @@
 #include "ctl/commands.h"
 #include "ctl/context.h"
 #include "ctl/fields.h"
+#include "ctl/programs.h"
 #include "ctl/sandbox.h"
 #include "ctl/watch.h"
 
 #define TURN_MSEC 100
 #define QUESTION_USEC (200 * USEC_PER_MSEC)
+#define PROGRAMS_USEC (500 * USEC_PER_MSEC) /* how often programs of agents are looked at */
+#define RESTART_USEC (3 * USEC_PER_SEC)     /* how long an agent may take to stop or to start */
 #define READY_USEC (30 * USEC_PER_SEC)
 #define NAMES_SHOWN 8
 
@@ -118,13 +121,15 @@ typedef struct Up {
         const char *const *command; /* its words; NULL: none */
         SandboxOptions sandbox_options;
         char nats_server[4096], dispatcherd[4096], runtimed[4096], agents_dir[4096], plugins_dir[4200], state_dir[4096];
-        bool is_temporary, is_ready, is_stopping, was_interrupted;
+        bool is_temporary, is_ready, is_stopping;
         int state_lock, signals;
         Screen log_screen;
         LogView *log;
         Sandbox *sandbox;
         Watch watch;
-        Child child; /* the command */
+        Programs *programs;
+        uint64_t look_usec; /* when programs are looked at again */
+        Child child;        /* the command */
         CtlExit status;
         uint64_t started_usec;
 } Up;
@@ -257,18 +262,12 @@ static void stop(Up *up, CtlExit status) {
         sandbox_stop(up->sandbox);
 }
 
-/* A command has the terminal: it hears of Ctrl-C itself, and decides. The second one is for us. */
+/* A command has the terminal: it hears of Ctrl-C itself, and decides. */
 static void on_interrupt(Up *up, const struct signalfd_siginfo *info) {
-        const bool is_first = !up->was_interrupted;
-
-        up->was_interrupted = true;
-        if (up->child.pid > 0 && is_first) {
+        if (up->child.pid > 0) {
                 if (info->ssi_code != SI_KERNEL) /* not from the terminal, so nobody told it */
                         child_signal(&up->child, SIGINT);
-                return;
-        }
-        child_signal(&up->child, SIGKILL);
-        if (up->is_stopping) {
+        } else if (up->is_stopping) {
                 ctl_note(up->ctl, "Killed; nobody finishes anything.");
                 sandbox_kill(up->sandbox);
         } else {
@@ -418,6 +417,45 @@ static void become_ready(Up *up, uint64_t now_usec) {
         json_decref(status);
 }
 
+/* what is edited */
+
+/* Stopped and started again: what it was handling is finished, its state is kept. */
+static void restart_agent(const char *agent_id, const char *path, void *userdata) {
+        static const char *const verbs[] = { "stop_agent", "start_agent" };
+        Up *up = userdata;
+
+        if (!up->command)
+                ctl_note(up->ctl, "%s has changed: starting agent %s again", path, agent_id);
+        for (unsigned i = 1; i <= up->wanted->n_runtimes; i++) {
+                char runtime_id[16];
+
+                (void)snprintf(runtime_id, sizeof(runtime_id), "r%u", i);
+                for (size_t v = 0; v < ELEMENTSOF(verbs); v++) {
+                        _cleanup_(answer_done) Answer answer = {};
+
+                        client_ask(up->ctl->client, THE_RUNTIME(runtime_id), verbs[v],
+                                json_pack("{s:s}", "agent_id", agent_id), RESTART_USEC, &answer);
+                        /* one that had failed is not running, and can't be stopped; why it can't start is news */
+                        if (answer.kind != ANSWER_RESULT && v == 1 && !up->command)
+                                ctl_note(up->ctl, "agent %s on %s: %s %s", agent_id, runtime_id,
+                                        answer.code ? answer.code : "", answer.text);
+                }
+        }
+}
+
+static void follow_files(Up *up, uint64_t now_usec) {
+        if (watch_turn(&up->watch, now_usec) && up->is_ready) {
+                if (!up->command)
+                        ctl_note(up->ctl, "%s has changed: reloading", up->watch.name);
+                sandbox_reload(up->sandbox);
+                programs_read(up->programs, up->agents_dir);
+        }
+        if (up->is_ready && now_usec >= up->look_usec) {
+                up->look_usec = now_usec + PROGRAMS_USEC;
+                programs_look(up->programs, restart_agent, up);
+        }
+}
+
 /* the loop */
 
 static void ignore_line(const char *line, void *userdata) {
@@ -439,11 +477,8 @@ static void turn(Up *up) {
                 child_signal(&up->child, SIGTERM);
                 stop(up, ctl_fail(up->ctl, CTL_EXIT_FAILURE, "%s", failure));
         }
-        if (watch_turn(&up->watch, now_usec) && up->is_ready && !up->is_stopping) {
-                if (!up->command)
-                        ctl_note(up->ctl, "%s has changed: reloading", up->watch.name);
-                sandbox_reload(up->sandbox);
-        }
+        if (!up->is_stopping)
+                follow_files(up, now_usec);
         if (!up->is_ready && !up->is_stopping)
                 become_ready(up, now_usec);
 }
@@ -485,11 +520,13 @@ static CtlExit run_sandbox(Up *up) {
         up->log_screen = up->ctl->screen;
         up->log_screen.has_colour &= up->ctl->screen.error_is_terminal || up->ctl->global.colour == COLOUR_ALWAYS;
         up->log = log_view_new(&up->log_screen, stderr, logs);
-        r = up->log ? sandbox_new(&up->sandbox_options, up->log, &up->sandbox) : -ENOMEM;
+        up->programs = programs_new();
+        r = up->log && up->programs ? sandbox_new(&up->sandbox_options, up->log, &up->sandbox) : -ENOMEM;
         if (r == 0)
                 r = watch_init(&up->watch, up->agents_dir);
         if (r < 0)
                 return ctl_fail(up->ctl, CTL_EXIT_FAILURE, "%s: %s", up->agents_dir, strerror(-r));
+        programs_read(up->programs, up->agents_dir);
         run_loop(up);
         return up->status;
 }
@@ -511,6 +548,7 @@ static CtlExit run(Ctl *ctl, const Invocation *invocation) {
                 status = run_sandbox(up);
         (void)sandbox_free(up->sandbox);
         (void)log_view_free(up->log);
+        (void)programs_free(up->programs);
         watch_done(&up->watch);
         if (up->is_temporary)
                 (void)nftw(up->state_dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
@@ -525,15 +563,13 @@ static CtlExit run(Ctl *ctl, const Invocation *invocation) {
 const Command command_up = {
         .name = "up",
         .summary = "A private sandbox: a NATS server, a dispatcher and runtimes, until Ctrl-C",
-        .details =
-                "Everything listens on 127.0.0.1 only, and ends when this does, whatever ends it. Runtimes take the\n"
-                "definitions in DIRECTORY, and read them again when files there change. What ends by itself is "
-                "started\n"
-                "again after a second, as systemd would do it.\n"
-                "\n"
-                "With a COMMAND, that runs with NATS_URL set once all is ready, and the sandbox ends when it does, "
-                "with\n"
-                "its exit status (128 + N when signal N killed it).",
+        .details = "Everything listens on 127.0.0.1 only, and ends when this does, whatever ends it. Runtimes take\n"
+                   "the definitions in DIRECTORY, and read them again when files there change; an agent whose\n"
+                   "program changes is started again. What ends by itself is started again after a second, as\n"
+                   "systemd would do it.\n"
+                   "\n"
+                   "With a COMMAND, that runs with NATS_URL set once all is ready, and the sandbox ends when it\n"
+                   "does, with its exit status (128 + N when signal N killed it).",
         .example = "  compozyctl up examples/exec\n"
                    "  compozyctl up agents.d -- compozyctl trigger greeter '\"hello\"' --wait",
         .arguments = arguments,

@@ -114,6 +114,25 @@ class Up(Case):
         wait_until("the log says what is wrong", lambda: "Agent definition new.json was refused" in self.log())
         self.assertEqual(self.log().count("Configuration was read again"), 2)
 
+    def test_an_agent_is_started_again_when_its_program_is_edited(self):
+        def write(word):
+            with open(program + ".new", "w", encoding="ascii") as file:
+                file.write("import json, sys\nfor line in sys.stdin:\n    request = json.loads(line)\n"
+                           f"    result = {{'output': '{word}'}} if request['method'] == 'handle' else {{}}\n"
+                           "    print(json.dumps({'id': request['id'], 'result': result}), flush=True)\n")
+            os.rename(program + ".new", program)  # as editors do
+
+        program = os.path.join(self.world.directory, "say.py")
+        write("first")
+        with open(os.path.join(self.agents, "say.json"), "w", encoding="ascii") as file:
+            json.dump({"agent_id": "say", "agent_type": "exec", "exec": {"command": [sys.executable, "say.py"]}}, file)
+        self.start_ready(self.agents)
+        self.assertEqual(self.output("say", 1), "first")
+        write("second")
+        wait_until("the new program answers", lambda: self.trigger_input("say", 1)["payload"].get("result", {}).get("output") == "second")
+        self.assertEqual(self.log().count("starting agent say again"), 0)  # --json: no notes
+        self.assertEqual(self.output("greeter", 2), 2)
+
     def test_what_dies_is_reported_and_started_again(self):
         self.start_ready(self.agents)
         for program in ("compozy-runtim", "compozy-dispatc", "nats-server"):
