@@ -495,13 +495,14 @@ static void *run(void *userdata) {
         while (true) {
                 uint64_t now = instant_now().usec, next = step(exporter, now);
                 const uint64_t stop = stop_usec(exporter);
-                long ms = 1000;
+                const uint64_t longest_ms = exporter->is_out ? 1000 : 60000; /* whoever has news wakes us */
+                long ms = (long)longest_ms;
 
                 if (stop != USEC_NEVER && (now >= stop || (!exporter->sending && next == USEC_NEVER)))
                         break;
                 next = MIN_OF(next, stop);
                 if (next != USEC_NEVER)
-                        ms = (long)MIN_OF((next > now ? next - now : 0) / USEC_PER_MSEC + 1, UINT64_C(1000));
+                        ms = (long)MIN_OF((next > now ? next - now : 0) / USEC_PER_MSEC + 1, longest_ms);
                 (void)curl_multi_poll(exporter->multi, NULL, 0, (int)ms, NULL);
         }
         if (exporter->is_out)
