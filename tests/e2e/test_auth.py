@@ -159,7 +159,7 @@ class Credentials(AuthCase):
         mine, seed = operator.user("tests")
         server = self.serve(operator.server_configuration(), jwt=mine, seed=seed)
         creds = self.write("long.creds", nkeys.credentials(*operator.user("daemon")))
-        brief = self.write("brief.creds", nkeys.credentials(*operator.user("brief", expires_in=3)))
+        brief = self.write("brief.creds", nkeys.credentials(*operator.user("brief", expires_in=round(scaled(3)))))
         daemon = self.assert_connects(server, {"nats.credentials": creds}, "nats://127.0.0.1:{}")
         self.assertNotRegex(daemon.log(), r"\bSU[A-Z2-7]{40}|eyJ")
 

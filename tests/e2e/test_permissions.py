@@ -203,7 +203,7 @@ class Permissions(Case):
         for subject in ("action.pay.invoice", "agent.helper.replies", "other.topic", "thread.1.told"):
             self.web.publish(f"{PREFIX}.commands.agent.adhoc.trigger.greeter", {"payload": {"reply_to_subject": subject, "context": {"input": 1}}})
             self.web.publish("news", "x", headers={"Compozy-Reply-To": subject, "Compozy-Thread-Id": "t"})
-        self.assert_success(told.next(scaled(5)).json(), 1)
+        self.assert_success(told.next_where(lambda message: b"AgentExecutionResult" in message.data, scaled(5)).json(), 1)
         self.bank.flush()
         self.assertEqual(asked.taken(), [])
         self.assertIn('compozy_runtime_triggers_refused_total{code="TOPIC_FORBIDDEN"}', self.r1.get("/metrics")[1])
