@@ -65,7 +65,7 @@ man     := $(patsubst docs/man/%.scd.in,build/man/%,$(wildcard docs/man/*.scd.in
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all programs help deps tools demo check check-all lint unit corpus schemas sim e2e fuzz asan tsan tidy analyze bench format sdk install install-sdk man deb check-systemd clean
+.PHONY: all programs help deps tools demo recording check check-all lint unit corpus schemas sim e2e fuzz asan tsan tidy analyze bench format sdk install install-sdk man deb check-systemd clean
 
 all: $(daemons) $(ctl) ## build both daemons and compozyctl into build/bin/
 	@:
@@ -87,6 +87,11 @@ tools: deps ## what tests use and can do without: Prometheus, a browser
 demo: deps ## build, start everything privately, run work through it, kill things, show what happened (KEEP=1 leaves it running)
 	@flock -o Makefile $(MAKE) --no-print-directory -j$(JOBS) all
 	@KEEP=$(KEEP) tests/demo/demo.py
+
+recording: deps ## make docs/demo.svg, the recording in the README, of a real run
+	@flock -o Makefile tests/install-deps.sh python3-pyte tmux
+	@flock -o Makefile $(MAKE) --no-print-directory -j$(JOBS) all
+	@/usr/bin/python3 tests/demo/record.py
 
 check: deps tools ## build and run every test
 	@flock -o Makefile $(MAKE) --no-print-directory -j$(JOBS) programs
