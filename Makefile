@@ -72,7 +72,7 @@ all: $(daemons) $(ctl) ## build both daemons and compozyctl into build/bin/
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 12
-	@echo "Variables: VARIANT=release|asan|tsan, SEEDS=n and SEED=n (sim), FUZZ_RUNS=n, KEEP=1 (demo), PREFIX=, SYSCONFDIR= and DESTDIR= (install)"
+	@echo "Variables: VARIANT=release|asan|tsan, SEEDS=n and SEED=n (sim), FUZZ_RUNS=n, KEEP=1 (demo), NATS_SERVER=/path/of/another (unit, e2e), DIST=bookworm|trixie (check-systemd), PREFIX=, SYSCONFDIR= and DESTDIR= (install)"
 
 deps: ## install the Debian packages that are missing
 	@flock -o Makefile tests/install-deps.sh $(PACKAGES)

@@ -57,6 +57,16 @@ class Credentials(world.Case):
     def test_a_reload_finds_them_too(self):
         self.box.run("systemctl", "reload", "compozy-dispatcherd", "compozy-runtimed@a")
 
+    def test_one_that_is_encrypted_for_this_machine_takes_a_drop_in(self):
+        self.box.run("systemctl", "stop", "compozy-runtimed@a")
+        self.box.shell("mkdir -p /etc/credstore.encrypted && systemd-creds encrypt --with-key=host --name=nats.key"
+                       " '/etc/credstore/compozy-runtimed@a.nats.key' /etc/credstore.encrypted/a.key && rm '/etc/credstore/compozy-runtimed@a.nats.key'")
+        self.box.put("/etc/systemd/system/compozy-runtimed@a.service.d/key.conf",
+                     "[Service]\nLoadCredentialEncrypted=nats.key:/etc/credstore.encrypted/a.key\n")
+        self.box.run("systemctl", "daemon-reload")
+        self.start("compozy-runtimed@a")
+        self.assertEqual(self.output_of(self.trigger("greeter", "again")), "again")
+
     def test_one_that_is_missing_is_named(self):
         self.box.run("mv", "/etc/credstore/compozy-dispatcherd.nats.key", "/root/")
         self.box.run("systemctl", "stop", "compozy-dispatcherd")

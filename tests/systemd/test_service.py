@@ -188,3 +188,37 @@ class Many(world.Case):
             body = {"payload": {"labels": {"zone": "a"}}}
             self.assertEqual(self.output_of(self.ask("compozy.commands.agent.adhoc.trigger.tally", body)), {"count": n})
         self.box.shell("test -s /var/lib/compozy-runtimed-a/state.db && test -s /var/lib/compozy-runtimed-b/state.db")
+
+
+def attempt(command):
+    """An agent that tries something when it starts, and answers with what came of it."""
+    script = f"tried=$( {{ {command}; }} 2>&1 ) || :; exec jq --unbuffered -c --arg tried \"$tried\" '{{id, result: {{output: $tried}}}}'"
+    return {"agent_type": "exec", "exec": {"command": ["sh", "-c", script]}}
+
+
+class Locks(world.Case):
+    """What docs/operations.md says about drop-ins for agents that need more."""
+
+    files = {
+        "/home/joe/hello": "hello",
+        "/etc/compozy/runtimed-shut.conf": "[runtime]\nlabels = door=shut\n",
+        "/etc/compozy/runtimed-open.conf": "[runtime]\nlabels = door=open\n",
+        "/etc/systemd/system/compozy-runtimed@open.service.d/open.conf":
+            "[Service]\nReadWritePaths=/srv/reports\nProtectHome=read-only\nRestrictNamespaces=no\nSystemCallFilter=@mount\n",
+        "/etc/compozy/agents.d/writer.json": dict(attempt("echo written > /srv/reports/$$ && cat /srv/reports/$$"), agent_id="writer"),
+        "/etc/compozy/agents.d/reader.json": dict(attempt("cat /home/joe/hello"), agent_id="reader"),
+        "/etc/compozy/agents.d/boxer.json": dict(attempt("unshare --user --map-root-user --mount id -u"), agent_id="boxer"),
+    }
+
+    @classmethod
+    def set_up_box(cls):
+        cls.box.run("mkdir", "-m", "1777", "/srv/reports")
+        cls.start("nats-server", "compozy-dispatcherd", "compozy-runtimed@shut", "compozy-runtimed@open")
+
+    def test_agents_may_what_a_drop_in_of_their_instance_allows_and_no_more(self):
+        world.wait_until("both are there", lambda: len(self.runtimes()) == 2)
+        for agent, shut, opened in (("writer", "Read-only file system", "written"), ("reader", "Permission denied", "hello"),
+                                    ("boxer", "Operation not permitted", "0")):
+            for door, wanted in (("shut", shut), ("open", opened)):
+                body = {"payload": {"labels": {"door": door}}}
+                self.assertIn(wanted, self.output_of(self.ask(f"compozy.commands.agent.adhoc.trigger.{agent}", body)), (agent, door))
