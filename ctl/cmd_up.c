@@ -27,6 +27,7 @@
 #define QUESTION_USEC (200 * USEC_PER_MSEC)
 #define PROGRAMS_USEC (500 * USEC_PER_MSEC) /* how often programs of agents are looked at */
 #define RESTART_USEC (3 * USEC_PER_SEC)     /* how long an agent may take to stop or to start */
+#define STARTING_USEC (10 * USEC_PER_SEC)   /* how long agents may hold up the rest */
 #define READY_USEC (30 * USEC_PER_SEC)
 #define NAMES_SHOWN 8
 
@@ -131,7 +132,7 @@ typedef struct Up {
         uint64_t look_usec; /* when programs are looked at again */
         Child child;        /* the command */
         CtlExit status;
-        uint64_t started_usec;
+        uint64_t started_usec, known_usec; /* the latter: when the dispatcher knew all runtimes */
 } Up;
 
 /* what is needed, and where it is */
@@ -292,27 +293,36 @@ static void on_signals(Up *up) {
 
 /* getting ready */
 
-static uint64_t ask_number(Client *client, Peer peer, const char *object, const char *key, json_t **ret) {
+/* NULL: no answer yet. Otherwise the caller's to free. */
+static json_t *ask_status(Client *client, Peer peer) {
         _cleanup_(answer_done) Answer answer = {};
-        uint64_t n;
 
         client_ask(client, peer, "status", NULL, QUESTION_USEC, &answer);
-        n = answer.kind == ANSWER_RESULT
-                    ? field_number(object ? json_object_get(answer.result, object) : answer.result, key)
-                    : 0;
-        if (ret)
-                *ret = json_incref(answer.result);
+        return json_incref(answer.result);
+}
+
+/* A trigger for an agent that starts waits in its mailbox, but a message for its topics is for nobody yet. */
+static uint64_t count_starting(const Up *up) {
+        uint64_t n = 0;
+
+        for (unsigned i = 1; i <= up->wanted->n_runtimes; i++) {
+                char id[16];
+                json_t *status, *states;
+
+                (void)snprintf(id, sizeof(id), "r%u", i);
+                status = ask_status(up->ctl->client, THE_RUNTIME(id));
+                states = json_object_get(status, "agents_by_state");
+                n += field_number(states, "created") + field_number(states, "starting") + (status ? 0 : 1);
+                json_decref(status);
+        }
         return n;
 }
 
-/* All is ready when the dispatcher knows all runtimes; then *ret is its status. */
-static bool look_whether_ready(Up *up, json_t **ret) {
+static bool make_client(Up *up) {
         const char *url = sandbox_url(up->sandbox);
         const ContextRequest request = { .server = url };
         ConfigError error = {};
         NatsReason why = {};
-        json_t *status = NULL;
-        bool is_ready;
 
         if (!url)
                 return false;
@@ -322,11 +332,28 @@ static bool look_whether_ready(Up *up, json_t **ret) {
                 if (context_load(&request, &up->ctl->settings, &error) != 0)
                         return false;
         }
-        if (!up->ctl->client &&
-                client_new(&up->ctl->settings, QUESTION_USEC, /* stay= */ true, &up->ctl->client, &why) < 0)
-                return false;
-        is_ready = ask_number(up->ctl->client, ANY_DISPATCHER, "runtimes", "live", &status) == up->wanted->n_runtimes &&
-                   field_is_true(status, "settled");
+        return up->ctl->client ||
+               client_new(&up->ctl->settings, QUESTION_USEC, /* stay= */ true, &up->ctl->client, &why) == 0;
+}
+
+/*
+ * All is ready when the dispatcher knows all runtimes and their agents have started, or take too long for it; then
+ * *ret is the dispatcher's status.
+ */
+static bool look_whether_ready(Up *up, uint64_t now_usec, json_t **ret) {
+        json_t *status = make_client(up) ? ask_status(up->ctl->client, ANY_DISPATCHER) : NULL;
+        bool is_ready = field_is_true(status, "settled") &&
+                        field_number(json_object_get(status, "runtimes"), "live") == up->wanted->n_runtimes;
+
+        if (is_ready) {
+                const uint64_t n = count_starting(up);
+
+                if (up->known_usec == 0)
+                        up->known_usec = now_usec;
+                is_ready = n == 0 || now_usec - up->known_usec > STARTING_USEC;
+                if (is_ready && n > 0)
+                        ctl_note(up->ctl, "%" PRIu64 " agents are still starting.", n);
+        }
         if (is_ready)
                 *ret = json_incref(status);
         json_decref(status);
@@ -404,7 +431,7 @@ static void start_command(Up *up) {
 static void become_ready(Up *up, uint64_t now_usec) {
         json_t *status = NULL;
 
-        if (look_whether_ready(up, &status)) {
+        if (look_whether_ready(up, now_usec, &status)) {
                 up->is_ready = true;
                 announce(up, status);
                 if (up->command)

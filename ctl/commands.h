@@ -29,9 +29,9 @@
         X(send)                \
         X(events)              \
         X(why)                 \
-        X(bench)               \
         X(top)                 \
         X(up)                  \
+        X(bench)               \
         X(context_list)        \
         X(context_show)        \
         X(context_save)        \

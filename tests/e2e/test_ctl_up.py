@@ -174,6 +174,19 @@ class Up(Case):
         self.assertEqual(self.run_up(self.agents, "--", "no-such-program")[0], 127)
         self.assertEqual(os.listdir(self.temporary), [])
 
+    def test_it_is_ready_when_agents_listen(self):
+        program = os.path.join(self.world.directory, "slow.py")
+        with open(program, "w", encoding="ascii") as file:
+            file.write("import json, sys, time\nfor line in sys.stdin:\n    request = json.loads(line)\n"
+                       "    if request['method'] == 'initialize':\n        time.sleep(0.7)\n"
+                       "    result = {'output': 'heard'} if request['method'] == 'handle' else {}\n"
+                       "    print(json.dumps({'id': request['id'], 'result': result}), flush=True)\n")
+        with open(os.path.join(self.agents, "slow.json"), "w", encoding="ascii") as file:
+            json.dump({"agent_id": "slow", "agent_type": "exec", "exec": {"command": [sys.executable, program]},
+                       "subscribed_topics": ["slow.news"]}, file)
+        status, out = self.run_up(self.agents, "--", os.path.join(BIN, "compozyctl"), "send", "slow.news", "1", "--wait")
+        self.assertEqual((status, out.strip()), (0, '"heard"'), self.log())
+
     def test_a_signal_for_it_reaches_the_command(self):
         ready = os.path.join(self.world.directory, "ready")
         self.start(self.agents, "--", sys.executable, "-c",
