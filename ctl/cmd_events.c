@@ -239,7 +239,8 @@ static void print_ring(Watch *watch) {
 static CtlExit fail_stream(const Watch *watch, int r, const NatsReason *why) {
         if (r == -EINTR)
                 return CTL_EXIT_INTERRUPTED;
-        return ctl_fail(watch->ctl, CTL_EXIT_FAILURE, "%s", why->text[0] ? why->text : strerror(-r));
+        return ctl_fail(watch->ctl, r == -EACCES ? CTL_EXIT_UNREACHABLE : CTL_EXIT_FAILURE, "%s",
+                why->text[0] ? why->text : strerror(-r));
 }
 
 /* All from `number` (or a moment) on that was there when the stream was opened. */
@@ -352,13 +353,19 @@ static void take_live(Watch *watch, uint64_t wait_usec) {
 }
 
 static CtlExit subscribe(Watch *watch, const char *subject) {
-        natsStatus s = natsConnection_SubscribeSync(&watch->live, client_connection(watch->ctl->client), subject);
+        natsConnection *connection = client_connection(watch->ctl->client);
+        natsStatus s = natsConnection_SubscribeSync(&watch->live, connection, subject);
+        const char *text = NULL;
 
         if (s == NATS_OK)
-                s = natsConnection_FlushTimeout(client_connection(watch->ctl->client),
-                        (int64_t)(watch->ctl->global.timeout_usec / USEC_PER_MSEC));
-        return s == NATS_OK ? CTL_EXIT_OK
-                            : ctl_fail(watch->ctl, CTL_EXIT_FAILURE, "%s: %s", subject, natsStatus_GetText(s));
+                s = natsConnection_FlushTimeout(connection, (int64_t)(watch->ctl->global.timeout_usec / USEC_PER_MSEC));
+        if (s != NATS_OK)
+                return ctl_fail(watch->ctl, CTL_EXIT_FAILURE, "%s: %s", subject, natsStatus_GetText(s));
+        /* what it says of publishing is about the stream, and has been told */
+        if (natsConnection_GetLastError(connection, &text) == NATS_NOT_PERMITTED && text &&
+                strcasestr(text, "subscription"))
+                return ctl_fail(watch->ctl, CTL_EXIT_UNREACHABLE, "NATS does not allow it: %s", text);
+        return CTL_EXIT_OK;
 }
 
 static CtlExit follow(Watch *watch) {
@@ -404,8 +411,13 @@ static CtlExit open_stream(Watch *watch) {
         if (only_heartbeats)
                 return CTL_EXIT_OK;
         r = watch_stream_new(ctl->client, ctl->global.timeout_usec, &watch->stream, &why);
+        if (r == 0) /* may we read it, too? */
+                r = watch_stream_read(watch->stream, watch_stream_last(watch->stream) + 1, 0, watch->filter, &why);
         if (r == 0)
                 return CTL_EXIT_OK;
+        watch->stream = watch_stream_free(watch->stream);
+        if (r == -EACCES && !watch->options->follow)
+                return ctl_fail(ctl, CTL_EXIT_UNREACHABLE, "%s", why.text);
         if (!watch->options->follow)
                 return ctl_fail(ctl, r == WATCH_STREAM_E_NONE ? CTL_EXIT_NOBODY : CTL_EXIT_FAILURE,
                         "no events are kept at %s: %s; --follow shows those that come", client_shown_url(ctl->client),

@@ -66,7 +66,7 @@ static int ask(WatchStream *stream, const char *verb, const Buffer *body, uint64
         }
         if (answer.kind != EXCHANGE_ANSWER) {
                 (void)snprintf(ret_why->text, sizeof(ret_why->text), "%.250s", answer.text);
-                return answer.kind == EXCHANGE_INTERRUPTED ? -EINTR : -EIO;
+                return answer.kind == EXCHANGE_INTERRUPTED ? -EINTR : answer.kind == EXCHANGE_REFUSED ? -EACCES : -EIO;
         }
         root = json_loadb(natsMsg_GetData(answer.message), (size_t)natsMsg_GetDataLength(answer.message), 0, NULL);
         error = json_object_get(root, "error");

@@ -20,7 +20,7 @@ enum {
 
 typedef struct WatchStream WatchStream;
 
-/* Returns 0, an outcome above, or -errno, both with a sentence. */
+/* Returns 0, an outcome above, or -errno, both with a sentence; here and below -EACCES: NATS does not allow it. */
 int watch_stream_new(Client *client, uint64_t timeout_usec, WatchStream **ret, NatsReason *ret_why);
 WatchStream *watch_stream_free(WatchStream *stream);
 

@@ -121,6 +121,8 @@ def ctl_command(command):
             lines += [f"_{one['name']}_", f"\t{plain(one['help'])}.", ""]
     for option in command["options"]:
         lines += ctl_option(option)
+    if command.get("timeout"):
+        lines += [f"*--timeout* is {command['timeout']} here.", ""]
     if command.get("example"):
         lines += ["```", *(re.sub("^  ", "", line) for line in command["example"].splitlines()), "```", ""]
     return lines

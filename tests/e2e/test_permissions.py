@@ -91,6 +91,22 @@ class Permissions(Case):
         self.assert_success(self.trigger("made", {}, client=self.batch))
         ctl("agent", "delete", "made")
 
+    def test_compozyctl_triggers_sends_watches_and_measures_for_those_who_may(self):
+        def ctl(context, *words):
+            return self.ctl("--context", context, "--server", self.world.nats.url, "--timeout", "60s", *words, timeout=20)
+
+        for context, words in (("caller-web", ("trigger", "greeter", "1", "--wait")), ("caller-web", ("trigger", "greeter", "-n", 20)),
+                               ("caller-web", ("send", "agent.greeter.replies", "1", "--wait")), ("operator-alice", ("trigger", "greeter", "-n", 20)),
+                               ("operator-alice", ("events", "-n", 1)), ("operator-alice", ("bench", "-d", "100ms", "--compare"))):
+            done = ctl(context, *words)
+            self.assertEqual(done.returncode, 0, (words, done.stdout, done.stderr))
+            self.assertTrue(done.stdout, words)
+        for words in (("trigger", "helper", "--wait"), ("trigger", "helper"), ("trigger", "helper", "-n", 20), ("send", "secret.topic", "x"),
+                      ("send", "secret.topic", "x", "--wait"), ("events",), ("events", "-f"), ("bench",)):
+            done = ctl("caller-web", *words)
+            self.assertEqual(done.returncode, 3, (words, done.stdout, done.stderr))
+            self.assertIn("NATS does not allow", done.stderr, words)
+
     def wait_runtimes_in(self, states):
         wait_until(f"runtimes are {states}", lambda: {key: record["state"] for key, record in self.runtimes().items()} == states, 10)
 
