@@ -62,6 +62,7 @@ static const struct {
                 "the server hung up; does nats.tls_cert come from a CA that it trusts, and is it still valid?" },
         { "alert", TRIED_TLS_WITH_CERTIFICATE,
                 "the server hung up; does nats.tls_cert come from a CA that it trusts, and is it still valid?" },
+        { "Permissions Violation", TRIED_ANYTHING, "the server does not allow it to our user (docs/security.md)" },
         { "No server available", TRIED_ANYTHING, "is nats-server running there? (nats.url)" },
 };
 
@@ -102,8 +103,8 @@ const char *nats_advice(const NatsLinkOptions *options, const char *why) {
         return NULL;
 }
 
-void nats_explain(const NatsLinkOptions *options, const char *why, char *ret, size_t size) {
+void nats_explain(const NatsLinkOptions *options, const char *before, const char *why, char *ret, size_t size) {
         const char *advice = nats_advice(options, why);
 
-        (void)snprintf(ret, size, "could not connect: %.200s%s%s", why, advice ? ": " : "", advice ? advice : "");
+        (void)snprintf(ret, size, "%s%.200s%s%s", before, why, advice ? ": " : "", advice ? advice : "");
 }

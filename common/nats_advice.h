@@ -13,5 +13,5 @@
  */
 const char *nats_advice(const NatsLinkOptions *options, const char *why);
 
-/* "could not connect: <why>: <advice>" */
-void nats_explain(const NatsLinkOptions *options, const char *why, char *ret, size_t size);
+/* "<before><why>: <advice>", if there is one. */
+void nats_explain(const NatsLinkOptions *options, const char *before, const char *why, char *ret, size_t size);

@@ -39,7 +39,6 @@
 
 #include <limits.h>
 #include <nats/nats.h>
-#include <sched.h>
 #include <stdio.h>
 
 #include "common/link_fence.h"
@@ -56,6 +55,7 @@
 #define RETRY_FIRST_USEC (50 * USEC_PER_MSEC)
 #define RETRY_JITTER_PERCENT 50                /* a fleet that lost its server together must not come back together */
 #define RETRY_SETTLED_USEC (10 * USEC_PER_SEC) /* a connection that lasted so long starts over with short pauses */
+#define SAY_AGAIN_USEC (60 * USEC_PER_SEC)     /* why there is no connection; the log may have lost it the first time */
 #define SILENT_TICKS_MAX 4                     /* of half a ping interval */
 #define INBOX_BATCH 4096                       /* events of a turn; one read of small messages brings as many */
 #define SET_UP_BATCH 4096                      /* subscriptions of a turn after a connect: some 10 ms */
@@ -114,6 +114,7 @@ struct NatsLink {
         unsigned n_attempts, n_silent_ticks;
         uint64_t n_signs_seen, n_messages_seen, n_dropped_seen, up_usec;
         char last_failure[512];
+        uint64_t failure_usec; /* when it was reported */
         Rng rng;
         Buffer scratch, headers;
 
@@ -627,9 +628,10 @@ static void finish_close(NatsLink *link) {
 static void could_not_connect(NatsLink *link, const char *why) {
         char text[sizeof(link->last_failure)];
 
-        nats_explain(nats_settings_given(link->settings), why, text, sizeof(text));
-        if (strcmp(link->last_failure, text) == 0)
+        nats_explain(nats_settings_given(link->settings), "could not connect: ", why, text, sizeof(text));
+        if (strcmp(link->last_failure, text) == 0 && instant_now().usec < link->failure_usec + SAY_AGAIN_USEC)
                 return;
+        link->failure_usec = instant_now().usec;
         memcpy(link->last_failure, text, sizeof(text));
         report_error(link, text);
 }
@@ -740,6 +742,7 @@ static void report_drops(NatsLink *link, bool is_inbox_empty) {
 
 /* Returns false when there is nothing more. */
 static bool take_events(NatsLink *link, uint64_t *ret_n_messages) {
+        char why[sizeof(link->last_failure)];
         LinkEvent event;
 
         for (size_t i = 0; i < INBOX_BATCH; i++) {
@@ -749,7 +752,8 @@ static bool take_events(NatsLink *link, uint64_t *ret_n_messages) {
                         deliver(link, event.message, event.key);
                         ++*ret_n_messages;
                 } else {
-                        report_error(link, event.why);
+                        nats_explain(nats_settings_given(link->settings), "", event.why, why, sizeof(why));
+                        report_error(link, why);
                         link_event_done(&event);
                 }
         }
@@ -887,18 +891,6 @@ static void forget_texts(NatsLinkOptions *options) {
         options->ret_why = NULL;
 }
 
-/* Starts the library's threads; see "Freeing" above. Where the policy may not be set, all works as well, a little
- * slower. */
-static void open_library(void) {
-        const struct sched_param none = {};
-        const bool is_ours = sched_getscheduler(0) == SCHED_OTHER && sched_setscheduler(0, SCHED_BATCH, &none) == 0;
-
-        (void)nats_Open(-1);
-        (void)nats_SetMessageDeliveryPoolSize(1);
-        if (is_ours) /* another policy is the operator's choice (CPUSchedulingPolicy=) */
-                (void)sched_setscheduler(0, SCHED_OTHER, &none);
-}
-
 int nats_link_new(struct event_base *base, const NatsLinkOptions *options, NatsLink **ret) {
         _cleanup_(nats_link_freep) NatsLink *link = NULL;
         NatsReason unread, *why = options->ret_why ? options->ret_why : &unread;
@@ -913,7 +905,7 @@ int nats_link_new(struct event_base *base, const NatsLinkOptions *options, NatsL
         link->options = *options;
         forget_texts(&link->options);
 
-        open_library();
+        nats_wire_open_library();
         r = nats_settings_new(options, &link->settings, why);
         if (r == 0)
                 r = rng_seed_from_system(&link->rng);

@@ -18,6 +18,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -163,6 +164,18 @@ static int prepare(NatsWire *wire) {
         if (s == NATS_OK)
                 s = natsOptions_SetErrorHandler(options, on_async_error, (void *)wire->ticket);
         return s == NATS_OK ? 0 : -ENOMEM;
+}
+
+/* Starts the library's threads; see "Freeing" in nats_link.c. Where the policy may not be set, all works as well, a
+ * little slower. */
+void nats_wire_open_library(void) {
+        const struct sched_param none = {};
+        const bool is_ours = sched_getscheduler(0) == SCHED_OTHER && sched_setscheduler(0, SCHED_BATCH, &none) == 0;
+
+        (void)nats_Open(-1);
+        (void)nats_SetMessageDeliveryPoolSize(1);
+        if (is_ours) /* another policy is the operator's choice (CPUSchedulingPolicy=) */
+                (void)sched_setscheduler(0, SCHED_OTHER, &none);
 }
 
 int nats_wire_new(NatsSettings *settings, uintptr_t ticket, NatsWire **ret) {

@@ -21,6 +21,9 @@ typedef enum WireState {
 
 typedef struct NatsWire NatsWire;
 
+/* Once at least, before anything else of nats.c. */
+void nats_wire_open_library(void);
+
 /* Keeps a reference to `settings`, which must not change until the state is no longer WIRE_CONNECTING. */
 int nats_wire_new(NatsSettings *settings, uintptr_t ticket, NatsWire **ret) _must_check_;
 

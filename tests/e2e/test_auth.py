@@ -168,7 +168,7 @@ class Credentials(AuthCase):
         self.assert_refused(server, "Authorization Violation", "nats.credentials", url="nats://127.0.0.1:{}")
 
         expiring = self.assert_connects(server, {"nats.credentials": brief}, "nats://127.0.0.1:{}")
-        expiring.wait_log(r"could not connect: .*nats\.credentials", 15)
+        expiring.wait_log(r"(Authentication Expired|could not connect): .*nats\.credentials", 15)
         self.write("brief.creds", nkeys.credentials(*operator.user("renewed")))
         expiring.wait_ready()
 

@@ -44,9 +44,9 @@ static void an_explanation_is_cut_and_not_overrun(void **state) {
 
         (void)state;
 
-        nats_explain(&options, "Authorization Violation", text, sizeof(text));
+        nats_explain(&options, "could not connect: ", "Authorization Violation", text, sizeof(text));
         assert_int_equal(strlen(text), sizeof(text) - 1);
-        nats_explain(&options, "short", text, sizeof(text));
+        nats_explain(&options, "could not connect: ", "short", text, sizeof(text));
         assert_string_equal(text, "could not connect: short");
 }
 
