@@ -13,8 +13,9 @@ as_root=
 if [ "$(id -u)" -ne 0 ]; then
         as_root=sudo
 fi
+by_hand="As root on Debian: apt-get update && apt-get install --no-install-recommends$missing"
 if ! command -v apt-get >/dev/null || ! command -v ${as_root:-env} >/dev/null; then
-        echo "Packages are missing. As root on Debian: apt-get update && apt-get install$missing" >&2
+        echo "Packages are missing, and nothing here can install them. $by_hand" >&2
         exit 1
 fi
 
@@ -26,12 +27,17 @@ install() {
 }
 
 echo "Installing:$missing"
+# Asked for by itself, so that a password is asked for once, and what sudo has against somebody is said once.
+if [ -n "$as_root" ] && ! $as_root env true; then
+        echo "Packages are missing, and sudo doesn't let $(id -un) install them. $by_hand" >&2
+        exit 1
+fi
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 trap 'exit 1' INT TERM
 # Should it fail, the lists may be old or not there at all.
 if ! install >"$log" 2>&1 && ! { $as_root apt-get update -q; install; } >"$log" 2>&1; then
         tail -n 20 "$log" >&2
-        echo "That failed. As root: apt-get update && apt-get install$missing" >&2
+        echo "That failed. $by_hand" >&2
         exit 1
 fi
