@@ -113,7 +113,7 @@ $(call archive,$(1)): $$(call objects,$(1))
 	$$(Q)$$(AR) rcs $$@ $$^
 $$(B)/tests/unit/$(1)/%: $$(B)/tests/unit/$(1)/%.o $$(with.$(1))
 	$$(call say,LD)
-	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$^ -lcmocka -ljansson $$(LDLIBS)
+	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$^ -lcmocka -ljansson $$(libs.$(1)) $$(LDLIBS)
 $$(bin)/$(or $(program.$(1)),compozy-$(1)): $$(B)/$(1)/main.o $$(with.$(1))
 	$$(call say,LD)
 	@mkdir -p $$(@D)
