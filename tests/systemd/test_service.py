@@ -160,6 +160,7 @@ class Journal(world.Case):
 class Many(world.Case):
     files = {
         "/etc/compozy/runtimed-a.conf": "[runtime]\nlabels = zone=a\n",
+        "/etc/compozy/runtimed-b.conf": "[runtime]\nlabels = zone=b\n",
         "/etc/compozy/agents.d/tally.json": {"agent_id": "tally", "agent_type": "counter", "checkpoint_interval_ms": 0},
     }
 
@@ -184,8 +185,8 @@ class Many(world.Case):
     def test_instances_are_runtimes_of_their_own_with_their_configuration_and_state(self):
         world.wait_until("both are there", lambda: {key: one["state"] for key, one in self.runtimes().items()} == {"a": "live", "b": "live"})
         self.assertEqual(self.runtimes()["a"]["labels"], {"zone": "a"})
-        for n in (1, 2):
-            body = {"payload": {"labels": {"zone": "a"}}}
+        for zone, n in (("a", 1), ("a", 2), ("b", 1)):
+            body = {"payload": {"labels": {"zone": zone}}}
             self.assertEqual(self.output_of(self.ask("compozy.commands.agent.adhoc.trigger.tally", body)), {"count": n})
         self.box.shell("test -s /var/lib/compozy-runtimed-a/state.db && test -s /var/lib/compozy-runtimed-b/state.db")
 
