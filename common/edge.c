@@ -127,14 +127,16 @@ int edge_start_http(Daemon *daemon, const DaemonSettings *settings, const HttpCa
         return r;
 }
 
-int edge_start_tracing(const DaemonSettings *settings, const EdgeNames *names, const char *service, const char *id,
-        TraceExporter **ret, ConfigError *ret_error) {
+int edge_start_tracing(Daemon *daemon, void (*on_news)(const TraceExportNews *news), const DaemonSettings *settings,
+        const EdgeNames *names, const char *service, const char *id, TraceExporter **ret, ConfigError *ret_error) {
         TraceExportOptions options = trace_options(settings);
 
         *ret = NULL;
         if (settings->otlp_endpoint[0] == '\0')
                 return 0;
         options.random_seed = names->random_seed ^ UINT64_C(0x7472616365); /* not the core's own numbers */
+        options.base = daemon_base(daemon);
+        options.on_news = on_news;
         options.service = service;
         options.instance_id = id;
         options.hostname = names->hostname;

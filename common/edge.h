@@ -56,8 +56,8 @@ int edge_start_http(Daemon *daemon, const DaemonSettings *settings, const HttpCa
  * The exporter of spans for tracing.otlp_endpoint; "": *ret is NULL, and all that takes one does nothing with that.
  * `service` and `id` name the resource. Returns 0, or -errno with key and reason.
  */
-int edge_start_tracing(const DaemonSettings *settings, const EdgeNames *names, const char *service, const char *id,
-        TraceExporter **ret, ConfigError *ret_error);
+int edge_start_tracing(Daemon *daemon, void (*on_news)(const TraceExportNews *news), const DaemonSettings *settings,
+        const EdgeNames *names, const char *service, const char *id, TraceExporter **ret, ConfigError *ret_error);
 
 /* "127.0.0.1:43211", or "none". */
 const char *edge_http_address(const HttpServer *server);

@@ -20,7 +20,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <strings.h>
-#include <sys/stat.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "common/curl_library.h"
@@ -55,13 +55,16 @@ struct TraceExporter {
         uint64_t queue_limit;
         pthread_t thread;
         bool has_thread;
+        int news_fd; /* the thread writes, the loop reads */
+        struct event *news;
+        void (*on_news)(const TraceExportNews *news);
 
         pthread_mutex_t lock; /* over these: */
         Chunk *first, *last;
         size_t n_waiting; /* spans in all chunks, and in the one that is being sent */
         uint64_t n_exported, n_dropped, n_requests, n_failed_requests;
         uint64_t stop_usec; /* when to give up; USEC_NEVER: not stopping */
-        bool is_trouble, is_news;
+        bool is_trouble;
         char why[256];
 
         /* the thread's, after it was started */
@@ -318,6 +321,16 @@ static uint64_t read_rejected(Slice answer) {
         return n;
 }
 
+/* Under the lock. NULL: all is well. A change is news. */
+static void note(TraceExporter *exporter, const char *why) {
+        if (why)
+                (void)snprintf(exporter->why, sizeof(exporter->why), "%s", why);
+        if (exporter->is_trouble == (why != NULL))
+                return;
+        exporter->is_trouble = why;
+        (void)eventfd_write(exporter->news_fd, 1);
+}
+
 /* The chunk is done with: so many of its spans have arrived. */
 static void settle(TraceExporter *exporter, size_t n_arrived, const char *why) {
         Chunk *chunk = TAKE_PTR(exporter->sending);
@@ -326,12 +339,7 @@ static void settle(TraceExporter *exporter, size_t n_arrived, const char *why) {
         exporter->n_exported += n_arrived;
         exporter->n_dropped += chunk->n_spans - n_arrived;
         exporter->n_waiting -= chunk->n_spans;
-        if (exporter->is_trouble != (why != NULL)) {
-                exporter->is_trouble = why;
-                exporter->is_news = true;
-        }
-        if (why)
-                (void)snprintf(exporter->why, sizeof(exporter->why), "%s", why);
+        note(exporter, why);
         pthread_mutex_unlock(&exporter->lock);
         (void)chunk_free(chunk);
         exporter->n_attempts = 0;
@@ -341,9 +349,7 @@ static void settle(TraceExporter *exporter, size_t n_arrived, const char *why) {
 static void note_failure(TraceExporter *exporter, const char *why) {
         pthread_mutex_lock(&exporter->lock);
         exporter->n_failed_requests++;
-        if (!exporter->is_trouble)
-                exporter->is_trouble = exporter->is_news = true;
-        (void)snprintf(exporter->why, sizeof(exporter->why), "%s", why);
+        note(exporter, why);
         pthread_mutex_unlock(&exporter->lock);
 }
 
@@ -528,6 +534,30 @@ static bool set_options(TraceExporter *exporter) {
                curl_easy_setopt(curl, CURLOPT_WRITEDATA, exporter) == CURLE_OK;
 }
 
+static void on_news(evutil_socket_t fd, short what, void *userdata) {
+        TraceExporter *exporter = userdata;
+        TraceExportNews news;
+        eventfd_t ignored;
+
+        (void)what;
+
+        (void)eventfd_read(fd, &ignored);
+        pthread_mutex_lock(&exporter->lock);
+        news.works = !exporter->is_trouble;
+        news.n_dropped = exporter->n_dropped;
+        (void)snprintf(news.why, sizeof(news.why), "%s", exporter->why);
+        pthread_mutex_unlock(&exporter->lock);
+        exporter->on_news(&news);
+}
+
+static int start_news(TraceExporter *exporter, struct event_base *base) {
+        exporter->news_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (exporter->news_fd < 0)
+                return -errno;
+        exporter->news = event_new(base, exporter->news_fd, EV_READ | EV_PERSIST, on_news, exporter);
+        return exporter->news && event_add(exporter->news, NULL) == 0 ? 0 : -ENOMEM;
+}
+
 static int start_thread(TraceExporter *exporter) {
         sigset_t all, old;
         int r;
@@ -551,6 +581,8 @@ int trace_exporter_new(const TraceExportOptions *options, TraceExporter **ret, c
                 return -ENOMEM;
         (void)pthread_mutex_init(&exporter->lock, NULL);
         exporter->stop_usec = USEC_NEVER;
+        exporter->news_fd = -1;
+        exporter->on_news = options->on_news;
         exporter->queue_limit = options->queue_limit;
         tracer_init(&exporter->tracer, options->random_seed, options->sample, (size_t)options->queue_limit);
         if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
@@ -566,7 +598,7 @@ int trace_exporter_new(const TraceExportOptions *options, TraceExporter **ret, c
         exporter->multi = curl_multi_init();
         exporter->curl = curl_easy_init();
         if (exporter->head.failed || !exporter->multi || !exporter->curl || !set_options(exporter) ||
-                start_thread(exporter) < 0)
+                start_news(exporter, options->base) < 0 || start_thread(exporter) < 0)
                 return -ENOMEM;
         *ret = TAKE_PTR(exporter);
         return 0;
@@ -578,15 +610,17 @@ TraceExporter *trace_exporter_free(TraceExporter *exporter) {
         if (!exporter)
                 return NULL;
         if (exporter->has_thread) {
-                TraceExportNews ignored;
-
-                (void)trace_exporter_turn(exporter, &ignored);
+                trace_exporter_turn(exporter);
                 pthread_mutex_lock(&exporter->lock);
                 exporter->stop_usec = instant_now().usec + TRACE_EXPORT_FLUSH_USEC;
                 pthread_mutex_unlock(&exporter->lock);
                 (void)curl_multi_wakeup(exporter->multi);
                 (void)pthread_join(exporter->thread, NULL);
         }
+        if (exporter->news)
+                event_free(exporter->news);
+        if (exporter->news_fd >= 0)
+                (void)close(exporter->news_fd);
         (void)chunk_free(exporter->sending);
         for (Chunk *chunk = exporter->first; chunk; chunk = next) {
                 next = chunk->next;
@@ -657,30 +691,21 @@ static bool hand_over(TraceExporter *exporter) {
         return was_empty || chunk->n_spans >= CHUNK_SPANS;
 }
 
-bool trace_exporter_turn(TraceExporter *exporter, TraceExportNews *ret_news) {
-        bool wakes = false, is_news;
+void trace_exporter_turn(TraceExporter *exporter) {
+        bool wakes = false;
 
-        if (!exporter)
-                return false;
+        if (!exporter || (exporter->tracer.n_spans == 0 && exporter->tracer.n_dropped == 0))
+                return;
         pthread_mutex_lock(&exporter->lock);
         exporter->n_dropped += exporter->tracer.n_dropped;
         exporter->tracer.n_dropped = 0;
         if (exporter->tracer.n_spans > 0)
                 wakes = hand_over(exporter);
-        is_news = exporter->is_news;
-        exporter->is_news = false;
-        if (is_news) {
-                ret_news->works = !exporter->is_trouble;
-                ret_news->n_dropped = exporter->n_dropped;
-                (void)snprintf(ret_news->why, sizeof(ret_news->why), "%s", exporter->why);
-        }
         pthread_mutex_unlock(&exporter->lock);
 
-        if (exporter->tracer.n_spans > 0)
-                tracer_clear(&exporter->tracer);
+        tracer_clear(&exporter->tracer);
         if (wakes)
                 (void)curl_multi_wakeup(exporter->multi);
-        return is_news;
 }
 
 void trace_exporter_stats(TraceExporter *exporter, TraceExportStats *ret) {

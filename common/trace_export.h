@@ -7,8 +7,10 @@
  * Owns the tracer and a thread that does all the sending, so nobody waits for a collector, whatever it does: one that
  * is down, slow or refuses costs spans, which are counted. Beyond queue_limit spans that wait, new ones are dropped.
  *
- * Loop thread, but for what the .c says of its own thread. Nothing here logs: trace_exporter_turn() brings the news.
+ * Loop thread, but for what the .c says of its own thread. Nothing here logs: on_news is for that.
  */
+
+#include <event2/event.h>
 
 #include "common/trace.h"
 #include "proto/cc.h"
@@ -17,12 +19,22 @@
 
 typedef struct TraceExporter TraceExporter;
 
+typedef struct TraceExportNews {
+        bool works;         /* spans arrive again; else they don't, and `why` says why not */
+        char why[256];      /* without secrets, nor anything that the collector said */
+        uint64_t n_dropped; /* so far */
+} TraceExportNews;
+
 typedef struct TraceExportOptions {
         const char *endpoint;     /* http(s)://HOST[:PORT][/PATH]; "/v1/traces" is added unless it ends so */
         const char *headers_file; /* "Name: value" on each line, sent with each request; "": none */
         double sample;
         uint64_t queue_limit;
         uint64_t random_seed;
+
+        struct event_base *base; /* of the loop on which on_news is called: whether spans arrive has changed */
+        void (*on_news)(const TraceExportNews *news);
+
         const char *service, *instance_id, *version, *hostname, *subject_prefix; /* of the resource; borrowed until new
                                                                                    returns */
 } TraceExportOptions;
@@ -44,14 +56,8 @@ void trace_exporter_set_sample(TraceExporter *exporter, double sample);
 /* For the core; NULL for NULL. */
 Tracer *trace_exporter_tracer(TraceExporter *exporter);
 
-typedef struct TraceExportNews {
-        bool works;         /* spans arrive again; else they don't, and `why` says why not */
-        char why[256];      /* without secrets, nor anything that the collector said */
-        uint64_t n_dropped; /* so far */
-} TraceExportNews;
-
-/* The end of a turn: hands over what the core has recorded. Returns whether there is news. NULL: does nothing. */
-bool trace_exporter_turn(TraceExporter *exporter, TraceExportNews *ret_news);
+/* The end of a turn: hands over what the core has recorded. NULL: does nothing. */
+void trace_exporter_turn(TraceExporter *exporter);
 
 typedef struct TraceExportStats {
         uint64_t n_exported, n_dropped, n_requests, n_failed_requests;

@@ -99,14 +99,12 @@ static void on_status(Buffer *status, void *userdata) {
 
 static void finish_turn(App *app, Instant now) {
         uint64_t n_refused = 0, next;
-        TraceExportNews news;
 
         dispatcher_on_turn_end(app->core, now);
         nats_link_publish_outbox(app->link, &app->outbox, &n_refused);
         if (n_refused > 0)
                 diag_publish_refused(n_refused);
-        if (trace_exporter_turn(app->tracing, &news))
-                diag_tracing(&news);
+        trace_exporter_turn(app->tracing);
 
         next = dispatcher_next_deadline(app->core);
         if (next != app->armed_usec) {
@@ -365,8 +363,8 @@ static int start(App *app, ConfigError *ret_error) {
         if (r == 0)
                 r = start_http(app, ret_error); /* nobody is served before the loop runs */
         if (r == 0)
-                r = edge_start_tracing(
-                        &app->settings.daemon, &app->names, "compozy-dispatcher", app->id, &app->tracing, ret_error);
+                r = edge_start_tracing(app->daemon, diag_tracing, &app->settings.daemon, &app->names,
+                        "compozy-dispatcher", app->id, &app->tracing, ret_error);
         app->options.tracer = trace_exporter_tracer(app->tracing);
         if (r == 0)
                 r = dispatcher_new(&app->options, &app->outbox, instant_now(), &app->core);

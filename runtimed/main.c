@@ -209,7 +209,6 @@ static void close_when_stopped(App *app) {
 
 static void finish_turn(App *app, Instant now) {
         uint64_t n_refused = 0;
-        TraceExportNews news;
         unsigned n = 0;
 
         do {
@@ -231,8 +230,7 @@ static void finish_turn(App *app, Instant now) {
         }
         if (n_refused > 0)
                 diag_publish_refused(n_refused);
-        if (trace_exporter_turn(app->tracing, &news))
-                diag_tracing(&news);
+        trace_exporter_turn(app->tracing);
         runtime_set_congested(app->core, is_congested(app), now);
         exec_host_hold(app->exec, is_congested(app) && !app->is_stopping);
 
@@ -687,8 +685,8 @@ static int start(App *app, ConfigError *ret_error) {
         if (r == 0)
                 r = start_http(app, ret_error);
         if (r == 0)
-                r = edge_start_tracing(
-                        &app->settings.daemon, &app->names, "compozy-runtime", app->id.text, &app->tracing, ret_error);
+                r = edge_start_tracing(app->daemon, diag_tracing, &app->settings.daemon, &app->names, "compozy-runtime",
+                        app->id.text, &app->tracing, ret_error);
         app->options.tracer = trace_exporter_tracer(app->tracing);
         if (r == 0)
                 r = plugin_host_new(app->settings.plugins_dir, &app->plugins);

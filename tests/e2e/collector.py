@@ -57,7 +57,7 @@ class Span:
 
 
 class Collector:
-    def __init__(self, port=0):
+    def __init__(self, port=0, tls=None):
         self.mode, self.retry_after = "ok", None
         self.spans, self.requests, self.troubles = [], [], []
         self.released = threading.Event()
@@ -75,9 +75,12 @@ class Collector:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
+        self.server.handle_error = lambda *_: None  # a client that hung up is none of ours
         self.server.block_on_close = False
         self.port = self.server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        if tls:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def close(self):

@@ -2,6 +2,8 @@
 """W3C Trace Context through everything that happens to a trigger or a message, and the spans that are sent to a collector."""
 
 import os
+import signal
+import ssl
 import subprocess
 import time
 
@@ -259,6 +261,32 @@ class Sampling(Case):
         self.assertEqual({path for _, path, _, _ in collector.requests}, {"/v1/traces"})
 
 
+    def test_a_reload_changes_the_share(self):
+        collector = Collector()
+        self.addCleanup(collector.close)
+        self.world.server()
+        path = os.path.join(self.world.directory, "d.conf")
+
+        def configure(sample):
+            with open(path, "w", encoding="ascii") as file:
+                file.write(f"[tracing]\notlp_endpoint = {collector.url}\nsample = {sample}\n")
+
+        configure(0)
+        dispatcher = self.world.dispatcher(arguments=("-c", path))
+        self.world.runtime("r1", {"leaf": "echo"})
+        self.client = self.world.client()
+        self.wait_runtimes("r1")
+
+        def is_traced():
+            return "traceparent" in (self.client.request("compozy.commands.agent.wf.trigger.leaf", {}, scaled(8)).headers or {})
+
+        self.assertFalse(is_traced())
+        configure(1)
+        dispatcher.signal(signal.SIGHUP)
+        wait_until("traces are begun", is_traced, 5)
+        wait_until("and told of", lambda: collector.spans, 5)
+
+
 class Trouble(Case):
     """A collector that does not do as it should costs spans and nothing else."""
 
@@ -355,6 +383,27 @@ class Trouble(Case):
         began = time.monotonic()
         self.assertEqual(self.dispatcher.terminate(), 0)
         self.assertLess(time.monotonic() - began, scaled(2) + 2)
+
+
+class Https(Case):
+    waits = True
+
+    def test_spans_go_to_no_collector_whose_certificate_nobody_vouches_for(self):
+        key, certificate = (os.path.join(self.world.directory, name) for name in ("key.pem", "certificate.pem"))
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key,
+                        "-out", certificate, "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"],
+                       check=True, capture_output=True, timeout=30)
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate, key)
+        collector = Collector(tls=tls)
+        self.addCleanup(collector.close)
+        self.world.server()
+        dispatcher = self.world.dispatcher(options={"tracing.otlp_endpoint": collector.url})
+        self.client = self.world.client()
+        traceparent, _, _ = new_trace()
+        self.assert_failure(self.trigger("nobody", headers={"traceparent": traceparent}), "AGENT_UNKNOWN")
+        dispatcher.wait_log("Spans could not be sent to the collector: .*(certificate|SSL)")
+        self.assertEqual((collector.requests, collector.spans), ([], []))
 
 
 class Configured(Case):
