@@ -62,6 +62,30 @@ class Stops(world.Case):
         self.assertEqual(self.fugitives(), [])
 
 
+class Impatience(world.Case):
+    files = dict(GREETER, **{f"/etc/systemd/system/{unit}.service.d/start.conf": "[Service]\nTimeoutStartSec=1\n" for unit in SERVICES},
+                 **{"/etc/compozy/runtimed.conf": "[runtime]\nid = twin\n"})
+
+    @classmethod
+    def set_up_box(cls):
+        cls.box.run("systemctl", "start", "--no-block", *SERVICES)
+
+    def test_a_service_that_finds_no_nats_begins_again_until_there_is_one(self):
+        for unit in SERVICES:
+            self.wait_show(unit, "NRestarts", lambda text: int(text) >= 2, timeout=30)
+        self.start("nats-server")
+        for unit in SERVICES:
+            self.wait_show(unit, "ActiveState", "active", timeout=30)
+        self.assertEqual(self.output_of(self.trigger("greeter", 1)), 1)
+
+        # Of two runtimes with one id the later one stays, and they do not take it from each other again and again.
+        self.start("compozy-runtimed@twin")
+        self.wait_show("compozy-runtimed", "ActiveState", "failed")
+        self.assertEqual(self.show("compozy-runtimed", "ExecMainStatus"), "3")
+        self.assertEqual((self.show("compozy-runtimed@twin", "ActiveState"), self.show("compozy-runtimed@twin", "NRestarts")), ("active", "0"))
+        self.assertEqual(self.output_of(self.trigger("greeter", 2)), 2)
+
+
 class Reboots(world.Case):
     files = {
         "/etc/compozy/agents.d/tally.json": {"agent_id": "tally", "agent_type": "counter", "checkpoint_interval_ms": 0},
