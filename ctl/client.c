@@ -18,6 +18,7 @@
 #include "ctl/ctl.h"
 #include "proto/subject.h"
 
+#define UNSUBSCRIBE_MSEC 2000
 #define PING_USEC (10 * USEC_PER_SEC)
 #define WAIT_STEP_USEC (100 * USEC_PER_MSEC) /* Ctrl-C ends a wait within this */
 
@@ -114,6 +115,22 @@ natsConnection *client_connection(Client *client) {
         return client->connection;
 }
 
+/*
+ * The thread of nats.c (3.4.1) that reads looks a message's subscription up, and locks it a moment later without
+ * holding on to it: one that is destroyed in between is used after it was freed (seen as crashes at the end of `events`
+ * while many came). So it is taken out first; once the server's answer to a PING has been read, that thread is past
+ * all messages that it may have looked it up for. Where no answer comes it is left alone: the end of the process is
+ * near, or the connection is away.
+ */
+void client_unsubscribe(Client *client, natsSubscription *subscription) {
+        if (!subscription)
+                return;
+        (void)natsSubscription_Unsubscribe(subscription);
+        if (natsConnection_Status(client->connection) == NATS_CONN_STATUS_CONNECTED &&
+                natsConnection_FlushTimeout(client->connection, UNSUBSCRIBE_MSEC) == NATS_OK)
+                natsSubscription_Destroy(subscription);
+}
+
 const char *client_shown_url(const Client *client) {
         return client->names.shown_url;
 }
@@ -194,7 +211,7 @@ static bool is_forbidden(const Client *client, const char *subject) {
 
 /* NATS_NOT_PERMITTED: the server does not allow the question. */
 static natsStatus ask(
-        const Client *client, const char *subject, const char *inbox, const char *body, uint64_t until, natsMsg **ret) {
+        Client *client, const char *subject, const char *inbox, const char *body, uint64_t until, natsMsg **ret) {
         natsSubscription *subscription = NULL;
         natsStatus s = natsConnection_SubscribeSync(&subscription, client->connection, inbox);
 
@@ -212,7 +229,7 @@ static natsStatus ask(
                 if (s == NATS_TIMEOUT)
                         s = is_forbidden(client, subject) ? NATS_NOT_PERMITTED : NATS_OK;
         }
-        natsSubscription_Destroy(subscription);
+        client_unsubscribe(client, subscription);
         return s;
 }
 
@@ -282,7 +299,7 @@ int client_gather(Client *client, const char *subject, const char *body, uint64_
                         break;
                 until = MIN_OF(start + timeout_usec, instant_now().usec + quiet_usec);
         }
-        natsSubscription_Destroy(subscription);
+        client_unsubscribe(client, subscription);
         return s == NATS_OK || s == NATS_NO_RESPONDERS ? 0 : -EIO;
 }
 

@@ -74,6 +74,12 @@ natsConnection *client_connection(Client *client);
 const char *client_shown_url(const Client *client); /* without secrets */
 const char *client_prefix(const Client *client);    /* nats.subject_prefix */
 
+/*
+ * Ends a synchronous subscription and frees it; NULL: nothing to do. natsSubscription_Destroy() alone is not safe while
+ * messages may still come: see the .c.
+ */
+void client_unsubscribe(Client *client, natsSubscription *subscription);
+
 /* A new subject below this connection's inbox. */
 void client_inbox(Client *client, char *ret, size_t size);
 

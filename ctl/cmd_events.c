@@ -166,7 +166,8 @@ static CtlExit watch_init(Watch *watch, Ctl *ctl, const Options *wanted) {
 }
 
 static void watch_done(Watch *watch) {
-        natsSubscription_Destroy(watch->live);
+        if (watch->live)
+                client_unsubscribe(watch->ctl->client, watch->live);
         watch->stream = watch_stream_free(watch->stream);
         json_decref(watch->ring);
 }

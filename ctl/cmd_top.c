@@ -303,7 +303,7 @@ static CtlExit run(Ctl *ctl, const Invocation *invocation) {
         status = open_inbox(top);
         if (status == CTL_EXIT_OK)
                 status = has_screen ? show_screen(top) : print_some(top);
-        natsSubscription_Destroy(top->subscription);
+        client_unsubscribe(ctl->client, top->subscription);
         top_ui_done(&top->ui);
         top_model_done(&top->model);
         free(top);

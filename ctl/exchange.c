@@ -162,7 +162,7 @@ void exchange(Client *client, const ExchangeLetter *letter, uint64_t timeout_use
                 wait_for_answer(client, subscription, letter->subject, start, timeout_usec, ret);
         else
                 fail_publish(client, letter, s, ret);
-        natsSubscription_Destroy(subscription);
+        client_unsubscribe(client, subscription);
 }
 
 void exchange_publish(Client *client, const ExchangeLetter *letter, const char *reply, Exchange *ret) {

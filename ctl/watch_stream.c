@@ -110,7 +110,7 @@ static void drop_reader(WatchStream *stream) {
 
         if (!stream->subscription)
                 return;
-        natsSubscription_Destroy(stream->subscription);
+        client_unsubscribe(stream->client, stream->subscription);
         stream->subscription = NULL;
         /* the server would find out by itself, later */
         (void)snprintf(subject, sizeof(subject), "$JS.API.CONSUMER.DELETE." WATCH_STREAM ".%s", stream->consumer);
