@@ -60,7 +60,9 @@ static char **make_environment(const char *const *changes) {
         while (changes && changes[n_changes])
                 n_changes++;
         result = calloc(n + n_changes + 1, sizeof(*result));
-        for (size_t i = 0; result && i < n; i++) {
+        if (!result)
+                return NULL;
+        for (size_t i = 0; i < n; i++) {
                 bool is_changed = false;
 
                 for (size_t c = 0; c < n_changes; c++) {
@@ -71,7 +73,7 @@ static char **make_environment(const char *const *changes) {
                 if (!is_changed)
                         result[n_kept++] = environ[i];
         }
-        for (size_t c = 0; result && c < n_changes; c++)
+        for (size_t c = 0; c < n_changes; c++)
                 if (strchr(changes[c], '='))
                         result[n_kept++] = (char *)(uintptr_t)changes[c];
         return result;

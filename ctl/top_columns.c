@@ -10,16 +10,21 @@
 
 /* how numbers look */
 
+static const char *say(char *place, const char *text) {
+        (void)snprintf(place, SHOWN_MAX, "%s", text);
+        return place;
+}
+
 static const char *show_whole(char *place, double number) {
         return show_number(place, (uint64_t)number);
 }
 
 static const char *show_per_second(char *place, double number) {
-        return number > 0 ? show_rate(place, number) : strcpy(place, "-");
+        return number > 0 ? show_rate(place, number) : say(place, "-");
 }
 
 const char *top_show_rate(char *place, double per_second) {
-        return per_second > 0 ? show_rate(place, per_second) : strcpy(place, "0");
+        return per_second > 0 ? show_rate(place, per_second) : say(place, "0");
 }
 
 /* Heartbeats: less than a tenth of a second is no news. */
@@ -37,7 +42,7 @@ static const char *show_age(char *place, double seconds) {
 
 const char *top_show_ms(char *place, double ms) {
         if (ms <= 0)
-                return strcpy(place, "-");
+                return say(place, "-");
         if (ms < 10)
                 (void)snprintf(place, SHOWN_MAX, "%.*f", ms < 1 ? 2 : 1, ms);
         else
@@ -270,13 +275,20 @@ static bool is_wanted(const TopModel *model, const TopQuery *query, const void *
         return false;
 }
 
+static size_t n_rows(const TopModel *model, TopTable table) {
+        return table == TOP_TABLE_RUNTIMES ? model->n_runtimes
+               : table == TOP_TABLE_AGENTS ? model->n_agents
+                                           : model->n_dispatchers;
+}
+
+static const void *row_at(const TopModel *model, TopTable table, size_t i) {
+        return table == TOP_TABLE_RUNTIMES ? (const void *)model->runtimes[i]
+               : table == TOP_TABLE_AGENTS ? (const void *)model->agents[i]
+                                           : (const void *)model->dispatchers[i];
+}
+
 int top_rows(const TopModel *model, const TopQuery *query, TopRows *rows) {
-        const void *const *all = query->table == TOP_TABLE_RUNTIMES ? (const void *const *)model->runtimes
-                                 : query->table == TOP_TABLE_AGENTS ? (const void *const *)model->agents
-                                                                    : (const void *const *)model->dispatchers;
-        const size_t n = query->table == TOP_TABLE_RUNTIMES ? model->n_runtimes
-                         : query->table == TOP_TABLE_AGENTS ? model->n_agents
-                                                            : model->n_dispatchers;
+        const size_t n = n_rows(model, query->table);
         SortBy by = {
                 .model = model,
                 .column = &tables[query->table].columns[MIN_OF(query->sort, tables[query->table].n_columns - 1)],
@@ -294,9 +306,12 @@ int top_rows(const TopModel *model, const TopQuery *query, TopRows *rows) {
         }
         rows->n_items = 0;
         rows->n_all = n;
-        for (size_t i = 0; i < n; i++)
-                if (is_wanted(model, query, all[i]))
-                        rows->items[rows->n_items++] = all[i];
+        for (size_t i = 0; i < n; i++) {
+                const void *row = row_at(model, query->table, i);
+
+                if (is_wanted(model, query, row))
+                        rows->items[rows->n_items++] = row;
+        }
         if (rows->n_items > 1)
                 qsort_r(rows->items, rows->n_items, sizeof(rows->items[0]), compare_rows, &by);
         return 0;

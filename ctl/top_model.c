@@ -127,6 +127,7 @@ static size_t place_of_agent(const TopModel *model, const char *runtime_id, cons
                 const size_t middle = low + (high - low) / 2;
                 const TopAgent *agent = model->agents[middle];
 
+                assert(agent);
                 if (compare_pair(agent->runtime_id, agent->id, runtime_id, id) < 0)
                         low = middle + 1;
                 else
@@ -164,27 +165,38 @@ const TopDispatcher *top_model_find_dispatcher(const TopModel *model, const char
                        : NULL;
 }
 
-/* Makes room for one more pointer at `place`; returns where it goes, NULL when there is no memory for it. */
-static void *insert(void ***items, size_t *n, size_t *capacity, size_t place, size_t size) {
-        void *item, **more;
+/* `items` with room for one pointer more than `n`; NULL: no memory, and `items` is as it was. */
+static void *grown(void *items, size_t n, size_t *capacity) {
+        const size_t wanted = *capacity > 0 ? *capacity * 2 : 64;
+        void *more;
 
-        if (*n == *capacity) {
-                const size_t wanted = *capacity > 0 ? *capacity * 2 : 64;
-
-                more = reallocarray(*items, wanted, sizeof(**items));
-                if (!more)
-                        return NULL;
-                *items = more;
+        if (n < *capacity)
+                return items;
+        more = reallocarray(items, wanted, sizeof(void *));
+        if (more)
                 *capacity = wanted;
-        }
-        item = calloc(1, size);
-        if (!item)
-                return NULL;
-        memmove(*items + place + 1, *items + place, (*n - place) * sizeof(**items));
-        (*items)[place] = item;
-        (*n)++;
-        return item;
+        return more;
 }
+
+#define DEFINE_INSERT(name, Type, items, n_items, items_capacity)                                    \
+        static Type *name(TopModel *model, size_t place) {                                           \
+                Type **more = grown(model->items, model->n_items, &model->items_capacity);           \
+                Type *item;                                                                          \
+                                                                                                     \
+                if (!more)                                                                           \
+                        return NULL;                                                                 \
+                model->items = more;                                                                 \
+                item = calloc(1, sizeof(*item));                                                     \
+                if (!item)                                                                           \
+                        return NULL;                                                                 \
+                memmove(&more[place + 1], &more[place], (model->n_items - place) * sizeof(more[0])); \
+                more[place] = item;                                                                  \
+                model->n_items++;                                                                    \
+                return item;                                                                         \
+        }
+
+DEFINE_INSERT(insert_runtime, TopRuntime, runtimes, n_runtimes, runtimes_capacity)
+DEFINE_INSERT(insert_agent, TopAgent, agents, n_agents, agents_capacity)
 
 static void copy(char *place, size_t size, const char *text) {
         (void)screen_text(place, size, text);
@@ -282,8 +294,7 @@ static void take_runtime(TopModel *model, size_t dispatcher, const json_t *recor
         if (place < model->n_runtimes && strcmp(model->runtimes[place]->id, id) == 0)
                 runtime = model->runtimes[place];
         else if (model->n_runtimes < TOP_RUNTIMES_MAX)
-                runtime = insert((void ***)&model->runtimes, &model->n_runtimes, &model->runtimes_capacity, place,
-                        sizeof(*runtime));
+                runtime = insert_runtime(model, place);
         else
                 runtime = NULL;
         if (!runtime)
@@ -343,8 +354,7 @@ static void take_agent(TopModel *model, const char *runtime_id, const json_t *re
         if (agent && compare_pair(agent->runtime_id, agent->id, runtime_id, id) != 0)
                 agent = NULL;
         if (!agent && model->n_agents < TOP_AGENTS_MAX)
-                agent = insert(
-                        (void ***)&model->agents, &model->n_agents, &model->agents_capacity, place, sizeof(*agent));
+                agent = insert_agent(model, place);
         if (!agent)
                 return;
         (void)snprintf(agent->runtime_id, sizeof(agent->runtime_id), "%s", runtime_id);
@@ -376,6 +386,7 @@ void top_model_agents(TopModel *model, const char *runtime_id, const json_t *pag
         for (i = 0; i < model->n_agents; i++) {
                 TopAgent *agent = model->agents[i];
 
+                assert(agent);
                 if (strcmp(agent->runtime_id, runtime_id) == 0 && agent->heard_usec != model->now_usec)
                         free(agent);
                 else
