@@ -83,7 +83,7 @@ def main():
     n_failed = len(result.failures) + len(result.errors)
     print(f"check-systemd: Debian {world.tree.suite}: {result.testsRun - n_failed - len(result.skipped)} passed, {n_failed} failed"
           f" in {time.monotonic() - began:.0f} s")
-    return 1 if n_failed else 0
+    return 1 if n_failed or not result.testsRun else 0
 
 
 if __name__ == "__main__":
