@@ -61,6 +61,7 @@ class Bench(Case):
         self.assertEqual(status, 130)
         self.assertIn("Interrupted: ", out)
         self.assertEqual(self.agents(), before, terminal.shown)
+        self.assertNotIn("no answer", terminal.shown)
 
     def test_others_load_is_pointed_out(self):
         thread = threading.Thread(target=lambda: self.ctl("trigger", "sleeper", '{"ms":1000}', "-n", 3))
