@@ -5,8 +5,8 @@
  * any size gets what fits, from the top; below 20 columns or 6 rows it is asked to grow.
  */
 
+#include <curses.h>
 #include <langinfo.h>
-#include <ncursesw/curses.h>
 #include <stdarg.h>
 #include <string.h>
 #include <wchar.h>
