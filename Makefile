@@ -33,7 +33,7 @@ LDLIBS   += $(shell pkg-config --libs $(LIBS) 2>/dev/null) -lm
 Q   := $(if $(V),,@)
 say  = $(if $(V),,@echo "  $(1)  $@")
 
-export TSAN_OPTIONS ?= halt_on_error=1 second_deadlock_stack=1
+export TSAN_OPTIONS ?= halt_on_error=1 second_deadlock_stack=1 suppressions=$(CURDIR)/tests/tsan.supp
 export ASAN_OPTIONS ?= detect_stack_use_after_return=1
 
 layers   := proto common dispatcherd runtimed ctl

@@ -269,7 +269,7 @@ class Daemon(Process):
             command += ["-o", f"{key}={value}"]
         command += list(arguments)
         super().__init__(world, name, world.journal.wrapped(command) if world.journal else command,
-                         {"ASAN_OPTIONS": "exitcode=66:abort_on_error=0", "TSAN_OPTIONS": "exitcode=66",
+                         {"ASAN_OPTIONS": "exitcode=66:abort_on_error=0", "TSAN_OPTIONS": f"exitcode=66 suppressions={ROOT}/tests/tsan.supp",
                           "UBSAN_OPTIONS": "print_stacktrace=1"})
 
     def start(self, wait=True):
