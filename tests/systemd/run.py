@@ -27,6 +27,8 @@ import world  # noqa: E402
 class Result(unittest.TextTestResult):
     """A line per test: its name is a sentence."""
 
+    n_passed = 0
+
     def startTest(self, test):
         unittest.TestResult.startTest(self, test)
         self.began = time.monotonic()
@@ -38,6 +40,7 @@ class Result(unittest.TextTestResult):
 
     def addSuccess(self, test):
         unittest.TestResult.addSuccess(self, test)
+        self.n_passed += 1
         self._say("ok", test)
 
     def addError(self, test, err):
@@ -81,8 +84,8 @@ def main():
     finally:
         shutil.rmtree(installed, ignore_errors=True)
     n_failed = len(result.failures) + len(result.errors)
-    print(f"check-systemd: Debian {world.tree.suite}: {result.testsRun - n_failed - len(result.skipped)} passed, {n_failed} failed"
-          f" in {time.monotonic() - began:.0f} s")
+    print(f"check-systemd: Debian {world.tree.suite}: {result.n_passed} passed, {n_failed} failed"
+          f"{f', {len(result.skipped)} skipped' if result.skipped else ''} in {time.monotonic() - began:.0f} s")
     return 1 if n_failed or not result.testsRun else 0
 
 
