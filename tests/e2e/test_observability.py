@@ -25,7 +25,7 @@ def tool(name):
     """Prometheus or promtool: installed, or unpacked by `make tools`."""
     path = shutil.which(name) or os.path.join(UNPACKED, name)
     if not os.path.exists(path):
-        raise unittest.SkipTest(f"{name} is not installed; `make tools` unpacks it from the Debian package prometheus")
+        raise unittest.SkipTest(f"{name} is not installed; `make tools` unpacks it from a Debian package")
     return path
 
 
@@ -213,7 +213,7 @@ class Observability(Case):
             for clause in re.findall(r"(?:by|on|group_left) \(([^)]*)\)", expression):
                 self.assertLessEqual({label.strip() for label in clause.split(",")}, labels, where)
         for directory, _, files in os.walk(os.path.join(ROOT, "docs")):
-            for file in files:
+            for file in files if os.path.basename(directory) != "__pycache__" else ():
                 with open(os.path.join(directory, file), encoding="utf-8") as opened:
                     for name in NAME.findall(opened.read()):
                         known = name in exported or PARTS.sub("", name) in exported or any(one.startswith(name + "_") for one in exported)

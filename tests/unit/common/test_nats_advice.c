@@ -24,7 +24,10 @@ static void the_advice_names_the_key_that_was_tried(void **state) {
                 { { .url = "tls://x" }, "SSL handshake error: 18:self-signed certificate", "nats.tls_ca" },
                 { { .url = "tls://x" }, "Expected 'PONG', got ''", "it wants nats.tls_cert" },
                 { { .url = "nats://x", .tls_cert = "f" }, "Expected 'PONG', got ''", "does nats.tls_cert" },
+                { { .url = "nats://x", .tls_ca = "f" }, "Connection Closed", "it wants nats.tls_cert" },
+                { { .url = "nats://x", .tls_cert = "f" }, "Connection Closed", "does nats.tls_cert" },
                 { { .url = "nats://x" }, "Expected 'PONG', got ''", NULL },
+                { { .url = "nats://x" }, "Connection Closed", NULL },
                 { { .url = "nats://x" }, "something else", NULL },
         };
 
