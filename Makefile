@@ -13,7 +13,7 @@ JOBS    ?= $(shell nproc 2>/dev/null || echo 1)
 PACKAGES := gcc libc6-dev make pkg-config libnats-dev libevent-dev libssl-dev libjansson-dev libsystemd-dev libcmocka-dev \
             libbsd-dev uthash-dev libsqlite3-dev libncurses-dev libcurl4-openssl-dev nats-server openssl jq python3 python3-jsonschema scdoc man-db shellcheck
 PACKAGES_CHECK := zsh chromium-headless-shell
-PACKAGES_DEB   := dpkg-dev debhelper lintian
+PACKAGES_DEB   := build-essential debhelper lintian
 LIBS     := libnats libevent libcrypto libsystemd sqlite3
 
 flags.release := -O2 -g
