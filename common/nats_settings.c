@@ -4,9 +4,9 @@
  * nats.c reads addresses and credentials only when it connects, and then reports little. An operator should hear at
  * the start which file or address is wrong, so everything is looked at here first.
  *
- * What nats.c reads again by itself for each connection is a file of credentials, and of an nkey the seed but not the
- * public key that we derived from it; certificates never. So for each attempt settings are made anew from the texts:
- * whatever was rotated meanwhile takes effect with the next connection, without a restart.
+ * Of all files only those of the login are read for each connection, and of those not the public key that we derived
+ * from the seed. So for each attempt settings are made anew from the texts: whatever was rotated meanwhile takes effect
+ * with the next connection, without a restart.
  */
 
 #include <ctype.h>
@@ -20,7 +20,7 @@
 
 #include "common/instant.h"
 #include "common/nats_settings.h"
-#include "common/nkey.h"
+#include "common/nats_login.h"
 
 #define SERVERS_MAX 64
 #define IO_BUFFER_BYTES \
@@ -32,6 +32,7 @@
 struct NatsSettings {
         atomic_uint n_refs;
         natsOptions *options;
+        NatsLogin *login;           /* NULL: none but what the addresses say */
         char *servers[SERVERS_MAX]; /* first those of the configuration, then learned ones */
         size_t n_servers, n_configured;
         NatsLinkOptions given; /* what it was made of: its texts are ours, and it has no callbacks */
@@ -280,55 +281,25 @@ static int check_file(const char *path, const char *key, NatsReason *ret_why) {
         return r < 0 ? refuse(ret_why, r, "%s: %s: %s", key, path, strerror(-r)) : 0;
 }
 
-/* Finds the seed "SU…" in the file: its first word of that kind, so that decorated files do as well. */
-static int read_seed(const char *path, char ret_public[static NKEY_PUBLIC_SIZE], NatsReason *ret_why) {
-        char text[4096];
-        FILE *file;
-        size_t n;
-        int r = check_file(path, "nats.nkey_seed_file", ret_why);
-
-        if (r < 0)
-                return r;
-        r = -EINVAL;
-        file = fopen(path, "re");
-        if (!file)
-                return refuse(ret_why, -errno, "nats.nkey_seed_file: %s: %s", path, strerror(errno));
-        n = fread(text, 1, sizeof(text) - 1, file);
-        (void)fclose(file);
-        text[n] = '\0';
-        for (char *word = text, *end; *word != '\0' && r == -EINVAL; word = end) {
-                word += strspn(word, " \t\r\n");
-                end = word + strcspn(word, " \t\r\n");
-                if (word[0] == 'S' && word[1] == 'U')
-                        r = nkey_public_from_seed((Slice){ word, (size_t)(end - word) }, ret_public);
-        }
-        explicit_bzero(text, sizeof(text));
-        return r < 0 ? refuse(ret_why, r, "nats.nkey_seed_file: %s holds no valid user seed", path) : 0;
-}
-
 static int set_credentials(NatsSettings *settings, const NatsLinkOptions *options, NatsReason *ret_why) {
-        char public_key[NKEY_PUBLIC_SIZE];
+        const bool has_jwt = is_given(options->credentials);
+        const char *path = has_jwt ? options->credentials : options->nkey_seed_file;
+        const char *key = has_jwt ? "nats.credentials" : "nats.nkey_seed_file";
         natsStatus s;
         int r;
 
-        if (is_given(options->credentials) && is_given(options->nkey_seed_file))
+        if (has_jwt && is_given(options->nkey_seed_file))
                 return refuse(ret_why, -EINVAL,
                         "nats.credentials and nats.nkey_seed_file are both given; one of them must go");
-        if (is_given(options->credentials)) {
-                r = check_file(options->credentials, "nats.credentials", ret_why);
-                if (r < 0)
-                        return r;
-                s = natsOptions_SetUserCredentialsFromFiles(settings->options, options->credentials, NULL);
-                return s == NATS_OK ? 0 : refuse_file(ret_why, s, "nats.credentials", options->credentials);
-        }
-        if (is_given(options->nkey_seed_file)) {
-                r = read_seed(options->nkey_seed_file, public_key, ret_why);
-                if (r < 0)
-                        return r;
-                s = natsOptions_SetNKeyFromSeed(settings->options, public_key, options->nkey_seed_file);
-                return s == NATS_OK ? 0 : refuse_file(ret_why, s, "nats.nkey_seed_file", options->nkey_seed_file);
-        }
-        return 0;
+        if (!is_given(path))
+                return 0;
+        r = check_file(path, key, ret_why);
+        if (r == 0)
+                r = nats_login_new(path, key, has_jwt, &settings->login, ret_why);
+        if (r < 0)
+                return r;
+        s = nats_login_apply(settings->login, settings->options);
+        return s == NATS_OK ? 0 : refuse_file(ret_why, s, key, path);
 }
 
 static int set_tls(NatsSettings *settings, const NatsLinkOptions *options, bool is_secure, NatsReason *ret_why) {
@@ -480,6 +451,7 @@ NatsSettings *nats_settings_unref(NatsSettings *settings) {
         for (size_t i = 0; i < ELEMENTSOF(texts); i++)
                 free((char *)*text_of(&settings->given, i));
         natsOptions_Destroy(settings->options);
+        (void)nats_login_free(settings->login);
         free(settings);
         return NULL;
 }
@@ -490,6 +462,10 @@ const NatsLinkOptions *nats_settings_given(const NatsSettings *settings) {
 
 natsOptions *nats_settings_options(NatsSettings *settings) {
         return settings->options;
+}
+
+natsStatus nats_settings_connect(NatsSettings *settings, natsConnection **ret) {
+        return nats_login_connect(settings->login, settings->options, ret);
 }
 
 void nats_settings_learn(NatsSettings *settings, natsConnection *connection) {

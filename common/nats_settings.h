@@ -25,8 +25,11 @@ DEFINE_CLEANUP(NatsSettings *, nats_settings_unref);
 /* What they were made of, without callbacks; borrowed as long as the settings. */
 const NatsLinkOptions *nats_settings_given(const NatsSettings *settings);
 
-/* For natsConnection_Connect(), which copies them; the event loop and the error handler are the caller's to set. */
+/* For the caller to set the event loop and the error handler. */
 natsOptions *nats_settings_options(NatsSettings *settings);
+
+/* natsConnection_Connect() with these options. The settings must stay as long as the connection. Any thread; waits. */
+natsStatus nats_settings_connect(NatsSettings *settings, natsConnection **ret);
 
 /* Servers that the cluster told of are tried besides those of the configuration. */
 void nats_settings_learn(NatsSettings *settings, natsConnection *connection);

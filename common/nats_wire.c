@@ -136,7 +136,7 @@ static void wire_destroy(NatsWire *wire) {
 static void *connect_thread(void *userdata) {
         NatsWire *wire = userdata;
         const uintptr_t ticket = wire->ticket;
-        const natsStatus s = natsConnection_Connect(&wire->connection, nats_settings_options(wire->settings));
+        const natsStatus s = nats_settings_connect(wire->settings, &wire->connection);
         bool is_abandoned;
 
         if (s != NATS_OK) {

@@ -24,6 +24,7 @@
 
 struct Client {
         natsConnection *connection;
+        NatsSettings *made; /* asked when it reconnects */
         EdgeNames names;
         const CtlSettings *settings; /* borrowed */
         uint64_t n_inboxes;
@@ -76,7 +77,6 @@ static void explain_failure(natsStatus status, const NatsSettings *settings, con
 }
 
 int client_new(const CtlSettings *settings, uint64_t timeout_usec, bool stay, Client **ret, NatsReason *ret_why) {
-        _cleanup_(nats_settings_unrefp) NatsSettings *made = NULL;
         _cleanup_(client_freep) Client *client = calloc(1, sizeof(*client));
         NatsLinkOptions options = edge_link_options(&settings->daemon, "compozyctl", ret_why);
         natsStatus s;
@@ -87,16 +87,16 @@ int client_new(const CtlSettings *settings, uint64_t timeout_usec, bool stay, Cl
         client->settings = settings;
         edge_names(&settings->daemon, &client->names);
         edge_inbox(&settings->daemon, "operator", "compozyctl", &client->names);
-        r = nats_settings_new(&options, &made, ret_why);
+        r = nats_settings_new(&options, &client->made, ret_why);
         if (r < 0)
                 return r;
-        s = set_options(nats_settings_options(made), timeout_usec, stay);
+        s = set_options(nats_settings_options(client->made), timeout_usec, stay);
         if (s == NATS_OK)
-                s = natsOptions_SetCustomInboxPrefix(nats_settings_options(made), client->names.inbox_prefix);
+                s = natsOptions_SetCustomInboxPrefix(nats_settings_options(client->made), client->names.inbox_prefix);
         if (s == NATS_OK)
-                s = natsConnection_Connect(&client->connection, nats_settings_options(made));
+                s = nats_settings_connect(client->made, &client->connection);
         if (s != NATS_OK) {
-                explain_failure(s, made, client->names.shown_url, ret_why);
+                explain_failure(s, client->made, client->names.shown_url, ret_why);
                 return -ECONNREFUSED;
         }
         *ret = TAKE_PTR(client);
@@ -107,6 +107,7 @@ Client *client_free(Client *client) {
         if (!client)
                 return NULL;
         natsConnection_Destroy(client->connection);
+        (void)nats_settings_unref(client->made);
         free(client);
         return NULL;
 }

@@ -4,12 +4,15 @@ Each way to show a nats-server who one is, against a server that wants to see it
 happens when secrets are replaced, and that they are shown nowhere.
 """
 
+import base64
+import json
 import os
 import re
 import signal
 import socket
 import ssl
 import subprocess
+import threading
 import time
 
 import natsclient
@@ -133,6 +136,32 @@ class Credentials(AuthCase):
         self.assert_connects(server, url="nats://t0ken-w0rd@127.0.0.1:{}")
         daemon = self.assert_refused(server, "Authorization Violation", "nats.url", url="nats://another-token@127.0.0.1:{}")
         self.assertNotIn("another-token", daemon.log())
+
+    def test_a_signature_that_begins_with_a_zero_byte_costs_an_attempt_and_no_login(self):
+        """One nonce in 256 has one; nats.c sends it as none, and a server would say that it does not know the key."""
+        key = nkeys.Key()
+        nonces = (f"nonce-{number}" for number in range(100000))
+        unlucky = next(nonce for nonce in nonces if key.sign(nonce.encode())[0] == 0)
+        lucky = next(nonce for nonce in nonces if key.sign(nonce.encode())[0] != 0)
+        said = []
+
+        def serve(listener):
+            for nonce in (unlucky, lucky):
+                connection, _ = listener.accept()
+                with connection:
+                    info = {"server_id": "X", "version": "2.9.0", "max_payload": 1048576, "auth_required": True, "nonce": nonce, "headers": True}
+                    connection.sendall(f"INFO {json.dumps(info)}\r\n".encode())
+                    said.append(connection.recv(65536))
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+            thread.start()
+            self.ctl("-s", f"nats://127.0.0.1:{listener.getsockname()[1]}", "-o", f"nats.nkey_seed_file={self.write('zero.nk', key.seed)}", "agents",
+                     url="nats://127.0.0.1:1")
+            thread.join(scaled(10))
+        self.assertEqual(said[0], b"")
+        connect = json.loads(said[1].split(b"\r\n")[0].removeprefix(b"CONNECT "))
+        self.assertEqual(base64.urlsafe_b64decode(connect["sig"] + "=="), key.sign(lucky.encode()))
 
     def test_an_nkey_and_one_that_was_rotated_while_the_daemons_ran(self):
         keys = [nkeys.Key(), nkeys.Key(), nkeys.Key()]
