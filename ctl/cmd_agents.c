@@ -3,6 +3,8 @@
 #include "ctl/commands.h"
 #include "ctl/fields.h"
 
+#define FAILED_SHOWN_MAX 10 /* of these in words; --json has all */
+
 typedef struct Options {
         const char *runtime;
         uint64_t limit;
@@ -61,6 +63,25 @@ static void add_hosted(Table *table, const json_t *agent) {
         table_cell(table, COLOUR_NONE, "%s", show_number(shown, field_number(agent, "handled")));
 }
 
+/* The fleet's table has a line for an agent, wherever it is; what is wrong in one place is said below it. */
+static void say_failed(const Ctl *ctl, const json_t *agents) {
+        size_t i, n = 0;
+        json_t *agent;
+
+        json_array_foreach(agents, i, agent) {
+                const char *id = field_text(agent, "agent_id");
+                char where[512];
+
+                if (json_array_size(json_object_get(agent, "failed_in")) == 0 || ++n > FAILED_SHOWN_MAX)
+                        continue;
+                (void)printf("%s%s has %sfailed%s in %s: `compozyctl agent show %s` says why\n", n == 1 ? "\n" : "", id,
+                        screen_on(&ctl->screen, COLOUR_BAD), screen_off(&ctl->screen, COLOUR_BAD),
+                        field_list(where, sizeof(where), agent, "failed_in"), id);
+        }
+        if (n > FAILED_SHOWN_MAX)
+                (void)printf("... and %zu more have failed\n", n - FAILED_SHOWN_MAX);
+}
+
 static CtlExit run(Ctl *ctl, const Invocation *invocation) {
         const Options *wanted = invocation->options;
         _cleanup_(table_freep) Table *table = wanted->runtime ? table_new(in_runtime, ELEMENTSOF(in_runtime))
@@ -87,6 +108,7 @@ static CtlExit run(Ctl *ctl, const Invocation *invocation) {
                                 add_agent(table, agent);
                 }
                 (void)table_print(table, &ctl->screen, stdout);
+                say_failed(ctl, list);
                 if (field_number(result, "total") > json_array_size(list))
                         ctl_note(ctl, "%zu of %" PRIu64 "; --limit 0 shows all", json_array_size(list),
                                 field_number(result, "total"));

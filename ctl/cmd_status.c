@@ -88,6 +88,11 @@ static bool say_problem(const Ctl *ctl, const json_t *d, const char *state, cons
         return true;
 }
 
+static bool sees_the_same(const json_t *d, const json_t *other) {
+        return json_equal(json_object_get(d, "runtimes"), json_object_get(other, "runtimes")) &&
+               field_number(d, "agents_failed") == field_number(other, "agents_failed");
+}
+
 static void say_problems(const Ctl *ctl, const json_t *list) {
         bool any = false;
         json_t *d;
@@ -101,12 +106,19 @@ static void say_problems(const Ctl *ctl, const json_t *list) {
                                 field_text(d, "dispatcher_id"));
                         any = true;
                 }
-                if (i > 0 && json_equal(json_object_get(d, "runtimes"),
-                                     json_object_get(json_array_get(list, 0), "runtimes")))
+                if (i > 0 && sees_the_same(d, json_array_get(list, 0)))
                         continue; /* said already */
                 any |= say_problem(
                         ctl, d, "suspect", "silent for too long; probed, and given work only when nobody else can");
                 any |= say_problem(ctl, d, "draining", "finishing what it has, and given nothing new");
+                if (field_number(d, "agents_failed") > 0) {
+                        const uint64_t n = field_number(d, "agents_failed");
+
+                        (void)printf("%s%llu agent%s failed%s and take%s no work (compozyctl agents)\n",
+                                screen_on(&ctl->screen, COLOUR_BAD), (unsigned long long)n, n == 1 ? " has" : "s have",
+                                screen_off(&ctl->screen, COLOUR_BAD), n == 1 ? "s" : "");
+                        any = true;
+                }
                 if (field_number(json_object_get(d, "runtimes"), "live") == 0) {
                         (void)printf("%sNo runtime is live%s: triggers get NO_RUNTIME or AGENT_UNKNOWN. Is a "
                                      "compozy-runtimed running?\n",

@@ -17,7 +17,7 @@
         X(JOINING, "its registration is incomplete")                     \
         X(DRAINING, "it is draining")                                    \
         X(UNREACHABLE, "nobody listens on its subjects")                 \
-        X(REFUSED, "it said that the agent takes nothing there")         \
+        X(REFUSED, "the agent is stopped there, or has failed")          \
         X(LABELS, "its labels do not match")                             \
         X(SUSPECT_FULL, "it is suspect and has no free slot")            \
         X(MAILBOX, "the agent's mailbox there was full a moment ago")    \

@@ -46,7 +46,7 @@ struct Registry {
         TypeName *types;
         size_t n_in_state[_RUNTIME_STATE_MAX];
         size_t n_silent;
-        size_t n_hostings;
+        size_t n_hostings, n_failed;
         size_t n_kept; /* runtimes that were there when the limit was lowered: it is for newcomers */
 };
 
@@ -167,7 +167,14 @@ static void hosting_free(Registry *registry, Hosting *hosting, uint64_t now) {
         LIST_REMOVE(hosting, in_runtime);
         hosting->runtime->n_agents--;
         registry->n_hostings--;
+        registry->n_failed -= hosting->refused == ERROR_AGENT_FAILED;
         free(hosting);
+}
+
+void registry_note_refusal(Registry *registry, Hosting *hosting, ErrorCode code) {
+        registry->n_failed -= hosting->refused == ERROR_AGENT_FAILED;
+        hosting->refused = (uint8_t)code;
+        registry->n_failed += hosting->refused == ERROR_AGENT_FAILED;
 }
 
 /* Of the states that a runtime announces; any other takes triggers, also one that this version does not know. */
@@ -211,7 +218,7 @@ static int host_agent(Registry *registry, Runtime *runtime, const AgentSummary *
 
         hosting->generation = runtime->generation;
         hosting->exclusive = summary->exclusive;
-        hosting->refused = (uint8_t)refusal_of(summary->state);
+        registry_note_refusal(registry, hosting, refusal_of(summary->state));
         hosting->type = intern_type(registry, summary->agent_type);
         return 0;
 }
@@ -289,6 +296,10 @@ size_t registry_n_in_state(const Registry *registry, RuntimeState state) {
 
 size_t registry_n_silent(const Registry *registry) {
         return registry->n_silent;
+}
+
+size_t registry_n_failed(const Registry *registry) {
+        return registry->n_failed;
 }
 
 size_t registry_n_agents(const Registry *registry) {
@@ -748,7 +759,7 @@ void registry_set_limits(Registry *registry, uint64_t max_runtimes, uint64_t max
 }
 
 const char *registry_check(const Registry *registry) {
-        size_t n_in_state[_RUNTIME_STATE_MAX] = {}, n_silent = 0, n_hostings = 0, n_hosts = 0;
+        size_t n_in_state[_RUNTIME_STATE_MAX] = {}, n_silent = 0, n_hostings = 0, n_hosts = 0, n_failed = 0;
 
         for (const Runtime *runtime = registry->runtimes; runtime; runtime = runtime->hh.next) {
                 n_in_state[runtime->state]++;
@@ -762,6 +773,8 @@ const char *registry_check(const Registry *registry) {
         }
         for (const Agent *agent = registry->agents; agent; agent = agent->hh.next) {
                 n_hosts += agent->n_hosts;
+                for (size_t i = 0; i < agent->n_hosts; i++)
+                        n_failed += agent->hosts[i]->refused == ERROR_AGENT_FAILED;
                 if ((agent->n_hosts == 0) != (agent->deadline.usec != USEC_NEVER))
                         return "an agent that nobody hosts is remembered for ever, or one that is hosted is about to "
                                "be forgotten";
@@ -773,6 +786,8 @@ const char *registry_check(const Registry *registry) {
                 return "the count of silent runtimes differs from the silent runtimes";
         if (n_hostings != registry->n_hostings || n_hosts != registry->n_hostings)
                 return "the count of hostings differs from the runtimes' or the agents'";
+        if (n_failed != registry->n_failed)
+                return "the count of agents that have failed differs from those that have";
         if (registry_n_runtimes(registry) > MAX_OF(registry->options.max_runtimes, registry->n_kept))
                 return "more runtimes than limits.max_runtimes";
         return NULL;

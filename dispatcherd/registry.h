@@ -63,8 +63,9 @@ struct Hosting {
         LIST_ENTRY(Hosting) in_runtime;
         uint64_t generation; /* of the registration that last named it */
         bool exclusive;
-        uint8_t refused; /* ErrorCode: why the agent takes nothing there, as the runtime announced it, or told dispatch
-                            when it refused; NONE: it takes what comes, or keeps it until it is resumed or restarted */
+        uint8_t refused; /* ErrorCode, set by registry_note_refusal() alone: why the agent takes nothing there, as the
+                            runtime announced it, or told dispatch when it refused; NONE: it takes what comes, or keeps
+                            it until it is resumed or restarted */
         uint64_t full_until_usec; /* dispatch's: its mailbox was full */
         const char *type;         /* agent_type, interned by the registry */
 };
@@ -167,6 +168,9 @@ void registry_set_limits(Registry *registry, uint64_t max_runtimes, uint64_t max
 Runtime *registry_find(const Registry *registry, Slice runtime_id);
 Agent *registry_find_agent(const Registry *registry, Slice agent_id);
 Hosting *registry_find_hosting(const Agent *agent, const Runtime *runtime);
+
+/* The agent takes nothing there, for this reason; NONE: it takes what comes. */
+void registry_note_refusal(Registry *registry, Hosting *hosting, ErrorCode code);
 Runtime *registry_first(const Registry *registry);
 Runtime *registry_next(const Runtime *runtime);
 Agent *registry_first_agent(const Registry *registry);
@@ -177,6 +181,7 @@ size_t registry_n_in_state(const Registry *registry, RuntimeState state);
 size_t registry_n_silent(const Registry *registry);
 size_t registry_n_agents(const Registry *registry); /* different ids */
 size_t registry_n_hostings(const Registry *registry);
+size_t registry_n_failed(const Registry *registry); /* hostings whose agent has failed */
 
 /* Would this registration be taken? STALE as below; changes nothing. */
 int registry_admits(const Registry *registry, Slice runtime_id, uint64_t epoch, RegistrationRefused *ret_refused);

@@ -154,7 +154,7 @@ static void learn_from_refusal(Dispatcher *d, const Execution *execution, ErrorC
         case ERROR_AGENT_STOPPED:
         case ERROR_AGENT_FAILED:
                 if (hosting)
-                        hosting->refused = (uint8_t)code;
+                        registry_note_refusal(d->registry, hosting, code);
                 break;
         case ERROR_RUNTIME_LOST:
                 /* It doubts that we still know it; its registration is on the way. */

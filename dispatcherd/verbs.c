@@ -218,6 +218,11 @@ static void emit_listed_agent(Dispatcher *d, const void *object, Instant now) {
                 emit_text(&d->verb_result, NULL, id_slice(&agent->hosts[i]->runtime->id));
         emit_array_end(&d->verb_result);
         emit_u64(&d->verb_result, "n_runtimes", agent->n_hosts);
+        emit_array(&d->verb_result, "failed_in");
+        for (size_t i = 0; i < agent->n_hosts && i < 100; i++)
+                if (agent->hosts[i]->refused == ERROR_AGENT_FAILED)
+                        emit_text(&d->verb_result, NULL, id_slice(&agent->hosts[i]->runtime->id));
+        emit_array_end(&d->verb_result);
         emit_object_end(&d->verb_result);
 }
 
@@ -429,6 +434,7 @@ static ErrorCode on_status(Dispatcher *d, const Request *request, Instant now, c
                 emit_u64(&d->verb_result, runtime_state_name(state), registry_n_in_state(d->registry, state));
         emit_object_end(&d->verb_result);
         emit_u64(&d->verb_result, "agents", registry_n_agents(d->registry));
+        emit_u64(&d->verb_result, "agents_failed", registry_n_failed(d->registry));
         emit_u64(&d->verb_result, "waiting", execution_table_n_waiting(d->executions));
         emit_u64(&d->verb_result, "queue_limit", d->options.queue_limit);
         emit_u64(&d->verb_result, "in_flight", execution_table_n_in_flight(d->executions));
