@@ -237,7 +237,7 @@ install: all man install-sdk ## into DESTDIR/PREFIX
 	install -D -m 755 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/exec" examples/exec/summarizer.py examples/exec/router.sh
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/exec/agents.d" examples/exec/agents.d/*.json
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/runtime" examples/runtime/nats.py examples/runtime/session.py
-	install -D -m 755 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/runtime" examples/runtime/runtime.py
+	install -D -m 755 -t "$(DESTDIR)$(PREFIX)/share/doc/compozy/examples/runtime" examples/runtime/minimal.py examples/runtime/runtime.py
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/compozy/schemas" proto/schemas/*.json
 	for page in $(man); do install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}" $$page; done
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/catalog" systemd/compozy.catalog

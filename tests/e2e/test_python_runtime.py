@@ -15,6 +15,7 @@ except ImportError:  # what is said is then not compared with the schemas
     Draft202012Validator = None
 
 EXAMPLE = os.path.join(ROOT, "examples", "runtime", "runtime.py")
+MINIMAL = os.path.join(ROOT, "examples", "runtime", "minimal.py")
 VERDICT = {"liveness.suspect_after": 1.5, "liveness.dead_after": 2}  # of heartbeats that come once a second
 
 
@@ -24,9 +25,9 @@ def validate(kind, body):
             Draft202012Validator(json.load(file)).validate(body)
 
 
-def example(world, url):
+def example(world, url, program=EXAMPLE):
     return world.add(Process(world, "python", [
-        "env", f"NATS_URL={url}", "PYTHONDONTWRITEBYTECODE=1", sys.executable, EXAMPLE, "python"])).spawn()
+        "env", f"NATS_URL={url}", "PYTHONDONTWRITEBYTECODE=1", sys.executable, program, "python"])).spawn()
 
 
 class Permissions(Case):
@@ -59,6 +60,46 @@ class Permissions(Case):
         self.wait_runtimes("python")
         self.assertEqual(python.terminate(), 0)
         self.assertNotIn("Violation", python.log())
+
+
+class MinimalRuntime(Case):
+    """What a hundred lines can do."""
+
+    waits = True
+
+    def test_it_registers_runs_triggers_once_drains_and_says_goodbye(self):
+        self.world.server()
+        dispatcher = self.world.dispatcher("d1", VERDICT)
+        python = example(self.world, self.world.nats.url, MINIMAL)
+        self.client = self.world.client()
+        said = self.client.subscribe(f"{PREFIX}.>")
+        self.wait_runtimes("python")
+        self.assert_success(self.trigger_input("py-shout", "hi"), "HI!")
+        self.assert_success(self.trigger_input("py-count", [1, 2, 3]), 3)
+        failed = self.trigger_input("py-count", 7)
+        self.assertEqual((failed["payload"]["status"], failed["payload"]["result"]["error"]["code"]), ("AGENT_ERROR", "INTERNAL"))
+        body = {"agent": {"id": "py-shout", "exec_id": "once"}, "payload": {"context": {"input": "again"}}}
+        answers = [self.client.request(f"{PREFIX}.commands.agent.adhoc.trigger.py-shout", body, scaled(5)).json() for _ in range(2)]
+        self.assertEqual(answers[0]["metadata"]["result_id"], answers[1]["metadata"]["result_id"])
+        self.verb_ok("drain_runtime", {"runtime_id": "python"})
+        self.wait_runtimes("python", state="draining")
+        self.verb_ok("resume_runtime", {"runtime_id": "python"})
+        self.wait_runtimes("python")
+        dispatcher.terminate()
+        dispatcher.start()  # which calls the roll
+        self.wait_runtimes("python")
+        python.pause()
+        wait_until("its probes fail", lambda: not self.runtimes())
+        python.resume()  # and hears that it was declared dead
+        self.wait_runtimes("python")
+        self.assert_success(self.trigger_input("py-shout", "back"), "BACK!")
+        self.assertEqual(python.terminate(), 0)
+        wait_until("it is gone", lambda: not self.runtimes())
+        for message in said.taken():
+            body = message.json()
+            if body.get("metadata", {}).get("type") in ("AgentRuntimeRegistered", "AgentRuntimeHeartbeat", "AgentRuntimeDeregistered",
+                                                        "AgentExecutionReport"):
+                validate(body["metadata"]["type"], body)
 
 
 class PythonRuntime(Case):
