@@ -52,6 +52,11 @@ class Play:
         if not self.film.cut(10, self.prompts):
             raise AssertionError("no prompt:\n" + self.film.text())
 
+    def close(self):
+        """The server first: it would live on without the terminal that it was started from."""
+        subprocess.run(["tmux", "-S", self.socket, "kill-server"], check=False, stderr=subprocess.DEVNULL)
+        self.film.close()
+
     def tmux(self, *words):
         subprocess.run(["tmux", "-S", self.socket, *words], check=True)
 
@@ -75,12 +80,7 @@ class Play:
         return lambda: words in self.film.text()
 
 
-def play(world, path):
-    world.server(jetstream=True)
-    world.dispatcher("d1")
-    options = {"runtime.max_in_flight": 64, "runtime.heartbeat_interval_ms": 500}
-    runtimes = {name: world.runtime(name, AGENTS, {"runtime.labels": f"zone={zone}", **options}) for name, zone in (("left", "a"), ("right", "b"))}
-    act = Play(world)
+def film_it(act, runtimes, path):
     film = act.film
     act.tmux("split-window", "-v", "-l", str(ROWS - 1 - TOP_ROWS))
     film.cut(5, act.prompts)
@@ -104,7 +104,18 @@ def play(world, path):
     film.watch(1.5)
     write_svg(path, film.frames, COLUMNS, ROWS, TITLE)
     print(f"{path}: {len(film.frames)} screens, {film.frames[-1][0]:.0f} s, {os.path.getsize(path) / 1024:.0f} KB")
-    film.close()
+
+
+def play(world, path):
+    world.server(jetstream=True)
+    world.dispatcher("d1")
+    options = {"runtime.max_in_flight": 64, "runtime.heartbeat_interval_ms": 500}
+    runtimes = {name: world.runtime(name, AGENTS, {"runtime.labels": f"zone={zone}", **options}) for name, zone in (("left", "a"), ("right", "b"))}
+    act = Play(world)
+    try:
+        film_it(act, runtimes, path)
+    finally:
+        act.close()
 
 
 def main():
