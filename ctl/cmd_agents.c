@@ -74,9 +74,10 @@ static void say_failed(const Ctl *ctl, const json_t *agents) {
 
                 if (json_array_size(json_object_get(agent, "failed_in")) == 0 || ++n > FAILED_SHOWN_MAX)
                         continue;
-                (void)printf("%s%s has %sfailed%s in %s: `compozyctl agent show %s` says why\n", n == 1 ? "\n" : "", id,
-                        screen_on(&ctl->screen, COLOUR_BAD), screen_off(&ctl->screen, COLOUR_BAD),
-                        field_list(where, sizeof(where), agent, "failed_in"), id);
+                (void)printf("%s%s has %sfailed%s in %s: `compozyctl agent show %s --runtime %s` says why\n",
+                        n == 1 ? "\n" : "", id, screen_on(&ctl->screen, COLOUR_BAD),
+                        screen_off(&ctl->screen, COLOUR_BAD), field_list(where, sizeof(where), agent, "failed_in"), id,
+                        json_string_value(json_array_get(json_object_get(agent, "failed_in"), 0)));
         }
         if (n > FAILED_SHOWN_MAX)
                 (void)printf("... and %zu more have failed\n", n - FAILED_SHOWN_MAX);

@@ -114,9 +114,10 @@ static void say_problems(const Ctl *ctl, const json_t *list) {
                 if (field_number(d, "agents_failed") > 0) {
                         const uint64_t n = field_number(d, "agents_failed");
 
-                        (void)printf("%s%llu agent%s failed%s and take%s no work (compozyctl agents)\n",
-                                screen_on(&ctl->screen, COLOUR_BAD), (unsigned long long)n, n == 1 ? " has" : "s have",
-                                screen_off(&ctl->screen, COLOUR_BAD), n == 1 ? "s" : "");
+                        (void)printf("%s%s failed%s in %llu place%s, and take%s no work there (compozyctl agents)\n",
+                                screen_on(&ctl->screen, COLOUR_BAD), n == 1 ? "An agent has" : "Agents have",
+                                screen_off(&ctl->screen, COLOUR_BAD), (unsigned long long)n, n == 1 ? "" : "s",
+                                n == 1 ? "s" : "");
                         any = true;
                 }
                 if (field_number(json_object_get(d, "runtimes"), "live") == 0) {

@@ -91,8 +91,7 @@ static const Option options[] = {
                 .offset = offsetof(Options, logs),
                 .value = "WHICH",
                 .help = "Logs to show on stderr; auto leaves out what nats-server says when all is well, and shows "
-                        "none "
-                        "of a sandbox that runs a COMMAND",
+                        "errors only of a sandbox that runs a COMMAND",
                 .fallback = "auto",
                 .choices = log_choices },
         { .name = "nats-server",
@@ -528,7 +527,7 @@ static void run_loop(Up *up) {
 
 static CtlExit run_sandbox(Up *up) {
         const LogChoice logs =
-                up->wanted->logs == LOG_VIEW_AUTO && up->command ? LOG_VIEW_NONE : (LogChoice)up->wanted->logs;
+                up->wanted->logs == LOG_VIEW_AUTO && up->command ? LOG_VIEW_ERRORS : (LogChoice)up->wanted->logs;
         int r;
 
         up->sandbox_options = (SandboxOptions){

@@ -146,6 +146,7 @@ void log_view_line(LogView *view, const char *name, size_t index, const char *li
 
         log_parts(line, &parts);
         if (view->choice == LOG_VIEW_ALL ||
+                (view->choice == LOG_VIEW_ERRORS && !parts.is_server && parts.colour == COLOUR_BAD) ||
                 (view->choice == LOG_VIEW_AUTO && !(parts.is_server && strcmp(parts.level, "INF") == 0)))
                 print(view, name, index, &parts);
         else

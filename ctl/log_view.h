@@ -23,6 +23,7 @@ typedef enum LogChoice {
         LOG_VIEW_AUTO, /* all but what nats-server says when all is well */
         LOG_VIEW_ALL,
         LOG_VIEW_NONE,
+        LOG_VIEW_ERRORS, /* what the daemons say at ERROR and above: the default beside a COMMAND */
 } LogChoice;
 
 typedef struct LogView LogView;

@@ -37,10 +37,10 @@ class Ctl(Case):
 
     def test_not_all_is_well_while_an_agent_has_failed(self):
         runtime = self.world.runtime("r3", {"broken": {"agent_type": "exec", "exec": {"command": ["/nonexistent"]}}}, FAST_HEARTBEAT)
-        wait_until("the status tells of it", lambda: "1 agent has failed and takes no work" in self.ctl_ok("status"))
+        wait_until("the status tells of it", lambda: "An agent has failed in 1 place, and takes no work there" in self.ctl_ok("status"))
         self.assertNotIn("All is well.", self.ctl_ok("status"))
         self.assertEqual([one["agents_failed"] for one in self.ctl_json("status")["dispatchers"]], [1, 1])
-        self.assertIn("broken has failed in r3: `compozyctl agent show broken` says why", self.ctl_ok("agents"))
+        self.assertIn("broken has failed in r3: `compozyctl agent show broken --runtime r3` says why", self.ctl_ok("agents"))
         self.assertEqual([one["failed_in"] for one in self.ctl_json("agents")["agents"] if one["failed_in"]], [["r3"]])
         self.assertIn("the agent is stopped there, or has failed", self.ctl_ok("why", "broken"))
         runtime.terminate()

@@ -174,6 +174,12 @@ class Up(Case):
         self.assertEqual(self.run_up(self.agents, "--", "no-such-program")[0], 127)
         self.assertEqual(os.listdir(self.temporary), [])
 
+    def test_beside_a_command_errors_are_shown_and_nothing_else(self):
+        with open(os.path.join(self.agents, "broken.json"), "w", encoding="ascii") as file:
+            file.write("{")
+        self.assertEqual(self.run_up(self.agents, "--", "true")[0], 0)
+        self.assertRegex(self.log(), r"\Ar1 .* ERROR +Agent definition broken.json was refused: [^\n]*\n\Z")
+
     def test_it_is_ready_when_agents_listen(self):
         program = os.path.join(self.world.directory, "slow.py")
         with open(program, "w", encoding="ascii") as file:

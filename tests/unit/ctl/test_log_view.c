@@ -80,6 +80,16 @@ static void test_what_was_not_shown_is_kept_for_when_something_fails(void **stat
         free(text);
 }
 
+static void test_of_errors_only_those_of_daemons_are_shown(void **state) {
+        static const char *const lines[] = { "[1] 2026/11/21 04:38:56.604855 [ERR] of nats-server",
+                "2026-11-21 04:41:21.903 WARNING Slow", "2026-11-21 04:41:21.903 ERROR  Refused", NULL };
+        char *text = shown(LOG_VIEW_ERRORS, lines, false);
+
+        (void)state;
+        assert_string_equal(text, "r1    04:41:21.903 ERROR   Refused\n");
+        free(text);
+}
+
 static void test_only_the_last_lines_are_kept(void **state) {
         const char *lines[101];
         char texts[100][16], *text;
@@ -100,6 +110,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_lines_of_daemons_and_of_the_server_are_told_apart),
                 cmocka_unit_test(test_what_was_not_shown_is_kept_for_when_something_fails),
+                cmocka_unit_test(test_of_errors_only_those_of_daemons_are_shown),
                 cmocka_unit_test(test_only_the_last_lines_are_kept),
         };
 
