@@ -81,6 +81,10 @@ static int add(const char ***list, size_t *n, const char *text) {
         return 0;
 }
 
+static void say_where_help_is(void) {
+        (void)fprintf(stderr, "%s --help lists every option and key\n", program_invocation_short_name);
+}
+
 static int parse_arguments(
         int argc, char **argv, const char *summary, const ConfigTable *table, DaemonArguments *arguments) {
         enum { CHECK_CONFIG = 256, CHECK_RELOAD, VERSION };
@@ -121,10 +125,13 @@ static int parse_arguments(
                         print_help(program_invocation_short_name, summary, table);
                         return DAEMON_E_EXIT;
                 default:
-                        return DAEMON_E_USAGE; /* getopt_long() has said what it does not know */
+                        /* getopt_long() has said what it does not know. */
+                        say_where_help_is();
+                        return DAEMON_E_USAGE;
                 }
         if (optind < argc) {
                 (void)fprintf(stderr, "%s: unexpected argument \"%s\"\n", program_invocation_short_name, argv[optind]);
+                say_where_help_is();
                 return DAEMON_E_USAGE;
         }
         return 0;

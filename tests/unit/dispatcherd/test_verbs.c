@@ -167,9 +167,9 @@ static void agents_are_listed_of_all_or_of_one_runtime(void **state) {
         bench_runtime(b, "r2", "c b");
         bench_ask(b, "list_agents", "",
                 "\"total\":3,\"agents\":[{\"agent_id\":\"a\",\"agent_type\":\"echo\",\"exclusive\":false,\"runtimes\":["
-                "\"r1\"],\"n_runtimes\":1},"
+                "\"r1\"],\"n_runtimes\":1,\"failed_in\":[]},"
                 "{\"agent_id\":\"b\",\"agent_type\":\"echo\",\"exclusive\":false,\"runtimes\":[\"r1\",\"r2\"],\"n_"
-                "runtimes\":2},");
+                "runtimes\":2,\"failed_in\":[]},");
         bench_ask(b, "list_agents", "{\"runtime_id\":\"r2\"}", "\"total\":2,\"agents\":[{\"agent_id\":\"b\"");
         bench_ask(b, "list_agents", "{\"limit\":2}", "\"next\":\"b\"");
         bench_ask(b, "list_agents", "{\"after\":\"b\"}", "\"agents\":[{\"agent_id\":\"c\"");
@@ -371,8 +371,9 @@ static void status_counts(void **state) {
         out = bench_ask(b, "status", "",
                 "\"dispatcher_id\":\"d1\",\"version\":\"0\",\"hostname\":\"bench\",\"settled\":true,\"draining\":"
                 "false");
-        assert_non_null(strstr(out->body,
-                "\"runtimes\":{\"joining\":0,\"live\":1,\"suspect\":0,\"draining\":1},\"agents\":2,\"waiting\":1,"));
+        assert_non_null(
+                strstr(out->body, "\"runtimes\":{\"joining\":0,\"live\":1,\"suspect\":0,\"draining\":1},\"agents\":2,"
+                                  "\"agents_failed\":0,\"waiting\":1,"));
         assert_non_null(strstr(out->body, "\"in_flight\":1,\"triggers\":2,"));
         assert_non_null(strstr(out->body, "\"jetstream_events\":false"));
         assert_non_null(strstr(out->body, "\"slots\":1,\"free_slots\":0,\"counters\":{\"triggers\":2,"));
