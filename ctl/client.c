@@ -263,6 +263,12 @@ void client_ask(Client *client, Peer peer, const char *verb, json_t *body, uint6
         free(text);
 }
 
+uint64_t client_left(uint64_t until_usec) {
+        const uint64_t now = instant_now().usec;
+
+        return until_usec > now ? until_usec - now : 0;
+}
+
 int client_gather(Client *client, const char *subject, const char *body, uint64_t timeout_usec, uint64_t quiet_usec,
         bool (*on_answer)(natsMsg *msg, void *userdata), void *userdata) {
         const uint64_t start = instant_now().usec;
@@ -324,7 +330,7 @@ static bool on_ping(natsMsg *msg, void *userdata) {
         if (is_new && id_is_valid(slice_of(id)))
                 (void)json_array_append_new(found->ids, json_string(id));
         json_decref(root);
-        return true;
+        return json_array_size(found->ids) < CLIENT_DISPATCHERS_MAX;
 }
 
 static int compare_ids(const void *a, const void *b) {

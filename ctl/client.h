@@ -89,6 +89,9 @@ int client_subject(const Client *client, Peer peer, const char *verb, char *ret,
 /* One request, one answer. `body` is taken; NULL: {}. Never fails otherwise than in `ret`, which the caller clears. */
 void client_ask(Client *client, Peer peer, const char *verb, json_t *body, uint64_t timeout_usec, Answer *ret);
 
+/* How long from now to `until` (instant_now().usec): what several questions may take together. 0: it is over. */
+uint64_t client_left(uint64_t until_usec);
+
 /*
  * Publishes `body` (borrowed, "" for none) and hands over each answer until `timeout_usec` are over, or `quiet_usec`
  * after the last one, or `on_answer` returns false. Returns 0 or -errno.
@@ -96,5 +99,7 @@ void client_ask(Client *client, Peer peer, const char *verb, json_t *body, uint6
 int client_gather(Client *client, const char *subject, const char *body, uint64_t timeout_usec, uint64_t quiet_usec,
         bool (*on_answer)(natsMsg *msg, void *userdata), void *userdata);
 
-/* The ids of all dispatchers that answer the service discovery, sorted: a JSON array of texts. NULL: no memory. */
+/* The ids of all dispatchers that answer the service discovery, sorted: a JSON array of texts,
+ * CLIENT_DISPATCHERS_MAX at most. NULL: no memory. */
+#define CLIENT_DISPATCHERS_MAX 256
 json_t *client_dispatchers(Client *client, uint64_t timeout_usec);

@@ -52,18 +52,25 @@ static CtlExit add_labels(const Ctl *ctl, json_t *body, const TextList *labels) 
         for (size_t i = 0; i < labels->n_items; i++) {
                 const char *equals = strchr(labels->items[i], '=');
 
-                if (!equals || equals == labels->items[i]) {
+                if (!equals || equals == labels->items[i] ||
+                        json_object_setn_new(object, labels->items[i], (size_t)(equals - labels->items[i]),
+                                json_string(equals + 1)) < 0) {
                         json_decref(object);
-                        return ctl_fail(
-                                ctl, CTL_EXIT_USAGE, "--label: \"%s\" is not of the form NAME=VALUE", labels->items[i]);
+                        return ctl_fail(ctl, CTL_EXIT_USAGE, "--label: \"%.100s\" is not of the form NAME=VALUE",
+                                labels->items[i]);
                 }
-                (void)json_object_setn_new(
-                        object, labels->items[i], (size_t)(equals - labels->items[i]), json_string(equals + 1));
         }
         if (labels->n_items > 0)
                 (void)json_object_set(body, "labels", object);
         json_decref(object);
         return CTL_EXIT_OK;
+}
+
+/* What is no text (UTF-8) must not get lost on the way: the agent would be made elsewhere, or under another name. */
+static CtlExit set_text(const Ctl *ctl, json_t *body, const char *key, const char *option, const char *value) {
+        if (!value || json_object_set_new(body, key, json_string(value)) == 0)
+                return CTL_EXIT_OK;
+        return ctl_fail(ctl, CTL_EXIT_USAGE, "--%s: \"%.80s\" is no UTF-8", option, value);
 }
 
 static CtlExit make_body(const Ctl *ctl, const Invocation *invocation, json_t **ret) {
@@ -78,12 +85,12 @@ static CtlExit make_body(const Ctl *ctl, const Invocation *invocation, json_t **
         if (status == CTL_EXIT_OK && !json_is_object(body))
                 status = ctl_fail(
                         ctl, CTL_EXIT_USAGE, "a definition is a JSON object: {\"agent_id\":…,\"agent_type\":…}");
-        if (status == CTL_EXIT_OK && wanted->id)
-                (void)json_object_set_new(body, "agent_id", json_string(wanted->id));
-        if (status == CTL_EXIT_OK && wanted->type)
-                (void)json_object_set_new(body, "agent_type", json_string(wanted->type));
-        if (status == CTL_EXIT_OK && wanted->runtime)
-                (void)json_object_set_new(body, "runtime_id", json_string(wanted->runtime));
+        if (status == CTL_EXIT_OK)
+                status = set_text(ctl, body, "agent_id", "id", wanted->id);
+        if (status == CTL_EXIT_OK)
+                status = set_text(ctl, body, "agent_type", "type", wanted->type);
+        if (status == CTL_EXIT_OK)
+                status = set_text(ctl, body, "runtime_id", "runtime", wanted->runtime);
         if (status == CTL_EXIT_OK)
                 status = add_labels(ctl, body, &wanted->labels);
         if (status == CTL_EXIT_OK)
@@ -102,7 +109,7 @@ static CtlExit run(Ctl *ctl, const Invocation *invocation) {
         if (status == CTL_EXIT_OK && ctl->global.json)
                 status = ctl_print_json(ctl, result);
         else if (status == CTL_EXIT_OK)
-                (void)printf("%s on %s: %s\n", field_text(body, "agent_id"), field_text(result, "runtime_id"),
+                ctl_say("%s on %s: %s", field_text(body, "agent_id"), field_text(result, "runtime_id"),
                         field_text(result, "state"));
         json_decref(result);
         json_decref(body);

@@ -47,7 +47,7 @@ static void print(const Ctl *ctl, const char *runtime_id, const json_t *agent) {
                 field_line(ctl, "State is durable", COLOUR_NONE, "yes, a checkpoint after each message");
         else
                 field_line(ctl, "State is durable", COLOUR_NONE, "yes, a checkpoint every %s",
-                        show_duration(shown[0], field_number(agent, "checkpoint_interval_ms") * USEC_PER_MSEC));
+                        show_duration(shown[0], field_scaled(agent, "checkpoint_interval_ms", USEC_PER_MSEC)));
         field_line(ctl, "Subscriptions", COLOUR_NONE, "%" PRIu64 " beside its reply topic",
                 field_number(agent, "subscriptions"));
 }

@@ -62,7 +62,7 @@ static CtlExit change(Ctl *ctl, const Invocation *invocation, const char *verb, 
         if (status == CTL_EXIT_OK && ctl->global.json)
                 status = ctl_print_json(ctl, result);
         else if (status == CTL_EXIT_OK)
-                (void)printf("%s: %s %s\n", invocation->words[0], past, invocation->words[1]);
+                ctl_say("%s: %s %s", invocation->words[0], past, invocation->words[1]);
         json_decref(result);
         return status;
 }
@@ -103,7 +103,7 @@ static CtlExit run_subscriptions(Ctl *ctl, const Invocation *invocation) {
                         table_cell(table, COLOUR_NONE, "%s", field_text(one, "qos"));
                         table_cell(table, COLOUR_NONE, "%s", field_is_true(one, "managed") ? "by the runtime" : "-");
                 }
-                (void)table_print(table, &ctl->screen, stdout);
+                status = ctl_print_table(ctl, table);
         }
         json_decref(result);
         return status;

@@ -56,7 +56,7 @@ static CtlExit change(Ctl *ctl, const Invocation *invocation, const char *verb, 
         if (status == CTL_EXIT_OK && ctl->global.json)
                 status = ctl_print_json(ctl, result);
         else if (status == CTL_EXIT_OK)
-                (void)printf("%s on %s: %s\n", agent_id, runtime_id,
+                ctl_say("%s on %s: %s", agent_id, runtime_id,
                         json_object_get(result, "state") && !past ? field_text(result, "state")
                         : past                                    ? past
                                                                   : "done");

@@ -108,7 +108,7 @@ static CtlExit run(Ctl *ctl, const Invocation *invocation) {
                         else
                                 add_agent(table, agent);
                 }
-                (void)table_print(table, &ctl->screen, stdout);
+                status = ctl_print_table(ctl, table);
                 say_failed(ctl, list);
                 if (field_number(result, "total") > json_array_size(list))
                         ctl_note(ctl, "%zu of %" PRIu64 "; --limit 0 shows all", json_array_size(list),

@@ -19,15 +19,14 @@
 static const char bash_script[] =
         "# compozyctl completion for bash: source <(compozyctl completion bash)\n"
         "_compozyctl() {\n"
-        "        local IFS=$'\\n' current=\"${COMP_WORDS[COMP_CWORD]}\" found\n"
+        "        local found\n"
         "        found=$(compozyctl __complete -- \"${COMP_WORDS[@]:1:COMP_CWORD}\" 2>/dev/null)\n"
         "        if [ \"$found\" = '<file>' ]; then\n"
         "                compopt -o default 2>/dev/null\n"
         "                COMPREPLY=()\n"
         "                return\n"
         "        fi\n"
-        "        # shellcheck disable=SC2207 # one candidate a line\n"
-        "        COMPREPLY=($(compgen -W \"$(printf '%s\\n' \"$found\" | cut -f1)\" -- \"$current\"))\n"
+        "        mapfile -t COMPREPLY < <(cut -f1 <<<\"$found\")\n"
         "}\n"
         "complete -F _compozyctl compozyctl\n";
 
@@ -91,8 +90,15 @@ static void offer_ids(
         client_ask(ctl->client, ANY_DISPATCHER, verb, json_pack("{s:i}", "limit", IDS_MAX), WAIT_USEC, &answer);
         if (answer.kind != ANSWER_RESULT)
                 return;
-        json_array_foreach(json_object_get(answer.result, list), i, one)
-                offer(field_text(one, key), field_text(one, meaning_key), current);
+        json_array_foreach(json_object_get(answer.result, list), i, one) {
+                const char *id = field_text(one, key);
+                char meaning[128];
+
+                if (!id_is_valid(slice_of(id))) /* a shell reads it */
+                        continue;
+                (void)screen_text(meaning, sizeof(meaning), field_text(one, meaning_key));
+                offer(id, meaning, current);
+        }
 }
 
 static void offer_contexts(const char *current) {
@@ -107,7 +113,8 @@ static void offer_contexts(const char *current) {
                 if (n <= 5 || n - 5 > ID_MAX || strcmp(entry->d_name + n - 5, ".conf") != 0)
                         continue;
                 (void)snprintf(name, sizeof(name), "%.*s", (int)(n - 5), entry->d_name);
-                offer(name, NULL, current);
+                if (id_is_valid(slice_of(name)))
+                        offer(name, NULL, current);
         }
         if (dir)
                 (void)closedir(dir);

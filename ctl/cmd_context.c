@@ -98,7 +98,7 @@ static CtlExit run_list(Ctl *ctl, const Invocation *invocation) {
         if (status == CTL_EXIT_OK && ctl->global.json)
                 status = ctl_print_json(ctl, list);
         else if (status == CTL_EXIT_OK && n > 0)
-                (void)table_print(table, &ctl->screen, stdout);
+                status = ctl_print_table(ctl, table);
         else if (status == CTL_EXIT_OK)
                 ctl_note(ctl, "No contexts. `compozyctl --server nats://HOST:4222 context save NAME` makes one.");
         json_decref(list);

@@ -244,6 +244,11 @@ static CtlExit fail_stream(const Watch *watch, int r, const NatsReason *why) {
                 why->text[0] ? why->text : strerror(-r));
 }
 
+/* Ctrl-C, or nobody reads any more (main() says so). */
+static bool is_over(void) {
+        return ctl_is_interrupted() || ferror(stdout);
+}
+
 /* All from `number` (or a moment) on that was there when the stream was opened. */
 static CtlExit read_past(Watch *watch, uint64_t number, uint64_t real_usec) {
         const uint64_t last = watch_stream_last(watch->stream);
@@ -252,7 +257,7 @@ static CtlExit read_past(Watch *watch, uint64_t number, uint64_t real_usec) {
         int r = watch_stream_read(watch->stream, number, real_usec, /* filter= */ "", &why);
 
         heard_usec = instant_now().usec;
-        while (r == 0 && !ctl_is_interrupted() && seen < last && watch_stream_n_pending(watch->stream) > 0) {
+        while (r == 0 && !is_over() && seen < last && watch_stream_n_pending(watch->stream) > 0) {
                 natsMsg *msg = NULL;
 
                 r = watch_stream_next(watch->stream, STEP_USEC, &msg, &seen, &why);
@@ -378,7 +383,7 @@ static CtlExit follow(Watch *watch) {
         (void)fflush(stdout);
         if (watch->stream)
                 r = watch_stream_read(watch->stream, watch_stream_last(watch->stream) + 1, 0, watch->filter, &why);
-        while (r == 0 && !ctl_is_interrupted()) {
+        while (r == 0 && !is_over()) {
                 if (watch->stream) {
                         natsMsg *msg = NULL;
                         uint64_t number;
@@ -397,7 +402,7 @@ static CtlExit follow(Watch *watch) {
                         n_flushed = watch->n_printed;
                 }
         }
-        return r < 0 ? fail_stream(watch, r, &why) : CTL_EXIT_INTERRUPTED;
+        return r < 0 ? fail_stream(watch, r, &why) : ctl_is_interrupted() ? CTL_EXIT_INTERRUPTED : CTL_EXIT_OK;
 }
 
 /* Opens the stream, if there is one. */

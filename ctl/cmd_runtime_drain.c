@@ -98,7 +98,7 @@ static CtlExit change(Ctl *ctl, const Invocation *invocation, const char *verb, 
                 else if (wanted->wait)
                         (void)printf("%s: drained\n", id);
                 else
-                        (void)printf("%s: %s, %" PRIu64 " in flight\n", id, field_text(result, "state"),
+                        ctl_say("%s: %s, %" PRIu64 " in flight", id, field_text(result, "state"),
                                 field_number(result, "in_flight"));
                 json_decref(result);
                 if (status == CTL_EXIT_INTERRUPTED || status == CTL_EXIT_UNREACHABLE)

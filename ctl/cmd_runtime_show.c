@@ -37,7 +37,7 @@ static void print_registry(const Ctl *ctl, const json_t *result) {
                 field_number(runtime, "revision"));
         field_line(ctl, "Registered", COLOUR_NONE, "%s", field_text(runtime, "registered_at"));
         field_line(ctl, "Last heartbeat", COLOUR_NONE, "%s ago",
-                show_duration(shown, field_number(runtime, "last_heartbeat_ms_ago") * USEC_PER_MSEC));
+                show_duration(shown, field_scaled(runtime, "last_heartbeat_ms_ago", USEC_PER_MSEC)));
 }
 
 static void print_own(const Ctl *ctl, const Answer *own) {
@@ -49,8 +49,7 @@ static void print_own(const Ctl *ctl, const Answer *own) {
         }
         field_line(ctl, "Says of itself", COLOUR_NONE, "%s%s, up for %s, %" PRIu64 " queued in mailboxes",
                 field_text(own->result, "state"), field_is_true(own->result, "draining") ? ", draining" : "",
-                show_duration(
-                        shown, (uint64_t)(json_number_value(json_object_get(own->result, "uptime_s")) * USEC_PER_SEC)),
+                show_duration(shown, field_scaled(own->result, "uptime_s", USEC_PER_SEC)),
                 field_number(own->result, "queued"));
         field_line(ctl, "HTTP", COLOUR_NONE, "%s", field_text(own->result, "http"));
 }

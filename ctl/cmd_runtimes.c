@@ -52,7 +52,7 @@ static void add_row(Table *table, const json_t *runtime) {
         table_cell(table, COLOUR_NONE, "%s", show_number(shown, field_number(runtime, "in_flight")));
         table_cell(table, COLOUR_NONE, "%s", show_number(shown, field_number(runtime, "free_slots")));
         table_cell(table, COLOUR_NONE, "%s ago",
-                show_duration(shown, field_number(runtime, "last_heartbeat_ms_ago") * USEC_PER_MSEC));
+                show_duration(shown, field_scaled(runtime, "last_heartbeat_ms_ago", USEC_PER_MSEC)));
         table_cell(table, COLOUR_NONE, "%s", field_text(runtime, "version"));
 }
 
@@ -74,7 +74,7 @@ static CtlExit run(Ctl *ctl, const Invocation *invocation) {
                         client_shown_url(ctl->client));
         } else {
                 json_array_foreach(json_object_get(result, "runtimes"), i, runtime) add_row(table, runtime);
-                (void)table_print(table, &ctl->screen, stdout);
+                status = ctl_print_table(ctl, table);
         }
         json_decref(result);
         return status;

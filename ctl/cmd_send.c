@@ -254,7 +254,7 @@ static CtlExit send_it(Ctl *ctl, const Options *wanted, const ExchangeLetter *le
                 exchange(ctl->client, letter, ctl->global.timeout_usec, &answer);
                 return tell(ctl, &answer, letter->subject);
         }
-        exchange_publish(ctl->client, letter, wanted->reply_to, &answer);
+        exchange_publish(ctl->client, letter, wanted->reply_to, ctl->global.timeout_usec, &answer);
         if (answer.kind != EXCHANGE_ANSWER)
                 return exchange_fail(ctl, &answer);
         if (ctl->global.json)

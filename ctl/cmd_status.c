@@ -28,6 +28,7 @@ static const Column columns[] = {
 /* A dispatcher that doesn't answer the discovery (an older one, or no permission for it) still takes verbs. */
 static CtlExit collect(Ctl *ctl, json_t **ret) {
         json_t *ids = client_dispatchers(ctl->client, MIN_OF(ctl->global.timeout_usec, DISCOVERY_USEC));
+        const uint64_t until = instant_now().usec + ctl->global.timeout_usec; /* for all of them together */
         json_t *list = json_array(), *id, *result;
         CtlExit status = CTL_EXIT_OK;
         size_t i;
@@ -35,10 +36,12 @@ static CtlExit collect(Ctl *ctl, json_t **ret) {
         json_array_foreach(ids, i, id) {
                 _cleanup_(answer_done) Answer answer = {};
 
-                client_ask(ctl->client, THE_DISPATCHER(json_string_value(id)), "status", NULL, ctl->global.timeout_usec,
+                client_ask(ctl->client, THE_DISPATCHER(json_string_value(id)), "status", NULL, client_left(until),
                         &answer);
                 if (answer.kind == ANSWER_RESULT)
                         (void)json_array_append(list, answer.result);
+                else if (answer.kind != ANSWER_NOBODY)
+                        ctl_note(ctl, "dispatcher %s: %s", json_string_value(id), answer.text);
         }
         json_decref(ids);
         if (json_array_size(list) == 0) {
@@ -100,10 +103,11 @@ static void say_problems(const Ctl *ctl, const json_t *list) {
 
         json_array_foreach(list, i, d) {
                 if (field_is_true(d, "mass_silence")) {
-                        (void)printf("%sMany runtimes are silent together%s, as %s sees it: look at the network and at "
-                                     "NATS; nobody is declared dead meanwhile\n",
-                                screen_on(&ctl->screen, COLOUR_BAD), screen_off(&ctl->screen, COLOUR_BAD),
-                                field_text(d, "dispatcher_id"));
+                        (void)printf(
+                                "%sMany runtimes are silent together%s: look at the network and at NATS; nobody is "
+                                "declared dead meanwhile\n",
+                                screen_on(&ctl->screen, COLOUR_BAD), screen_off(&ctl->screen, COLOUR_BAD));
+                        ctl_say("  (so says dispatcher %s)", field_text(d, "dispatcher_id"));
                         any = true;
                 }
                 if (i > 0 && sees_the_same(d, json_array_get(list, 0)))
@@ -159,7 +163,7 @@ static CtlExit run(Ctl *ctl, const Invocation *invocation) {
                         show_duration(shown, (uint64_t)rtt_nsec / 1000), ctl->settings.context ? ", context " : "",
                         ctl->settings.context ? ctl->settings.context : "");
                 json_array_foreach(list, i, d) add_row(table, d);
-                (void)table_print(table, &ctl->screen, stdout);
+                status = ctl_print_table(ctl, table);
                 (void)putchar('\n');
                 say_problems(ctl, list);
         }

@@ -167,7 +167,7 @@ static CtlExit print_some(Top *top) {
         uint64_t n_ticks = 0, n_printed = 0, give_up_usec = 0;
         CtlExit status = ctl_ask(top->ctl, ANY_DISPATCHER, "status", NULL, NULL); /* says who is missing */
 
-        while (status == CTL_EXIT_OK && n_printed < wanted) {
+        while (status == CTL_EXIT_OK && n_printed < wanted && !ferror(stdout)) {
                 if (ctl_is_interrupted())
                         return CTL_EXIT_INTERRUPTED;
                 if (ask(top)) {

@@ -154,9 +154,8 @@ static void tell_how_it_went(const Ctl *ctl, const json_t *result, const char *s
         char text[512], shown[1024], duration[SHOWN_MAX];
 
         (void)snprintf(text, sizeof(text), "%s in %s%s%s (%s)", status,
-                show_duration(duration,
-                        (uint64_t)(json_number_value(json_object_get(payload, "duration_ms")) * USEC_PER_MSEC)),
-                runtime ? " on " : "", runtime ? field_text(runtime, "runtime_id") : "",
+                show_duration(duration, field_scaled(payload, "duration_ms", USEC_PER_MSEC)), runtime ? " on " : "",
+                runtime ? field_text(runtime, "runtime_id") : "",
                 field_text(json_object_get(result, "agent"), "exec_id"));
         (void)screen_text(shown, sizeof(shown), text);
         ctl_note(ctl, "%s", shown);

@@ -250,6 +250,7 @@ static int block_signals(void) {
         (void)sigaddset(&ours, SIGTERM);
         (void)sigaddset(&ours, SIGHUP);
         (void)sigaddset(&ours, SIGCHLD);
+        (void)sigaddset(&ours, SIGPIPE); /* `up | head` ends in order too */
         (void)sigprocmask(SIG_BLOCK, &ours, NULL);
         return signalfd(-1, &ours, SFD_NONBLOCK | SFD_CLOEXEC);
 }

@@ -57,7 +57,7 @@ static void print_candidates(const Ctl *ctl, const json_t *result) {
                 (void)printf("No runtime hosts it.\n");
                 return;
         }
-        (void)table_print(table, &ctl->screen, stdout);
+        (void)ctl_print_table(ctl, table);
         if (field_number(result, "n_considered") > table_n_rows(table))
                 (void)printf("... and %" PRIu64 " more\n", field_number(result, "n_considered") - table_n_rows(table));
 }
@@ -73,7 +73,7 @@ static void print_attempts(const Ctl *ctl, const json_t *result) {
                 table_cell(table, COLOUR_NONE, "%" PRIu64, field_number(one, "attempt"));
                 table_cell(table, COLOUR_STRONG, "%s", field_text(one, "runtime_id"));
                 table_cell(table, COLOUR_NONE, "%s ago",
-                        show_duration(shown, field_number(one, "sent_ms_ago") * USEC_PER_MSEC));
+                        show_duration(shown, field_scaled(one, "sent_ms_ago", USEC_PER_MSEC)));
                 table_cell(table, COLOUR_NONE, "%s", field_is_true(one, "started") ? "yes" : "no");
                 table_cell(table, COLOUR_NONE, "%s%s%s", field_text(one, "end"),
                         json_object_get(one, "code") ? ": " : "",
@@ -83,12 +83,12 @@ static void print_attempts(const Ctl *ctl, const json_t *result) {
         if (table_n_rows(table) == 0)
                 (void)printf("It was given to no runtime so far.\n");
         else
-                (void)table_print(table, &ctl->screen, stdout);
+                (void)ctl_print_table(ctl, table);
 }
 
 static void print_agent(const Ctl *ctl, const json_t *result) {
-        (void)printf(
-                "A trigger for %s goes to one %s.\n\n", field_text(result, "agent_id"), field_text(result, "rule"));
+        ctl_say("A trigger for %s goes to one %s.", field_text(result, "agent_id"), field_text(result, "rule"));
+        (void)putchar('\n');
         print_candidates(ctl, result);
 }
 
@@ -107,7 +107,7 @@ static void print_execution(const Ctl *ctl, const json_t *result) {
         else
                 field_line(ctl, "Now", COLOUR_NONE, "%s, deadline in %s",
                         strcmp(phase, "waiting") == 0 ? "waiting for a free slot" : "with a runtime",
-                        show_duration(shown, field_number(result, "deadline_in_ms") * USEC_PER_MSEC));
+                        show_duration(shown, field_scaled(result, "deadline_in_ms", USEC_PER_MSEC)));
         field_line(ctl, "Retry, priority", COLOUR_NONE, "%s, %" PRIu64, field_text(result, "retry"),
                 field_number(result, "priority"));
         (void)putchar('\n');
@@ -119,12 +119,13 @@ static void print_execution(const Ctl *ctl, const json_t *result) {
 /* The first dispatcher that knows it; true when there is one. */
 static bool find_execution(Ctl *ctl, const char *id, Answer *ret) {
         json_t *ids = client_dispatchers(ctl->client, MIN_OF(ctl->global.timeout_usec, DISCOVERY_USEC)), *dispatcher;
+        const uint64_t until = instant_now().usec + ctl->global.timeout_usec; /* for all of them together */
         size_t i;
 
         json_array_foreach(ids, i, dispatcher) {
                 answer_done(ret);
                 client_ask(ctl->client, THE_DISPATCHER(json_string_value(dispatcher)), "explain",
-                        json_pack("{s:s}", "agent_exec_id", id), ctl->global.timeout_usec, ret);
+                        json_pack("{s:s}", "agent_exec_id", id), client_left(until), ret);
                 if (ret->kind == ANSWER_RESULT)
                         break;
         }

@@ -10,6 +10,7 @@
 #include "ctl/ctl.h"
 #include "proto/id.h"
 
+#define LIST_MAX 1000000                   /* what a hostile peer can make us keep */
 #define INPUT_BYTES_MAX (64 * 1024 * 1024) /* more than any server takes in a message */
 
 static const char *const colour_choices[] = { "auto", "always", "never", NULL };
@@ -101,6 +102,8 @@ CtlExit ctl_fail_answer(const Ctl *ctl, const Answer *answer) {
         case ANSWER_NOBODY:
                 return ctl_fail_nobody(ctl, answer->peer, answer->subject);
         case ANSWER_TIMEOUT:
+                if (ctl_is_interrupted())
+                        return CTL_EXIT_INTERRUPTED;
                 return ctl_fail(ctl, CTL_EXIT_TIMEOUT, "%s; --timeout gives it longer", answer->text);
         case ANSWER_FORBIDDEN:
                 return ctl_fail(ctl, CTL_EXIT_UNREACHABLE, "%s", answer->text);
@@ -117,15 +120,33 @@ CtlExit ctl_fail_answer(const Ctl *ctl, const Answer *answer) {
 }
 
 void ctl_note(const Ctl *ctl, const char *format, ...) {
+        char raw[2048], shown[4096];
         va_list arguments;
 
         if (ctl->global.quiet || ctl->global.json)
                 return;
         (void)fflush(stdout);
         va_start(arguments, format);
-        (void)vfprintf(stderr, format, arguments);
+        (void)vsnprintf(raw, sizeof(raw), format, arguments);
         va_end(arguments);
-        (void)fputc('\n', stderr);
+        (void)screen_text(shown, sizeof(shown), raw);
+        (void)fprintf(stderr, "%s\n", shown);
+}
+
+void ctl_say(const char *format, ...) {
+        char raw[2048], shown[4096];
+        va_list arguments;
+
+        va_start(arguments, format);
+        (void)vsnprintf(raw, sizeof(raw), format, arguments);
+        va_end(arguments);
+        (void)screen_text(shown, sizeof(shown), raw);
+        (void)printf("%s\n", shown);
+}
+
+CtlExit ctl_print_table(const Ctl *ctl, const Table *table) {
+        return table_print(table, &ctl->screen, stdout) < 0 ? ctl_fail(ctl, CTL_EXIT_FAILURE, "out of memory")
+                                                            : CTL_EXIT_OK;
 }
 
 static CtlExit print_json(const Ctl *ctl, const json_t *value, size_t flags) {
@@ -208,7 +229,14 @@ CtlExit ctl_ask(Ctl *ctl, Peer peer, const char *verb, json_t *body, json_t **re
 
 /* Pages are in the order of their ids. */
 static bool comes_after(const json_t *next, const json_t *after) {
-        return !json_is_string(after) || strcmp(json_string_value(next), json_string_value(after)) > 0;
+        return id_is_valid(slice_of(json_string_value(next))) &&
+               (!json_is_string(after) || strcmp(json_string_value(next), json_string_value(after)) > 0);
+}
+
+/* No more than were asked for. */
+static void cut_list(json_t *list, size_t limit) {
+        while (limit > 0 && json_array_size(list) > limit)
+                (void)json_array_remove(list, json_array_size(list) - 1);
 }
 
 CtlExit ctl_list(Ctl *ctl, Peer peer, const char *verb, json_t *body, const char *key, size_t limit, json_t **ret) {
@@ -219,12 +247,14 @@ CtlExit ctl_list(Ctl *ctl, Peer peer, const char *verb, json_t *body, const char
                 (void)json_object_set_new(request, "limit", json_integer((json_int_t)MIN_OF(limit, 1000)));
         for (;;) {
                 json_t *items, *next;
+                bool is_last;
 
                 status = ctl_ask(ctl, peer, verb, json_incref(request), &page);
                 if (status != CTL_EXIT_OK)
                         break;
                 items = json_object_get(page, key);
                 next = json_object_get(page, "next");
+                is_last = !json_is_string(next) || json_array_size(items) == 0;
                 if (json_is_string(next) && !comes_after(next, json_object_get(request, "after")))
                         status = ctl_fail(ctl, CTL_EXIT_FAILURE, "%s: the pages of the list go round in circles", verb);
                 if (json_is_string(next))
@@ -233,8 +263,11 @@ CtlExit ctl_list(Ctl *ctl, Peer peer, const char *verb, json_t *body, const char
                         all = json_incref(page);
                 else
                         (void)json_array_extend(json_object_get(all, key), items);
-                json_decref(page);
-                if (status != CTL_EXIT_OK || !json_is_string(next) || json_array_size(items) == 0)
+                json_decref(page); /* and with it items and next */
+                if (status == CTL_EXIT_OK && json_array_size(json_object_get(all, key)) > LIST_MAX)
+                        status = ctl_fail(ctl, CTL_EXIT_FAILURE,
+                                "%s: the list has more than %d elements; --limit cuts it", verb, LIST_MAX);
+                if (status != CTL_EXIT_OK || is_last)
                         break;
                 if (limit > 0 && json_array_size(json_object_get(all, key)) >= limit)
                         break;
@@ -245,6 +278,7 @@ CtlExit ctl_list(Ctl *ctl, Peer peer, const char *verb, json_t *body, const char
                 return status;
         }
         (void)json_object_del(all, "next");
+        cut_list(json_object_get(all, key), limit);
         *ret = all;
         return CTL_EXIT_OK;
 }

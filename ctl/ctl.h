@@ -71,8 +71,14 @@ CtlExit ctl_fail_answer(const Ctl *ctl, const Answer *answer);
 /* Nobody listens on `subject`, where `peer` should. */
 CtlExit ctl_fail_nobody(const Ctl *ctl, Peer peer, const char *subject);
 
-/* A line on stderr for a person, unless --quiet or --json. */
+/* A line on stderr for a person, unless --quiet or --json; what strangers say is made harmless. */
 void ctl_note(const Ctl *ctl, const char *format, ...) _printf_(2, 3);
+
+/* A line of an answer on stdout, with what strangers say made harmless. */
+void ctl_say(const char *format, ...) _printf_(1, 2);
+
+/* Prints it on stdout, as wide as the terminal is. */
+CtlExit ctl_print_table(const Ctl *ctl, const Table *table);
 
 /* Reads "JSON", "@file" or "-" (stdin) as one JSON value. Errors name the place and what is wrong. */
 CtlExit ctl_read_json(const Ctl *ctl, const char *word, json_t **ret);

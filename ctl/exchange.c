@@ -13,7 +13,6 @@
 #include "ctl/exchange.h"
 
 #define WAIT_STEP_USEC (50 * USEC_PER_MSEC) /* Ctrl-C and refusals are noticed within this */
-#define FLUSH_MSEC 5000
 
 void exchange_done(Exchange *exchange) {
         natsMsg_Destroy(exchange->message);
@@ -86,12 +85,13 @@ static void fail(Exchange *exchange, ExchangeKind kind, const char *format, ...)
 }
 
 /* What nats.c noted as its last error, when it is that the server refused something. */
-static bool is_refused(Client *client, Exchange *exchange) {
+static bool is_refused(Client *client, const char *subject, Exchange *exchange) {
         const char *text = NULL;
 
-        if (natsConnection_GetLastError(client_connection(client), &text) != NATS_NOT_PERMITTED)
+        if (natsConnection_GetLastError(client_connection(client), &text) != NATS_NOT_PERMITTED || !text ||
+                !strcasestr(text, subject)) /* it may be about an earlier one */
                 return false;
-        fail(exchange, EXCHANGE_REFUSED, "NATS does not allow it: %.180s", text ? text : "");
+        fail(exchange, EXCHANGE_REFUSED, "NATS does not allow it: %.180s", text);
         return true;
 }
 
@@ -132,7 +132,7 @@ static void wait_for_answer(Client *client, natsSubscription *subscription, cons
                         &ret->message, subscription, (int64_t)(MIN_OF(left, WAIT_STEP_USEC) / USEC_PER_MSEC));
                 if (s != NATS_TIMEOUT)
                         break;
-                if (is_refused(client, ret))
+                if (is_refused(client, subject, ret))
                         return;
                 if (ctl_is_interrupted())
                         return fail(ret, EXCHANGE_INTERRUPTED, "interrupted");
@@ -165,17 +165,22 @@ void exchange(Client *client, const ExchangeLetter *letter, uint64_t timeout_use
         client_unsubscribe(client, subscription);
 }
 
-void exchange_publish(Client *client, const ExchangeLetter *letter, const char *reply, Exchange *ret) {
+void exchange_publish(
+        Client *client, const ExchangeLetter *letter, const char *reply, uint64_t timeout_usec, Exchange *ret) {
         natsStatus s;
 
         *ret = (Exchange){ .kind = EXCHANGE_ANSWER };
         s = publish(client, letter, reply);
         if (s == NATS_OK)
-                s = natsConnection_FlushTimeout(client_connection(client), FLUSH_MSEC);
-        if (s != NATS_OK)
+                s = natsConnection_FlushTimeout(
+                        client_connection(client), (int64_t)MAX_OF(timeout_usec / USEC_PER_MSEC, 1));
+        if (s == NATS_TIMEOUT)
+                fail(ret, EXCHANGE_SILENCE, "NATS has not taken the message within %llu ms",
+                        (unsigned long long)(timeout_usec / USEC_PER_MSEC));
+        else if (s != NATS_OK)
                 fail_publish(client, letter, s, ret);
         else
-                (void)is_refused(client, ret);
+                (void)is_refused(client, letter->subject, ret);
 }
 
 CtlExit exchange_fail(const Ctl *ctl, const Exchange *exchange) {

@@ -42,7 +42,8 @@ CtlExit exchange_check_headers(const Ctl *ctl, const TextList *headers);
 void exchange(Client *client, const ExchangeLetter *letter, uint64_t timeout_usec, Exchange *ret);
 
 /* Publishes it, with that reply subject (NULL: none), and waits until the server has taken it. */
-void exchange_publish(Client *client, const ExchangeLetter *letter, const char *reply, Exchange *ret);
+void exchange_publish(
+        Client *client, const ExchangeLetter *letter, const char *reply, uint64_t timeout_usec, Exchange *ret);
 
 /* Says why there is no answer; for all kinds but EXCHANGE_ANSWER and EXCHANGE_NOBODY. */
 CtlExit exchange_fail(const Ctl *ctl, const Exchange *exchange);

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Fields of answers, as a table wants them. What is missing, or of another type, is 0 or "-": a daemon of another
- * version may not know it.
+ * Fields of answers, as a table wants them. What is missing, negative, or of another type, is 0 or "-": a daemon of
+ * another version may not know it.
  */
 
 #include <inttypes.h>
@@ -12,7 +12,14 @@
 #include "ctl/ctl.h"
 
 static inline uint64_t field_number(const json_t *object, const char *key) {
-        return (uint64_t)json_integer_value(json_object_get(object, key));
+        const json_int_t value = json_integer_value(json_object_get(object, key));
+
+        return value > 0 ? (uint64_t)value : 0;
+}
+
+/* Times `unit`: milliseconds as microseconds, say. */
+static inline uint64_t field_scaled(const json_t *object, const char *key, uint64_t unit) {
+        return whole_number(json_number_value(json_object_get(object, key)) * (double)unit);
 }
 
 static inline const char *field_text(const json_t *object, const char *key) {

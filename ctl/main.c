@@ -7,15 +7,37 @@
 #include <errno.h>
 #include <locale.h>
 #include <openssl/crypto.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/daemon.h"
 #include "ctl/context.h"
 #include "ctl/ctl.h"
 #include "ctl/help.h"
 #include "ctl/options.h"
+
+/*
+ * What could not be written is never a success. Whoever reads is gone, as in `compozyctl events | head`: then we end as
+ * other tools do, quietly and by the signal, which nats.c had us ignore.
+ */
+static CtlExit check_output(const Ctl *ctl, CtlExit status) {
+        struct pollfd output = { .fd = STDOUT_FILENO, .events = POLLOUT };
+        const bool has_failed = fflush(stdout) != 0 || ferror(stdout);
+        const int error = errno;
+
+        if (!has_failed)
+                return status;
+        if (poll(&output, 1, 0) == 1 && (output.revents & POLLERR)) {
+                (void)signal(SIGPIPE, SIG_DFL);
+                (void)raise(SIGPIPE);
+        }
+        return status == CTL_EXIT_OK
+                       ? ctl_fail(ctl, CTL_EXIT_FAILURE, "can't write to standard output: %s", strerror(error))
+                       : status;
+}
 
 static CtlExit run(Ctl *ctl, const CommandLine *line) {
         const Invocation invocation = {
@@ -53,7 +75,6 @@ int main(int argc, char **argv) {
 
         (void)OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL); /* as in daemon_main() */
         (void)setlocale(LC_CTYPE, "");
-        (void)signal(SIGPIPE, SIG_DFL); /* `compozyctl events | head` ends quietly */
         options_defaults(global_options, &ctl.global);
         r = options_parse(argc, argv, &ctl.global, &line, &error);
         screen_init(&ctl.screen, (ColourChoice)ctl.global.colour);
@@ -62,8 +83,7 @@ int main(int argc, char **argv) {
                         &ctl, r < 0 ? CTL_EXIT_FAILURE : CTL_EXIT_USAGE, "%s", r < 0 ? strerror(-r) : error.text);
 
         status = run(&ctl, &line);
-        if (fflush(stdout) != 0 && status == CTL_EXIT_OK)
-                status = ctl_fail(&ctl, CTL_EXIT_FAILURE, "can't write to standard output: %s", strerror(errno));
+        status = check_output(&ctl, status);
         ctl.client = client_free(ctl.client);
         if (ctl.settings.daemon.url)
                 ctl_settings_done(&ctl.settings);

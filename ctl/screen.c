@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 #include <errno.h>
+#include <langinfo.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,8 +62,17 @@ static bool is_c1(const char *c) {
         return (unsigned char)c[0] == 0xc2 && (unsigned char)c[1] >= 0x80 && (unsigned char)c[1] < 0xa0;
 }
 
+/* Of the sign that `n` bytes end with only the beginning is there: how many bytes of it. */
+static size_t torn_sign(const char *text, size_t n) {
+        size_t size = 0;
+
+        while (size < n && size < 3 && ((unsigned char)text[n - 1 - size] & 0xc0) == 0x80)
+                size++;
+        return size < n && (unsigned char)text[n - 1 - size] >= 0xc0 ? size + 1 : 0;
+}
+
 size_t screen_text(char *place, size_t size, const char *text) {
-        size_t n = 0;
+        size_t n = 0, end = 0;
 
         for (const char *c = text; *c; c++) {
                 char shown[5] = { *c };
@@ -73,12 +83,16 @@ size_t screen_text(char *place, size_t size, const char *text) {
                                 shown, sizeof(shown), "\\x%02x", (unsigned char)(is_c1(c) ? c[1] : *c));
                         c += is_c1(c);
                 }
-                if (place && n + shown_size < size)
+                if (end == n && n + shown_size < size) {
                         memcpy(place + n, shown, shown_size);
+                        end += shown_size;
+                } else if (end == n && size > 0 && ((unsigned char)*c & 0xc0) == 0x80) {
+                        end -= torn_sign(place, end);
+                }
                 n += shown_size;
         }
         if (size > 0)
-                place[n < size ? n : size - 1] = '\0';
+                place[end] = '\0';
         return n;
 }
 
@@ -128,6 +142,17 @@ Colour screen_state_colour(const char *state) {
 
 /* numbers */
 
+/* Elsewhere two signs of our own have to be others. */
+static bool speaks_utf8(void) {
+        return strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+}
+
+uint64_t whole_number(double number) {
+        if (!(number > 0))
+                return 0;
+        return number < 0x1p64 - 2048 ? (uint64_t)(number + 0.5) : UINT64_MAX;
+}
+
 const char *show_duration(char *place, uint64_t usec) {
         static const struct {
                 uint64_t below, unit;
@@ -147,8 +172,8 @@ const char *show_duration(char *place, uint64_t usec) {
         if (scales[i].unit == USEC_PER_MSEC && usec < 10 * USEC_PER_MSEC)
                 (void)snprintf(place, SHOWN_MAX, "%.1f ms", (double)usec / USEC_PER_MSEC);
         else
-                (void)snprintf(
-                        place, SHOWN_MAX, "%llu %s", (unsigned long long)(usec / scales[i].unit), scales[i].name);
+                (void)snprintf(place, SHOWN_MAX, "%llu %s", (unsigned long long)(usec / scales[i].unit),
+                        i == 0 && !speaks_utf8() ? "us" : scales[i].name);
         return place;
 }
 
@@ -182,7 +207,7 @@ const char *show_rate(char *place, double per_second) {
         if (per_second < 10)
                 (void)snprintf(place, SHOWN_MAX, "%.1f", per_second);
         else
-                (void)show_number(place, (uint64_t)(per_second + 0.5));
+                (void)show_number(place, whole_number(per_second));
         return place;
 }
 
@@ -268,6 +293,8 @@ void table_cell(Table *table, Colour colour, const char *format, ...) {
         size_t size;
         int r;
 
+        if (!table)
+                return;
         va_start(arguments, format);
         r = vasprintf(&raw, format, arguments);
         va_end(arguments);
@@ -288,7 +315,7 @@ void table_cell(Table *table, Colour colour, const char *format, ...) {
 }
 
 size_t table_n_rows(const Table *table) {
-        return (table->n_cells + table->n_columns - 1) / table->n_columns;
+        return table ? (table->n_cells + table->n_columns - 1) / table->n_columns : 0;
 }
 
 static void fit(const Table *table, const Screen *screen, size_t *widths) {
@@ -328,7 +355,7 @@ static void print_cut(FILE *file, const char *text, size_t width) {
                 used += columns;
                 text += n;
         }
-        (void)fputs("…", file);
+        (void)fputs(speaks_utf8() ? "…" : ".", file);
         print_spaces(file, width - used - 1);
 }
 
@@ -349,7 +376,7 @@ static void print_cell(
 }
 
 int table_print(const Table *table, const Screen *screen, FILE *file) {
-        size_t *widths = calloc(table->n_columns, sizeof(*widths));
+        size_t *widths = table ? calloc(table->n_columns, sizeof(*widths)) : NULL;
 
         if (!widths || table->failed) {
                 free(widths);

@@ -50,6 +50,9 @@ void screen_print_lines(FILE *file, const char *data, size_t size);
 /* The colour of a state of a runtime or an agent, of a status of an execution. */
 Colour screen_state_colour(const char *state);
 
+/* The nearest whole number that there is: 0 for what is below, UINT64_MAX for what is beyond all. */
+uint64_t whole_number(double number);
+
 #define SHOWN_MAX 32
 /* "850 ms", "2.5 s", "3 min", "4 h", "5 d"; "1.2 MiB"; "12,345". Into `place` of SHOWN_MAX, which is returned. */
 const char *show_duration(char *place, uint64_t usec);
@@ -67,7 +70,7 @@ typedef struct Column {
 
 typedef struct Table Table;
 
-/* `columns` is borrowed. */
+/* `columns` is borrowed. Returns NULL when out of memory: the others take it, and table_print() tells. */
 Table *table_new(const Column *columns, size_t n_columns);
 Table *table_free(Table *table);
 

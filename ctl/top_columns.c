@@ -16,7 +16,7 @@ static const char *say(char *place, const char *text) {
 }
 
 static const char *show_whole(char *place, double number) {
-        return show_number(place, (uint64_t)number);
+        return show_number(place, whole_number(number));
 }
 
 static const char *show_per_second(char *place, double number) {
@@ -32,12 +32,12 @@ static const char *show_heard(char *place, double seconds) {
         if (seconds < 100)
                 (void)snprintf(place, SHOWN_MAX, "%.1f s", seconds);
         else
-                (void)show_duration(place, (uint64_t)(seconds * (double)USEC_PER_SEC));
+                (void)show_duration(place, whole_number(seconds * (double)USEC_PER_SEC));
         return place;
 }
 
 static const char *show_age(char *place, double seconds) {
-        return show_duration(place, (uint64_t)(seconds * (double)USEC_PER_SEC));
+        return show_duration(place, whole_number(seconds * (double)USEC_PER_SEC));
 }
 
 const char *top_show_ms(char *place, double ms) {
@@ -46,7 +46,7 @@ const char *top_show_ms(char *place, double ms) {
         if (ms < 10)
                 (void)snprintf(place, SHOWN_MAX, "%.*f", ms < 1 ? 2 : 1, ms);
         else
-                (void)show_number(place, (uint64_t)(ms + 0.5));
+                (void)show_number(place, whole_number(ms));
         return place;
 }
 

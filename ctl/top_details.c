@@ -94,8 +94,7 @@ void top_details_runtime(const TopModel *model, const char *runtime_id, TopLines
         }
         add(ret, "Process", COLOUR_NONE, "%s, pid %" PRIu64 ", version %s, up %s, http %s",
                 field_text(status, "hostname"), field_number(status, "pid"), field_text(status, "version"),
-                show_duration(a, (uint64_t)(field_real(status, "uptime_s") * USEC_PER_SEC)),
-                field_text(status, "http"));
+                show_duration(a, field_scaled(status, "uptime_s", USEC_PER_SEC)), field_text(status, "http"));
         add(ret, "In flight", COLOUR_NONE, "%s of %s slots, %s not begun", show_number(a, in_flight),
                 show_number(b, slots), show_number(c, field_number(status, "queued")));
         if (ret->n_items > 0 && slots > 0)

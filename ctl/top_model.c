@@ -12,6 +12,7 @@
 
 #define SILENT_USEC (10 * USEC_PER_SEC)    /* a dispatcher that is not heard of for so long is forgotten */
 #define AGENT_USEC (10 * USEC_PER_SEC)     /* likewise an agent: nobody looks at it any more */
+#define BOUND_MS_MAX 1e12                  /* so that sums of them are numbers */
 #define RATE_SPAN_MIN (50 * USEC_PER_MSEC) /* two answers closer than this make no rate */
 
 void top_rate_take(TopRate *rate, uint64_t total, uint64_t now_usec) {
@@ -37,8 +38,8 @@ static void read_histogram(const json_t *status, const char *key, TopHistogram *
 
         *ret = (TopHistogram){ .n_bounds = MIN_OF(json_array_size(bounds), (size_t)TOP_BOUNDS_MAX) };
         for (size_t i = 0; i < ret->n_bounds; i++) {
-                ret->bounds_ms[i] = json_number_value(json_array_get(bounds, i));
-                ret->buckets[i] = (uint64_t)json_integer_value(json_array_get(buckets, i));
+                ret->bounds_ms[i] = MIN_OF(MAX_OF(json_number_value(json_array_get(bounds, i)), 0.0), BOUND_MS_MAX);
+                ret->buckets[i] = (uint64_t)MAX_OF(json_integer_value(json_array_get(buckets, i)), 0);
                 sum += ret->buckets[i];
         }
         ret->count = field_number(histogram, "count");
@@ -265,7 +266,7 @@ void top_model_dispatcher(TopModel *model, const json_t *status, uint64_t waited
         d->agents = field_number(status, "agents");
         d->slots = field_number(status, "slots");
         d->free_slots = field_number(status, "free_slots");
-        d->uptime_s = (uint64_t)json_number_value(json_object_get(status, "uptime_s"));
+        d->uptime_s = field_scaled(status, "uptime_s", 1);
         d->joining = field_number(runtimes, "joining");
         d->live = field_number(runtimes, "live");
         d->suspect = field_number(runtimes, "suspect");
@@ -284,7 +285,7 @@ void top_model_dispatcher(TopModel *model, const json_t *status, uint64_t waited
 /* runtimes */
 
 static void take_runtime(TopModel *model, size_t dispatcher, const json_t *record) {
-        const uint64_t ago = field_number(record, "last_heartbeat_ms_ago") * USEC_PER_MSEC;
+        const uint64_t ago = field_scaled(record, "last_heartbeat_ms_ago", USEC_PER_MSEC);
         char id[TOP_ID_MAX], labels[512];
         TopRuntime *runtime;
         size_t place;

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "common/instant.h"
+#include "ctl/fields.h"
 #include "ctl/watch_line.h"
 
 #define KIND_COLUMNS 15
@@ -129,10 +130,6 @@ static void show_time(char *place, size_t size, const char *text, uint64_t now_r
 
 /* what it has to say */
 
-static uint64_t number_of(const json_t *object, const char *key) {
-        return (uint64_t)json_integer_value(json_object_get(object, key));
-}
-
 static const char *or_dash(const char *text) {
         return text ? text : "-";
 }
@@ -140,14 +137,14 @@ static const char *or_dash(const char *text) {
 static void describe_execution(const json_t *payload, char *place, size_t size) {
         const json_t *error = json_object_get(payload, "error"), *duration = json_object_get(payload, "duration_ms");
         const char *status = json_string_value(json_object_get(payload, "status"));
-        const uint64_t attempt = number_of(payload, "attempt");
+        const uint64_t attempt = field_number(payload, "attempt");
         char shown[SHOWN_MAX];
         size_t n = 0;
 
         place[0] = '\0';
         if (duration)
-                n += (size_t)snprintf(place, size, "%s  ",
-                        show_duration(shown, (uint64_t)(json_number_value(duration) * USEC_PER_MSEC)));
+                n += (size_t)snprintf(
+                        place, size, "%s  ", show_duration(shown, field_scaled(payload, "duration_ms", USEC_PER_MSEC)));
         if (error)
                 n += (size_t)snprintf(place + n, size - n, "%s%s%s: %s",
                         status && strcmp(status, "FAILURE") != 0 ? status : "",
@@ -162,7 +159,7 @@ static void describe_update(const json_t *event, const json_t *payload, char *pl
         (void)snprintf(place, size, "%s: %s; %s, %" PRIu64 " live, says %s",
                 or_dash(json_string_value(json_object_get(payload, "change"))),
                 or_dash(json_string_value(json_object_get(payload, "reason"))),
-                or_dash(text_of(event, "agent_runtime", "state")), number_of(payload, "runtimes_live"),
+                or_dash(text_of(event, "agent_runtime", "state")), field_number(payload, "runtimes_live"),
                 or_dash(json_string_value(json_object_get(payload, "dispatcher_id"))));
 }
 
@@ -173,8 +170,8 @@ static void describe_definition(WatchKind kind, const json_t *event, const json_
         if (kind == WATCH_heartbeat)
                 (void)snprintf(place, size,
                         "%" PRIu64 " in flight, %" PRIu64 " queued, %" PRIu64 " free, %" PRIu64 " agents%s",
-                        number_of(load, "in_flight"), number_of(load, "queued"), number_of(load, "free_slots"),
-                        number_of(load, "agents"),
+                        field_number(load, "in_flight"), field_number(load, "queued"), field_number(load, "free_slots"),
+                        field_number(load, "agents"),
                         json_is_true(json_object_get(payload, "draining")) ? ", draining" : "");
         else if (kind == WATCH_updated)
                 (void)snprintf(place, size, "%zu agents added or changed, %zu removed",
@@ -188,7 +185,7 @@ static void describe_definition(WatchKind kind, const json_t *event, const json_
                 (void)snprintf(place, size, "%s; %zu agents%s, epoch %" PRIu64,
                         or_dash(json_string_value(json_object_get(context, "reason"))),
                         json_array_size(json_object_get(runtime, "agent_definitions")), part ? " in this part" : "",
-                        number_of(runtime, "epoch"));
+                        field_number(runtime, "epoch"));
 }
 
 /* A cell of strangers' text: made harmless, and filled up with spaces. */

@@ -17,6 +17,7 @@
 
 #include "common/instant.h"
 #include "ctl/exchange.h"
+#include "ctl/fields.h"
 #include "ctl/watch_stream.h"
 #include "proto/emit.h"
 
@@ -81,7 +82,7 @@ static int ask(WatchStream *stream, const char *verb, const Buffer *body, uint64
                         ": a dispatcher makes it when it connects (jetstream.enabled)");
         else
                 (void)snprintf(ret_why->text, sizeof(ret_why->text), "JetStream: %.200s",
-                        error ? json_string_value(json_object_get(error, "description")) : "no JSON");
+                        error ? field_text(error, "description") : "no JSON");
         json_decref(root);
         return code == JS_STREAM_NOT_FOUND || code == JS_NOT_ENABLED || code == JS_NOT_ENABLED_FOR_ACCOUNT
                        ? WATCH_STREAM_E_NONE

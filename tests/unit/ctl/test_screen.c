@@ -115,12 +115,64 @@ static void numbers_are_shown_as_people_say_them(void **state) {
         assert_string_equal(show_rate(place, 1234.5), "1,235");
 }
 
+static void what_is_no_number_of_that_kind_is_the_nearest_one(void **state) {
+        char place[SHOWN_MAX];
+
+        (void)state;
+
+        assert_true(whole_number(-1e300) == 0);
+        assert_true(whole_number(__builtin_nan("")) == 0);
+        assert_true(whole_number(0.6) == 1);
+        assert_true(whole_number(1e300) == UINT64_MAX);
+        assert_true(whole_number(0x1p64) == UINT64_MAX);
+        assert_true(whole_number(1e15) == UINT64_C(1000000000000000));
+        assert_string_equal(show_rate(place, 1e300), "18,446,744,073,709,551,615");
+}
+
+static void a_text_that_is_cut_ends_with_a_whole_sign_and_nothing_else(void **state) {
+        char place[8];
+
+        (void)state;
+
+        for (size_t size = 1; size <= sizeof(place); size++) {
+                memset(place, 'X', sizeof(place));
+                assert_int_equal(screen_text(place, size, "\033\033\033"), 12);
+                assert_int_equal(strlen(place), (size - 1) / 4 * 4);
+                assert_null(strchr(place, 'X'));
+                assert_int_equal(screen_text(place, size, "äöüß"), 8);
+                assert_int_equal(strlen(place), (size - 1) / 2 * 2);
+                assert_int_equal(screen_text(place, size, "€€€"), 9);
+                assert_int_equal(strlen(place), (size - 1) / 3 * 3);
+        }
+        assert_int_equal(screen_text(place, sizeof(place), "a€bcdefg"), 10);
+        assert_string_equal(place, "a€bcd");
+}
+
+static void without_UTF_8_our_own_signs_are_ASCII(void **state) {
+        _cleanup_(table_freep) Table *table = table_new(columns, 1);
+        const Screen screen = { .columns = 8 };
+        char place[SHOWN_MAX], *text;
+
+        (void)state;
+
+        (void)setlocale(LC_CTYPE, "C");
+        assert_string_equal(show_duration(place, 12), "12 us");
+        table_cell(table, COLOUR_NONE, "%s", "123456789");
+        text = printed(table, &screen);
+        (void)setlocale(LC_CTYPE, "C.UTF-8");
+        assert_string_equal(text, "NAME\n1234567.\n");
+        free(text);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(columns_are_as_wide_as_what_is_in_them),
                 cmocka_unit_test(what_does_not_fit_is_cut_where_it_may_be),
                 cmocka_unit_test(colours_are_written_only_where_they_are_wanted),
                 cmocka_unit_test(no_stranger_s_text_reaches_the_terminal_as_it_is),
+                cmocka_unit_test(what_is_no_number_of_that_kind_is_the_nearest_one),
+                cmocka_unit_test(a_text_that_is_cut_ends_with_a_whole_sign_and_nothing_else),
+                cmocka_unit_test(without_UTF_8_our_own_signs_are_ASCII),
                 cmocka_unit_test(numbers_are_shown_as_people_say_them),
         };
 
