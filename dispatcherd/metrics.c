@@ -187,6 +187,8 @@ static void registry_metrics(const Dispatcher *d, Buffer *buffer) {
         metrics_gauge_value(buffer, PREFIX "runtimes_limit", "limits.max_runtimes", d->options.max_runtimes);
         metrics_gauge_value(
                 buffer, PREFIX "agents", "Different agent ids in the registry", registry_n_agents(d->registry));
+        metrics_gauge_value(buffer, PREFIX "agents_failed", "Places where an agent has failed, as runtimes announce it",
+                registry_n_failed(d->registry));
         metrics_gauge_value(buffer, PREFIX "slots", "Triggers that the live runtimes can work on at once", slots.all);
         metrics_gauge_value(buffer, PREFIX "free_slots", "Triggers that they could still take", slots.free);
         metrics_gauge_value(buffer, PREFIX "settled", "1 when the roll call is answered", d->settled);
