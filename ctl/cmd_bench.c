@@ -300,12 +300,11 @@ static CtlExit measure(Bench *bench) {
 static CtlExit run(Ctl *ctl, const Invocation *invocation) {
         const Options *wanted = invocation->options;
         _cleanup_(bench_done) Bench bench = { .ctl = ctl, .wanted = wanted, .agent_id = wanted->agent };
-        CtlExit status, deleted;
+        CtlExit status = ctl_check_id(ctl, "--agent", wanted->agent), deleted;
         Rng rng;
 
-        if (wanted->agent && !id_is_valid(slice_of(wanted->agent)))
-                return ctl_fail(ctl, CTL_EXIT_USAGE,
-                        "--agent: \"%.80s\" is no id: 1-64 characters of A-Z a-z 0-9 _ - are", wanted->agent);
+        if (status != CTL_EXIT_OK)
+                return status;
         if (rng_seed_from_system(&rng) < 0)
                 return ctl_fail(ctl, CTL_EXIT_FAILURE, "no randomness for an id");
         bench.exec_id = rng_id(&rng);

@@ -102,13 +102,6 @@ typedef struct Watch {
 
 /* what is wanted */
 
-static CtlExit check_id(const Ctl *ctl, const char *what, const char *id) {
-        if (id && !id_is_valid(slice_of(id)))
-                return ctl_fail(ctl, CTL_EXIT_USAGE, "--%s: \"%.80s\" is no id: 1-64 characters of A-Z a-z 0-9 _ - are",
-                        what, id);
-        return CTL_EXIT_OK;
-}
-
 static CtlExit read_kinds(const Ctl *ctl, const Options *wanted, unsigned *ret) {
         unsigned kinds = 0;
 
@@ -153,11 +146,11 @@ static CtlExit watch_init(Watch *watch, Ctl *ctl, const Options *wanted) {
                 .runtime_id = wanted->runtime,
                 .exec_id = wanted->exec_id,
         };
-        status = check_id(ctl, "agent", wanted->agent);
+        status = ctl_check_id(ctl, "--agent", wanted->agent);
         if (status == CTL_EXIT_OK)
-                status = check_id(ctl, "runtime", wanted->runtime);
+                status = ctl_check_id(ctl, "--runtime", wanted->runtime);
         if (status == CTL_EXIT_OK)
-                status = check_id(ctl, "exec-id", wanted->exec_id);
+                status = ctl_check_id(ctl, "--exec-id", wanted->exec_id);
         if (status == CTL_EXIT_OK)
                 status = read_kinds(ctl, wanted, &watch->wish.kinds);
         if (status == CTL_EXIT_OK)

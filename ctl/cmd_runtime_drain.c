@@ -85,7 +85,7 @@ static CtlExit change(Ctl *ctl, const Invocation *invocation, const char *verb, 
         for (size_t i = 0; i < invocation->n_words; i++) {
                 const char *id = invocation->words[i];
                 json_t *result = NULL;
-                CtlExit status = ctl_check_id(ctl, "runtime's", id);
+                CtlExit status = ctl_check_id(ctl, "RUNTIME", id);
 
                 if (status == CTL_EXIT_OK)
                         status = ctl_ask(ctl, ANY_DISPATCHER, verb, json_pack("{s:s}", "runtime_id", id), &result);

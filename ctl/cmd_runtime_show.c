@@ -58,7 +58,7 @@ static CtlExit run(Ctl *ctl, const Invocation *invocation) {
         _cleanup_(answer_done) Answer own = {};
         const char *id = invocation->words[0];
         json_t *result = NULL;
-        CtlExit status = ctl_check_id(ctl, "runtime's", id);
+        CtlExit status = ctl_check_id(ctl, "RUNTIME", id);
 
         if (status == CTL_EXIT_OK)
                 status = ctl_ask(ctl, ANY_DISPATCHER, "get_runtime", json_pack("{s:s}", "runtime_id", id), &result);

@@ -123,10 +123,10 @@ static CtlExit check(const Ctl *ctl, const Invocation *invocation) {
                 status = check_text(ctl, "correlation-id", wanted->correlation_id);
         if (status == CTL_EXIT_OK)
                 status = exchange_check_headers(ctl, &wanted->headers);
+        if (status == CTL_EXIT_OK)
+                status = exchange_check_reply_to(ctl, wanted->reply_to);
         if (status != CTL_EXIT_OK)
                 return status;
-        if (wanted->reply_to && !subject_is_valid(slice_of(wanted->reply_to)))
-                return ctl_fail(ctl, CTL_EXIT_USAGE, "--reply-to: \"%.100s\" is no subject", wanted->reply_to);
         if (wanted->reply_to && wanted->wait)
                 return ctl_fail(ctl, CTL_EXIT_USAGE,
                         "--reply-to sends answers elsewhere, so --wait would wait for "

@@ -78,27 +78,20 @@ static const Argument arguments[] = {
 
 /* what is asked for */
 
-static CtlExit check_id(const Ctl *ctl, const char *what, const char *id) {
-        if (id && !id_is_valid(slice_of(id)))
-                return ctl_fail(ctl, CTL_EXIT_USAGE, "%s: \"%.80s\" is no id: 1-64 characters of A-Z a-z 0-9 _ - are",
-                        what, id);
-        return CTL_EXIT_OK;
-}
-
 static CtlExit check(const Ctl *ctl, const Invocation *invocation) {
         const Options *wanted = invocation->options;
-        CtlExit status = check_id(ctl, "AGENT", invocation->words[0]);
+        CtlExit status = ctl_check_id(ctl, "AGENT", invocation->words[0]);
 
         if (status == CTL_EXIT_OK)
-                status = check_id(ctl, "--workflow", wanted->workflow);
+                status = ctl_check_id(ctl, "--workflow", wanted->workflow);
         if (status == CTL_EXIT_OK)
-                status = check_id(ctl, "--exec-id", wanted->exec_id);
+                status = ctl_check_id(ctl, "--exec-id", wanted->exec_id);
         if (status == CTL_EXIT_OK)
                 status = exchange_check_headers(ctl, &wanted->headers);
+        if (status == CTL_EXIT_OK)
+                status = exchange_check_reply_to(ctl, wanted->reply_to);
         if (status != CTL_EXIT_OK)
                 return status;
-        if (wanted->reply_to && !subject_is_valid(slice_of(wanted->reply_to)))
-                return ctl_fail(ctl, CTL_EXIT_USAGE, "--reply-to: \"%.100s\" is no subject", wanted->reply_to);
         if (wanted->reply_to && (wanted->wait || wanted->count > 1))
                 return ctl_fail(ctl, CTL_EXIT_USAGE,
                         "--reply-to sends the result elsewhere, so --wait and --count "

@@ -143,7 +143,7 @@ static CtlExit run(Ctl *ctl, const Invocation *invocation) {
         const char *id = invocation->words[0];
         CtlExit status;
 
-        status = ctl_check_id(ctl, "agent's or execution's", id);
+        status = ctl_check_id(ctl, "AGENT|EXEC_ID", id);
         if (status == CTL_EXIT_OK)
                 status = ctl_connect(ctl);
         if (status != CTL_EXIT_OK)

@@ -212,7 +212,7 @@ CtlExit ctl_ask(Ctl *ctl, Peer peer, const char *verb, json_t *body, json_t **re
         CtlExit status = CTL_EXIT_OK;
 
         if (peer.id)
-                status = ctl_check_id(ctl, peer.kind == PEER_RUNTIME ? "runtime's" : "dispatcher's", peer.id);
+                status = ctl_check_id(ctl, peer.kind == PEER_RUNTIME ? "RUNTIME" : "DISPATCHER", peer.id);
         if (status == CTL_EXIT_OK)
                 status = ctl_connect(ctl);
         if (status != CTL_EXIT_OK) {
@@ -298,10 +298,11 @@ static CtlExit one_of_many(const Ctl *ctl, const char *agent_id, const json_t *p
                 ctl, CTL_EXIT_USAGE, "agent %s is in several places (%s): name one with --runtime", agent_id, list);
 }
 
-CtlExit ctl_check_id(const Ctl *ctl, const char *what, const char *id) {
-        if (id_is_valid(slice_of(id)))
+CtlExit ctl_check_id(const Ctl *ctl, const char *where, const char *id) {
+        if (!id || id_is_valid(slice_of(id)))
                 return CTL_EXIT_OK;
-        return ctl_fail(ctl, CTL_EXIT_USAGE, "\"%.80s\" is no %s id: 1-64 characters of A-Z a-z 0-9 _ - are", id, what);
+        return ctl_fail(
+                ctl, CTL_EXIT_USAGE, "%s: \"%.80s\" is no id: 1-64 characters of A-Z a-z 0-9 _ - are", where, id);
 }
 
 CtlExit ctl_locate(Ctl *ctl, const char *agent_id, const char *runtime_id, char **ret_runtime_id) {
@@ -309,9 +310,9 @@ CtlExit ctl_locate(Ctl *ctl, const char *agent_id, const char *runtime_id, char 
         const char *found;
         CtlExit status;
 
-        status = ctl_check_id(ctl, "agent's", agent_id);
+        status = ctl_check_id(ctl, "AGENT", agent_id);
         if (status == CTL_EXIT_OK && runtime_id)
-                status = ctl_check_id(ctl, "runtime's", runtime_id);
+                status = ctl_check_id(ctl, "--runtime", runtime_id);
         if (status != CTL_EXIT_OK)
                 return status;
         if (runtime_id) {

@@ -49,8 +49,8 @@ CtlExit ctl_ask(Ctl *ctl, Peer peer, const char *verb, json_t *body, json_t **re
  */
 CtlExit ctl_list(Ctl *ctl, Peer peer, const char *verb, json_t *body, const char *key, size_t limit, json_t **ret);
 
-/* An error when `id` is out of grammar; `what` is "agent's" or the like. */
-CtlExit ctl_check_id(const Ctl *ctl, const char *what, const char *id);
+/* An error when `id` is out of grammar, unless it is NULL; `where` is "AGENT", "--workflow" or the like. */
+CtlExit ctl_check_id(const Ctl *ctl, const char *where, const char *id);
 
 /* Where an agent is: asks a dispatcher. *ret_runtime_id is the caller's to free. More than one place is an error that
  * says to name one with --runtime. */

@@ -11,6 +11,7 @@
 
 #include "common/instant.h"
 #include "ctl/exchange.h"
+#include "proto/subject.h"
 
 #define WAIT_STEP_USEC (50 * USEC_PER_MSEC) /* Ctrl-C and refusals are noticed within this */
 
@@ -50,6 +51,12 @@ CtlExit exchange_check_headers(const Ctl *ctl, const TextList *headers) {
                                 headers->items[i]);
         }
         return CTL_EXIT_OK;
+}
+
+CtlExit exchange_check_reply_to(const Ctl *ctl, const char *subject) {
+        if (!subject || subject_is_valid(slice_of(subject)))
+                return CTL_EXIT_OK;
+        return ctl_fail(ctl, CTL_EXIT_USAGE, "--reply-to: \"%.100s\" is no subject", subject);
 }
 
 static natsStatus add_headers(natsMsg *msg, const ExchangeLetter *letter) {

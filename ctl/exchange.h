@@ -38,6 +38,9 @@ void exchange_done(Exchange *exchange);
 /* Are they "Name: value"? Says what is wrong with the first that is not. */
 CtlExit exchange_check_headers(const Ctl *ctl, const TextList *headers);
 
+/* Can --reply-to be published to? NULL: not given. */
+CtlExit exchange_check_reply_to(const Ctl *ctl, const char *subject);
+
 /* Publishes it with a reply subject of our own, and waits. */
 void exchange(Client *client, const ExchangeLetter *letter, uint64_t timeout_usec, Exchange *ret);
 

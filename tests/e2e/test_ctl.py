@@ -136,7 +136,7 @@ class Ctl(Case):
                             ("takes no word \"more\"", ["status", "more"]), ("--no-such", ["status", "--no-such"]),
                             ("-n needs a value", ["runtimes", "-n"]), ("\"x\" is no number", ["runtimes", "-n", "x"]),
                             ("none of all, joining", ["runtimes", "--state", "odd"]), ("is no duration", ["status", "-t", "soon"]),
-                            ("is no runtime's id", ["runtime", "show", "a.b"]), ("is no agent's or execution's id", ["why", "a b"]), ("is no agent's id", ["agent", "show", "*"]),
+                            ('RUNTIME: "a.b" is no id', ["runtime", "show", "a.b"]), ('AGENT|EXEC_ID: "a b" is no id', ["why", "a b"]), ('AGENT: "*" is no id', ["agent", "show", "*"]),
                             ("NAME=VALUE", ["agent", "create", "--label", "x"]), ("nats.nonsense", ["status", "-o", "nats.nonsense=1"])):
             self.ctl_fails(2, part, *words)
         self.assertEqual(self.ctl("--help").returncode, 0)
