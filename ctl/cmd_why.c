@@ -116,16 +116,23 @@ static void print_execution(const Ctl *ctl, const json_t *result) {
         print_candidates(ctl, result);
 }
 
-/* The first dispatcher that knows it; true when there is one. */
-static bool find_execution(Ctl *ctl, const char *id, Answer *ret) {
+/* The first dispatcher that knows it: ANSWER_RESULT; else the answer of one that did not say no, if there was one. */
+static void find_execution(Ctl *ctl, const char *id, Answer *ret) {
         json_t *ids = client_dispatchers(ctl->client, MIN_OF(ctl->global.timeout_usec, DISCOVERY_USEC)), *dispatcher;
         const uint64_t until = instant_now().usec + ctl->global.timeout_usec; /* for all of them together */
         size_t i;
 
         json_array_foreach(ids, i, dispatcher) {
-                answer_done(ret);
+                Answer answer = {};
+
                 client_ask(ctl->client, THE_DISPATCHER(json_string_value(dispatcher)), "explain",
-                        json_pack("{s:s}", "agent_exec_id", id), client_left(until), ret);
+                        json_pack("{s:s}", "agent_exec_id", id), client_left(until), &answer);
+                if (i == 0 || answer.kind == ANSWER_RESULT || ret->kind == ANSWER_ERROR) {
+                        answer_done(ret);
+                        *ret = answer;
+                } else {
+                        answer_done(&answer);
+                }
                 if (ret->kind == ANSWER_RESULT)
                         break;
         }
@@ -135,7 +142,6 @@ static bool find_execution(Ctl *ctl, const char *id, Answer *ret) {
                         ctl->global.timeout_usec, ret);
         }
         json_decref(ids);
-        return ret->kind == ANSWER_RESULT;
 }
 
 static CtlExit run(Ctl *ctl, const Invocation *invocation) {
@@ -158,12 +164,14 @@ static CtlExit run(Ctl *ctl, const Invocation *invocation) {
         }
         if (answer.kind != ANSWER_ERROR)
                 return ctl_fail_answer(ctl, &answer);
-        if (!find_execution(ctl, id, &execution))
+        find_execution(ctl, id, &execution);
+        if (execution.kind == ANSWER_ERROR)
                 return ctl_fail(ctl, CTL_EXIT_REFUSED,
                         "%s is no agent that a live runtime hosts (`compozyctl agents`), and no execution that a "
-                        "dispatcher "
-                        "remembers: they keep the last ones (dispatcher.history)",
+                        "dispatcher remembers: they keep the last ones (dispatcher.history)",
                         id);
+        if (execution.kind != ANSWER_RESULT)
+                return ctl_fail_answer(ctl, &execution);
         if (ctl->global.json)
                 return ctl_print_json(ctl, execution.result);
         print_execution(ctl, execution.result);

@@ -206,6 +206,22 @@ class Ctl(Case):
         wait_until("zsh completes", lambda: shows(b"\nTHE LINE: compozyctl agent show greeter --runtime"), 20)
 
 
+class TwoDispatchers(Case):
+    def test_why_does_not_say_that_nobody_knows_when_one_did_not_answer(self):
+        self.world.server()
+        first = self.world.dispatcher("d1")
+        self.world.dispatcher("d2")
+        self.client = self.world.client()
+        wait_until("both are found", lambda: len(self.ctl_json("status")["dispatchers"]) == 2)
+        # d1 answers the discovery and nothing else
+        first.terminate()
+        pong = {"name": "compozy-dispatcher", "id": "d1", "version": "0.1.0", "metadata": {"subject_prefix": PREFIX}}
+        self.client.subscribe("$SRV.PING.compozy-dispatcher", lambda message: self.client.publish(message.reply, json.dumps(pong).encode()))
+        self.client.subscribe(f"{PREFIX}.dispatcher.d1.control.*")
+        self.client.flush()
+        self.ctl_fails(5, "no answer on compozy.dispatcher.d1.control.explain", "-t", "500ms", "why", "some-execution")
+
+
 class Connections(Case):
     def build(self):
         self.world.server()
