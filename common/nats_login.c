@@ -41,7 +41,7 @@ static int read_text(const char *path, char **ret) {
         if (!file)
                 return -errno;
         if (fread(text, 1, FILE_BYTES_MAX, file) == 0 && ferror(file))
-                r = -errno;
+                r = -EIO;
         (void)fclose(file);
         if (r == 0)
                 *ret = TAKE_PTR(text);
@@ -69,6 +69,7 @@ static int read_word(const NatsLogin *login, const char *prefix, char **ret) {
 
         if (r < 0)
                 return r;
+        assert(text);
         word = find_word(text, prefix);
         if (word.size == 0)
                 return -EINVAL;

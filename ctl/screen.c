@@ -83,10 +83,10 @@ size_t screen_text(char *place, size_t size, const char *text) {
                                 shown, sizeof(shown), "\\x%02x", (unsigned char)(is_c1(c) ? c[1] : *c));
                         c += is_c1(c);
                 }
-                if (end == n && n + shown_size < size) {
+                if (place && end == n && n + shown_size < size) {
                         memcpy(place + n, shown, shown_size);
                         end += shown_size;
-                } else if (end == n && size > 0 && ((unsigned char)*c & 0xc0) == 0x80) {
+                } else if (place && end == n && size > 0 && ((unsigned char)*c & 0xc0) == 0x80) {
                         end -= torn_sign(place, end);
                 }
                 n += shown_size;
