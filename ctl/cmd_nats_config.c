@@ -512,12 +512,12 @@ const Command command_nats_config = {
         .summary = "Make a nats-server configuration in which everybody may do what he must, and no more",
         .details =
                 "Each principal gets an nkey of its own, and permissions for its role; what is not allowed is "
-                "forbidden. Written are a server's configuration, the users by themselves for a server that is there "
-                "already, a file with the secret of each principal, and settings for daemons and compozyctl. With "
-                "--force an existing configuration is replaced; keys that are there are kept, but for those named by "
-                "--rotate.",
-        .example = "compozyctl nats-config --runtime r1 --runtime 'r2:*' --operator alice --caller web:greeter --topic "
-                   "'thread.>'",
+                "forbidden.\n"
+                "Written are a server's configuration, the users by themselves for a server that is there already, a\n"
+                "file with the secret of each principal, and settings for daemons and compozyctl. With --force an\n"
+                "existing configuration is replaced; keys that are there are kept, but for those named by --rotate.",
+        .example = "  compozyctl nats-config --runtime r1 --runtime 'r2:*' --operator alice --caller web:greeter "
+                   "--topic 'thread.>'",
         .options = options_table,
         .options_size = sizeof(Options),
         .run = run,

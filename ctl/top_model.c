@@ -264,6 +264,7 @@ void top_model_dispatcher(TopModel *model, const json_t *status, uint64_t waited
         d->queue_limit = field_number(status, "queue_limit");
         d->in_flight = field_number(status, "in_flight");
         d->agents = field_number(status, "agents");
+        d->agents_failed = field_number(status, "agents_failed");
         d->slots = field_number(status, "slots");
         d->free_slots = field_number(status, "free_slots");
         d->uptime_s = field_scaled(status, "uptime_s", 1);
@@ -485,6 +486,7 @@ void top_model_totals(const TopModel *model, TopTotals *ret) {
                 ret->suspect = MAX_OF(ret->suspect, d->suspect);
                 ret->draining = MAX_OF(ret->draining, d->draining);
                 ret->agents = MAX_OF(ret->agents, d->agents);
+                ret->agents_failed = MAX_OF(ret->agents_failed, d->agents_failed);
                 ret->slots = MAX_OF(ret->slots, d->slots);
                 ret->free_slots = MAX_OF(ret->free_slots, d->free_slots);
                 ret->in_flight += d->in_flight;

@@ -45,7 +45,7 @@ typedef struct TopDispatcher {
         char id[TOP_ID_MAX], host[128], version[32];
         uint64_t heard_usec, answered_in_usec; /* 0: never heard */
         bool is_settled, is_draining, is_mass_silent;
-        uint64_t waiting, queue_limit, in_flight, agents, slots, free_slots, uptime_s;
+        uint64_t waiting, queue_limit, in_flight, agents, agents_failed, slots, free_slots, uptime_s;
         uint64_t joining, live, suspect, draining; /* runtimes */
         TopRate triggers, ok, agent_errors, failures;
         TopHistogram dispatch[TOP_WINDOW], execution[TOP_WINDOW]; /* rings: cumulative */
@@ -72,7 +72,8 @@ typedef struct TopAgent {
 /* Of all dispatchers together. */
 typedef struct TopTotals {
         size_t n_dispatchers; /* that answer */
-        uint64_t joining, live, suspect, draining, agents, slots, free_slots, in_flight, waiting, queue_limit;
+        uint64_t joining, live, suspect, draining, agents, agents_failed, slots, free_slots, in_flight, waiting,
+                queue_limit;
         double triggers, ok, agent_errors, failures;                     /* a second */
         double dispatch_p50, dispatch_p99, execution_p50, execution_p99; /* ms */
         uint64_t answered_in_usec;                                       /* the slowest */

@@ -86,15 +86,16 @@ static json_t *runtime_json(const TopModel *model, const TopRuntime *runtime) {
 }
 
 static json_t *totals_json(const TopTotals *totals) {
-        return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}",
+        return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}",
                 "live", (json_int_t)totals->live, "joining", (json_int_t)totals->joining, "suspect",
                 (json_int_t)totals->suspect, "draining", (json_int_t)totals->draining, "agents",
-                (json_int_t)totals->agents, "slots", (json_int_t)totals->slots, "free_slots",
-                (json_int_t)totals->free_slots, "in_flight", (json_int_t)totals->in_flight, "waiting",
-                (json_int_t)totals->waiting, "triggers_per_s", totals->triggers, "success_per_s", totals->ok,
-                "agent_error_per_s", totals->agent_errors, "failure_per_s", totals->failures, "dispatch_ms_p50",
-                totals->dispatch_p50, "dispatch_ms_p99", totals->dispatch_p99, "execution_ms_p50",
-                totals->execution_p50, "execution_ms_p99", totals->execution_p99);
+                (json_int_t)totals->agents, "agents_failed", (json_int_t)totals->agents_failed, "slots",
+                (json_int_t)totals->slots, "free_slots", (json_int_t)totals->free_slots, "in_flight",
+                (json_int_t)totals->in_flight, "waiting", (json_int_t)totals->waiting, "triggers_per_s",
+                totals->triggers, "success_per_s", totals->ok, "agent_error_per_s", totals->agent_errors,
+                "failure_per_s", totals->failures, "dispatch_ms_p50", totals->dispatch_p50, "dispatch_ms_p99",
+                totals->dispatch_p99, "execution_ms_p50", totals->execution_p50, "execution_ms_p99",
+                totals->execution_p99);
 }
 
 json_t *top_print_json(const char *url, const TopModel *model) {

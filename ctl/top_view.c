@@ -265,9 +265,10 @@ static void draw_fleet(const TopModel *model, const TopTotals *totals) {
         say_count(1, &x, totals->suspect, "suspect", COLOUR_WARNING);
         say_count(1, &x, totals->draining, "draining", COLOUR_WARNING);
         say(1, &x, A_NORMAL, " Agents ");
-        say(1, &x, A_BOLD, "%s", show_number(shown, totals->agents));
+        say(1, &x, A_BOLD, "%s  ", show_number(shown, totals->agents));
+        say_count(1, &x, totals->agents_failed, "failed", COLOUR_BAD);
         if (totals->is_mass_silent)
-                say(1, &x, attribute(COLOUR_BAD), "   many are silent together");
+                say(1, &x, attribute(COLOUR_BAD), " many are silent together");
 }
 
 static void draw_triggers(const TopModel *model, const TopTotals *totals) {

@@ -401,7 +401,7 @@ static ErrorCode on_explain(Dispatcher *d, const Request *request, Instant now, 
         }
         agent = registry_find_agent(d->registry, request->agent_id);
         if (!agent || agent->n_hosts == 0) {
-                (void)snprintf(text, size, "no runtime hosts agent %.*s; %zu runtimes are registered",
+                (void)snprintf(text, size, "no runtime hosts agent %.*s; registered runtimes: %zu",
                         SLICE_ARG(request->agent_id), registry_n_runtimes(d->registry));
                 return ERROR_AGENT_UNKNOWN;
         }

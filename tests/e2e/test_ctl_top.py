@@ -29,6 +29,19 @@ class OnAScreen:
         return done.returncode, done.stdout, done.stderr
 
 
+class Failures(OnAScreen, Case):
+    def test_agents_that_have_failed_are_counted_in_the_head(self):
+        self.world.server()
+        self.world.dispatcher("d1")
+        self.world.runtime("r1", agents={"ok": "echo", "broken": {"agent_type": "exec", "exec": {"command": ["/no/such/program"]}}})
+        self.client = self.world.client()
+        self.wait_runtimes("r1")
+        screen = self.top()
+        screen.wait_for("Agents 2", "1 failed")
+        screen.type("q")
+        self.assertEqual(screen.wait_exit(), 0)
+
+
 class Top(OnAScreen, Case):
     shared = True
 

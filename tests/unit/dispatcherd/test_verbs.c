@@ -30,7 +30,7 @@ static void what_is_asked_wrongly_is_answered_by_name(void **state) {
                 { "list_runtimes", "{\"after\":\"\"}", "INVALID_MESSAGE", "after" },
                 { "explain", "{}", "INVALID_MESSAGE", "agent_id or agent_exec_id is missing" },
                 { "explain", "{\"agent_id\":\"z\"}", "AGENT_UNKNOWN",
-                        "no runtime hosts agent z; 1 runtimes are registered" },
+                        "no runtime hosts agent z; registered runtimes: 1" },
                 { "explain", "{\"agent_exec_id\":\"e9\"}", "INVALID_MESSAGE",
                         "agent_exec_id e9 is not known to dispatcher d1" },
                 { "register_runtime", "{}", "INVALID_MESSAGE", "agent_runtime is missing" },
