@@ -10,7 +10,7 @@ import subprocess
 import termios
 import time
 
-from harness import BIN, scaled
+from harness import BIN, SANITIZER, scaled
 
 
 class Terminal:
@@ -50,4 +50,6 @@ class Terminal:
         out = self.process.stdout.read().decode() if self.process.stdout else ""
         status = self.process.wait(scaled(10))
         os.close(self.master)
+        if SANITIZER.search(self.shown):
+            raise AssertionError(f"compozyctl: {self.shown}")
         return status, out
