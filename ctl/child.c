@@ -124,7 +124,8 @@ static void take(Child *child, const char *data, size_t size, ChildLine *on_line
         for (size_t i = 0; i < size; i++) {
                 if (data[i] == '\n') {
                         child->line[child->line_size] = '\0';
-                        on_line(child->line, userdata);
+                        if (on_line)
+                                on_line(child->line, userdata);
                         child->line_size = 0;
                 } else if (data[i] != '\0' && child->line_size < CHILD_LINE_MAX) {
                         child->line[child->line_size++] = data[i];

@@ -36,7 +36,9 @@ int child_start(Child *child, const ChildOptions *options);
 
 typedef void ChildLine(const char *line, void *userdata);
 
-/* Reads what there is without waiting, and hands over each whole line without its end; at the end of output the rest.
+/*
+ * Reads what there is without waiting, and hands over each whole line without its end; at the end of output the rest.
+ * `on_line` may be NULL here and below: nobody wants them.
  */
 void child_read(Child *child, ChildLine *on_line, void *userdata);
 

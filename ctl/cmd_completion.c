@@ -5,7 +5,6 @@
  * to the dispatchers. Completion never prints an error, and waits for nobody longer than a keystroke may take.
  */
 
-#include <dirent.h>
 #include <string.h>
 
 #include "ctl/commands.h"
@@ -102,22 +101,13 @@ static void offer_ids(
 }
 
 static void offer_contexts(const char *current) {
-        char directory[CONTEXT_PATH_MAX];
-        DIR *dir = context_path(NULL, directory, sizeof(directory)) == 0 ? opendir(directory) : NULL;
-        const struct dirent *entry;
+        ContextName *names = NULL;
+        size_t n = 0;
 
-        while (dir && (entry = readdir(dir))) {
-                const size_t n = strlen(entry->d_name);
-                char name[ID_MAX + 1];
-
-                if (n <= 5 || n - 5 > ID_MAX || strcmp(entry->d_name + n - 5, ".conf") != 0)
-                        continue;
-                (void)snprintf(name, sizeof(name), "%.*s", (int)(n - 5), entry->d_name);
-                if (id_is_valid(slice_of(name)))
-                        offer(name, NULL, current);
-        }
-        if (dir)
-                (void)closedir(dir);
+        (void)context_names(&names, &n);
+        for (size_t i = 0; i < n; i++)
+                offer(names[i].text, NULL, current);
+        free(names);
 }
 
 /* The word behind `prefix` ("" or "agent ") of each command that goes on so. */

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 
-#include <dirent.h>
 #include <errno.h>
 #include <string.h>
 
 #include "ctl/commands.h"
 #include "ctl/context.h"
 #include "ctl/fields.h"
-#include "proto/id.h"
 
 typedef struct Options {
         bool force;
@@ -35,9 +33,9 @@ static const Argument optional_name[] = {
 static const Column columns[] = { { .title = "" }, { .title = "CONTEXT" }, { .title = "NATS", .may_shrink = true } };
 
 static CtlExit check_name(const Ctl *ctl, const char *name) {
-        if (id_is_valid(slice_of(name)))
-                return CTL_EXIT_OK;
-        return ctl_fail(ctl, CTL_EXIT_USAGE, "context \"%.80s\": a name is 1-64 characters of A-Z a-z 0-9 _ -", name);
+        ConfigError error = {};
+
+        return context_check_name(name, &error) == 0 ? CTL_EXIT_OK : ctl_fail(ctl, CTL_EXIT_USAGE, "%s", error.text);
 }
 
 /* The address without secrets, or what is wrong with the file. */
@@ -55,46 +53,35 @@ static void describe(const char *name, char *ret, size_t size) {
         ctl_settings_done(&settings);
 }
 
-static int by_name(const struct dirent **a, const struct dirent **b) {
-        return strcmp((*a)->d_name, (*b)->d_name);
-}
-
-static int is_context(const struct dirent *entry) {
-        const size_t n = strlen(entry->d_name);
-
-        return n > 5 && strcmp(entry->d_name + n - 5, ".conf") == 0 && id_is_valid((Slice){ entry->d_name, n - 5 });
+static void free_names(ContextName **names) {
+        free(*names);
 }
 
 static CtlExit run_list(Ctl *ctl, const Invocation *invocation) {
         _cleanup_(table_freep) Table *table = table_new(columns, ELEMENTSOF(columns));
-        char directory[CONTEXT_PATH_MAX], current[ID_MAX + 1], shown[1024];
-        struct dirent **entries = NULL;
+        _cleanup_(free_names) ContextName *names = NULL;
+        char current[ID_MAX + 1], shown[1024];
         json_t *list = json_array();
         CtlExit status = CTL_EXIT_OK;
-        int n = -1, r = context_path(NULL, directory, sizeof(directory));
+        size_t n = 0;
+        int r = context_names(&names, &n);
 
         (void)invocation;
 
-        if (r == 0)
-                n = scandir(directory, &entries, is_context, by_name);
-        if (n < 0 && r == 0 && errno != ENOENT)
-                status = ctl_fail(ctl, CTL_EXIT_FAILURE, "%s: %s", directory, strerror(errno));
+        if (r < 0 && r != -ENOENT)
+                status = ctl_fail(ctl, CTL_EXIT_FAILURE, "saved contexts: %s", strerror(-r));
         context_current(current);
-        for (int i = 0; i < n; i++) {
-                char name[ID_MAX + 1];
-                bool is_current;
+        for (size_t i = 0; i < n; i++) {
+                const char *name = names[i].text;
+                const bool is_current = strcmp(name, current) == 0;
 
-                (void)snprintf(name, sizeof(name), "%.*s", (int)(strlen(entries[i]->d_name) - 5), entries[i]->d_name);
-                is_current = strcmp(name, current) == 0;
                 describe(name, shown, sizeof(shown));
                 table_cell(table, COLOUR_GOOD, "%s", is_current ? "*" : " ");
                 table_cell(table, COLOUR_STRONG, "%s", name);
                 table_cell(table, COLOUR_NONE, "%s", shown);
                 (void)json_array_append_new(
                         list, json_pack("{s:s, s:s, s:b}", "context", name, "nats", shown, "current", is_current));
-                free(entries[i]);
         }
-        free(entries);
         if (status == CTL_EXIT_OK && ctl->global.json)
                 status = ctl_print_json(ctl, list);
         else if (status == CTL_EXIT_OK && n > 0)

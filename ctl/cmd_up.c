@@ -485,18 +485,13 @@ static void follow_files(Up *up, uint64_t now_usec) {
 
 /* the loop */
 
-static void ignore_line(const char *line, void *userdata) {
-        (void)line;
-        (void)userdata;
-}
-
 static void turn(Up *up) {
         const uint64_t now_usec = instant_now().usec;
         const char *failure;
         int status;
 
         sandbox_turn(up->sandbox, now_usec);
-        if (child_reap(&up->child, ignore_line, NULL, &status))
+        if (child_reap(&up->child, NULL, NULL, &status))
                 stop(up, (CtlExit)child_exit_status(status));
         failure = sandbox_failure(up->sandbox);
         if (failure && !up->is_stopping) {

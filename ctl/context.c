@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,7 +12,8 @@
 #include "ctl/command.h"
 #include "ctl/context.h"
 #include "proto/buffer.h"
-#include "proto/id.h"
+
+#define SUFFIX ".conf"
 
 static const ConfigKey keys[] = {
         NATS_KEYS(CtlSettings, daemon),
@@ -38,9 +40,59 @@ int context_path(const char *name, char *ret, size_t size) {
 
         if (r < 0)
                 return r;
-        n = name ? snprintf(ret, size, "%s/contexts/%s.conf", directory, name)
+        n = name ? snprintf(ret, size, "%s/contexts/%s" SUFFIX, directory, name)
                  : snprintf(ret, size, "%s/contexts", directory);
         return (size_t)n < size ? 0 : -ENAMETOOLONG;
+}
+
+int context_check_name(const char *name, ConfigError *ret_error) {
+        if (id_is_valid(slice_of(name)))
+                return 0;
+        (void)snprintf(ret_error->text, sizeof(ret_error->text),
+                "context \"%.80s\": a name is 1-64 characters of A-Z a-z 0-9 _ -", name);
+        return CONFIG_E_INVALID;
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b) {
+        return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* What the name of a file says without its suffix; empty: it is no context's. */
+static Slice name_of(const struct dirent *entry) {
+        const size_t n = strlen(entry->d_name), n_suffix = strlen(SUFFIX);
+        const Slice name = { entry->d_name, n > n_suffix ? n - n_suffix : 0 };
+
+        return strcmp(entry->d_name + name.size, SUFFIX) == 0 && id_is_valid(name) ? name : SLICE("");
+}
+
+static int is_context(const struct dirent *entry) {
+        return name_of(entry).size > 0;
+}
+
+int context_names(ContextName **ret, size_t *ret_n) {
+        char directory[CONTEXT_PATH_MAX];
+        struct dirent **entries = NULL;
+        ContextName *names = NULL;
+        int n, r = context_path(NULL, directory, sizeof(directory));
+
+        if (r < 0)
+                return r;
+        n = scandir(directory, &entries, is_context, by_name);
+        if (n < 0 && errno != ENOENT)
+                return -errno;
+        if (n > 0)
+                names = calloc((size_t)n, sizeof(*names));
+        for (int i = 0; i < n; i++) {
+                if (names)
+                        (void)snprintf(names[i].text, sizeof(names[i].text), "%.*s", SLICE_ARG(name_of(entries[i])));
+                free(entries[i]);
+        }
+        free(entries);
+        if (n > 0 && !names)
+                return -ENOMEM;
+        *ret = names;
+        *ret_n = (size_t)MAX_OF(n, 0);
+        return 0;
 }
 
 static int current_path(char *ret, size_t size) {
@@ -137,11 +189,8 @@ int context_load(const ContextRequest *request, CtlSettings *ret, ConfigError *r
         size_t n = 0;
         int r;
 
-        if (name && !id_is_valid(slice_of(name))) {
-                (void)snprintf(ret_error->text, sizeof(ret_error->text),
-                        "context \"%.80s\": a name is 1-64 characters of A-Z a-z 0-9 _ -", name);
+        if (name && context_check_name(name, ret_error) != 0)
                 return CONFIG_E_INVALID;
-        }
         if (name) {
                 r = context_path(name, path, sizeof(path));
                 if (r == 0 && access(path, R_OK) < 0)

@@ -12,6 +12,7 @@
 
 #include "common/config.h"
 #include "ctl/client.h"
+#include "proto/id.h"
 
 extern const ConfigTable ctl_config;
 
@@ -19,6 +20,16 @@ extern const ConfigTable ctl_config;
 
 /* Where the file of a context is, or with NULL the directory of all. Returns 0 or -errno (-ENOENT: no home). */
 int context_path(const char *name, char *ret, size_t size);
+
+typedef struct ContextName {
+        char text[ID_MAX + 1];
+} ContextName;
+
+/* All there are, sorted. *ret is the caller's to free. Returns 0 or -errno (none saved yet: 0 of them). */
+int context_names(ContextName **ret, size_t *ret_n);
+
+/* Returns 0, or CONFIG_E_INVALID with a sentence. */
+int context_check_name(const char *name, ConfigError *ret_error);
 
 /* The current context's name into `ret` of ID_MAX + 1; "" when there is none. */
 void context_current(char *ret);

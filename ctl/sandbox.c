@@ -77,11 +77,6 @@ int sandbox_new(const SandboxOptions *options, LogView *log, Sandbox **ret) {
         return 0;
 }
 
-static void ignore_line(const char *line, void *userdata) {
-        (void)line;
-        (void)userdata;
-}
-
 Sandbox *sandbox_free(Sandbox *sandbox) {
         if (!sandbox)
                 return NULL;
@@ -92,7 +87,7 @@ Sandbox *sandbox_free(Sandbox *sandbox) {
 
                 if (child->pid > 0)
                         (void)waitpid(child->pid, &status, 0);
-                child_read(child, ignore_line, NULL);
+                child_read(child, NULL, NULL);
         }
         free(sandbox);
         return NULL;

@@ -260,6 +260,17 @@ class Connections(Case):
             self.assertIn(self.ctl("-o", "nats.subject_prefix=odd", "runtimes").returncode, (0, 1))
             other.close()
 
+    def test_the_contexts_that_are_listed_are_those_that_completion_offers(self):
+        for name in ("zeta", "alpha"):
+            self.ctl_ok("context", "save", name)
+        directory = os.path.join(self.world.directory, "home", ".config", "compozy", "contexts")
+        for stray in ("a b.conf", ".conf", "alpha.conf~", "x" * 65 + ".conf", "conf"):
+            with open(os.path.join(directory, stray), "w", encoding="ascii"):
+                pass
+        self.assertEqual([one["context"] for one in self.ctl_json("context", "list")], ["alpha", "zeta"])
+        self.assertEqual(self.ctl_ok("__complete", "--", "context", "use", "").split(), ["alpha", "zeta"])
+        self.assertEqual(self.ctl_ok("__complete", "--", "--context", "z").split(), ["zeta"])
+
     def test_a_context_is_saved_used_shown_and_forgotten(self):
         self.ctl_ok("--server", "nats://me:secret@127.0.0.1:1", "-o", "nats.subject_prefix=acme", "context", "save", "prod")
         path = os.path.join(self.world.directory, "home", ".config", "compozy", "contexts", "prod.conf")
