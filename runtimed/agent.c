@@ -86,6 +86,26 @@ int agent_apply(Agent *agent, AgentEvent event) {
         return 0;
 }
 
+const AgentRarely *agent_rarely(const Agent *agent) {
+        static const AgentRarely none;
+
+        return agent->rarely ? agent->rarely : &none;
+}
+
+AgentRarely *agent_need_rarely(Agent *agent) {
+        if (!agent->rarely)
+                agent->rarely = calloc(1, sizeof(*agent->rarely));
+        return agent->rarely;
+}
+
+size_t agent_n_calls(const Agent *agent) {
+        size_t n = 0;
+
+        for (const Mail *mail = agent->calls; mail; mail = mail->previous)
+                n++;
+        return n;
+}
+
 int agent_new(Definition *definition, Agent **ret) {
         Agent *agent = calloc(1, sizeof(*agent));
 
@@ -103,6 +123,23 @@ int agent_new(Definition *definition, Agent **ret) {
         return 0;
 }
 
+static void free_rarely(AgentRarely *rarely) {
+        if (rarely->handover)
+                buffer_done(rarely->handover);
+        free(rarely->handover);
+        if (rarely->spare_state)
+                buffer_done(rarely->spare_state);
+        free(rarely->spare_state);
+        free(rarely->failure);
+        if (rarely->words)
+                log_limit_done(rarely->words);
+        free(rarely->words);
+        free(rarely->supervision);
+        (void)definition_free(rarely->predecessor);
+        (void)definition_free(rarely->successor);
+        free(rarely);
+}
+
 Agent *agent_free(Agent *agent) {
         if (!agent)
                 return NULL;
@@ -110,19 +147,8 @@ Agent *agent_free(Agent *agent) {
         assert(!agent->run && !agent->has_behavior && !agent->waiters && !agent->timers && !agent->durable);
 
         (void)mailbox_free(agent->mailbox);
-        if (agent->handover)
-                buffer_done(agent->handover);
-        free(agent->handover);
-        if (agent->spare_state)
-                buffer_done(agent->spare_state);
-        free(agent->spare_state);
-        free(agent->failure);
-        if (agent->words)
-                log_limit_done(agent->words);
-        free(agent->words);
-        free(agent->supervision);
-        (void)definition_free(agent->predecessor);
-        (void)definition_free(agent->successor);
+        if (agent->rarely)
+                free_rarely(agent->rarely);
         (void)definition_free(agent->definition);
         free(agent);
         return NULL;
@@ -131,11 +157,11 @@ Agent *agent_free(Agent *agent) {
 unsigned agent_open_lanes(const Agent *agent) {
         if (!agent->has_behavior || agent->step != STEP_NONE)
                 return LANES_CONTROL;
-        if (agent->state == AGENT_PAUSED && agent->n_calls > 0)
+        if (agent->state == AGENT_PAUSED && agent->calls)
                 return LANES_BEGUN; /* what it holds may wait for answers; nothing else is handed out (schedule.c) */
         if (agent->state != AGENT_RUNNING && agent->state != AGENT_STOPPING)
                 return LANES_CONTROL;
-        if (agent->state == AGENT_RUNNING && agent->successor)
+        if (agent->state == AGENT_RUNNING && agent_rarely(agent)->successor)
                 return LANES_BEGUN;
         if (agent->n_open >= agent->definition->max_concurrency)
                 return LANES_BEGUN;
@@ -147,7 +173,7 @@ uint32_t agent_n_queued(const Agent *agent) {
 }
 
 bool agent_is_idle(const Agent *agent) {
-        return !agent->run && agent->n_calls == 0 && agent->n_open == 0 && agent->n_deferred == 0 &&
+        return !agent->run && !agent->calls && agent->n_open == 0 && agent->n_deferred == 0 &&
                agent_n_queued(agent) == 0;
 }
 

@@ -78,6 +78,17 @@ typedef struct Supervision Supervision;
 typedef struct Timer Timer;
 typedef struct Waiter Waiter;
 
+/* What few agents come to have: allocated with the first of it, and kept. */
+typedef struct AgentRarely {
+        Definition *successor;    /* takes the definition's place as soon as nothing is begun; NULL: none */
+        Definition *predecessor;  /* what a successor that can't be started gives way to; NULL: none */
+        Buffer *handover;         /* what the behaviour starts with instead of what is stored; NULL: nothing */
+        Buffer *spare_state;      /* ... if it is the predecessor that is started in the end */
+        Supervision *supervision; /* NULL: it never crashed */
+        char *failure;            /* why it has failed, for who asks later; NULL: it has not, or memory was out */
+        struct LogLimit *words;   /* of what it says itself; NULL: nothing yet */
+} AgentRarely;
+
 struct Agent {
         Id id;
         uint8_t state; /* AgentState */
@@ -102,22 +113,15 @@ struct Agent {
         uint16_t grant;      /* messages to hand out at a time */
         uint32_t n_deferred; /* messages that its behaviour wants back later */
         uint32_t n_open;     /* messages with a remote behaviour, or left pending: max_concurrency bounds them */
-        uint32_t n_calls;    /* all calls out to a remote behaviour */
         uint32_t n_fired;    /* timers that were due and are not handled yet */
 
         Definition *definition;
-        Definition *successor;    /* takes the definition's place as soon as nothing is begun; NULL: none */
-        Definition *predecessor;  /* what a successor that can't be started gives way to; NULL: none */
-        Buffer *handover;         /* what the behaviour starts with instead of what is stored; NULL: nothing */
-        Buffer *spare_state;      /* ... if it is the predecessor that is started in the end */
-        void *behavior_state;     /* while a run is out: the run's */
-        Mailbox *mailbox;         /* NULL: no mail */
-        Run *run;                 /* out with a worker; NULL: none is */
-        Mail *calls;              /* out to a remote behaviour, linked through `previous` */
-        Durable *durable;         /* NULL: keeps no state, or there is no store */
-        Supervision *supervision; /* NULL: it never crashed */
-        char *failure;            /* why it has failed, for who asks later; NULL: it has not, or memory was out */
-        struct LogLimit *words;   /* of what it says itself; NULL: nothing yet */
+        void *behavior_state; /* while a run is out: the run's */
+        Mailbox *mailbox;     /* NULL: no mail */
+        Run *run;             /* out with a worker; NULL: none is */
+        Mail *calls;          /* out to a remote behaviour, linked through `previous` */
+        Durable *durable;     /* NULL: keeps no state, or there is no store */
+        AgentRarely *rarely;  /* NULL: none of it yet; read it through agent_rarely() */
         Waiter *waiters;
         Timer *timers;
         AskOwner asks;         /* what it waits for */
@@ -128,6 +132,15 @@ struct Agent {
 
         uint64_t n_handled, n_shed, n_failed;
 };
+
+/* For looking at: all of it absent when there is none. */
+const AgentRarely *agent_rarely(const Agent *agent);
+
+/* For setting something; NULL: memory is out. */
+AgentRarely *agent_need_rarely(Agent *agent);
+
+/* Calls out to a remote behaviour. */
+size_t agent_n_calls(const Agent *agent);
 
 /* In state created. `definition` is taken on 0. */
 int agent_new(Definition *definition, Agent **ret) _must_check_;

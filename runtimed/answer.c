@@ -280,7 +280,7 @@ static void let_go(Runtime *runtime, Execution *execution) {
         }
 
         executions_remove(&runtime->executions, execution);
-        if (agent->state == AGENT_STOPPING || agent->successor)
+        if (agent->state == AGENT_STOPPING || agent_rarely(agent)->successor)
                 core_note_unsettled(runtime, agent);
 }
 

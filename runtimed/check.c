@@ -22,7 +22,7 @@ static const char *check_execution(const Execution *execution) {
         if (is_abandoned && execution->asker.reporter)
                 return "an answered execution still owes a report";
         if ((is_abandoned || execution->phase == PHASE_OUT) && !execution->mail.agent->run &&
-                execution->mail.agent->n_calls == 0)
+                !execution->mail.agent->calls)
                 return "an execution is out with a worker, its agent is not";
         if (execution->held && execution->phase != PHASE_HELD)
                 return "an execution that is not held waits for its agent's state";

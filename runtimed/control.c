@@ -189,7 +189,7 @@ static void emit_agent(Buffer *out, const Agent *agent) {
         emit_u64(out, "handled", agent->n_handled);
         emit_u64(out, "failed", agent->n_failed);
         emit_u64(out, "shed", agent->n_shed);
-        emit_u64(out, "restarts", agent->supervision ? agent->supervision->n : 0);
+        emit_u64(out, "restarts", core_n_restarts(agent));
         emit_object_end(out);
 }
 
@@ -446,12 +446,12 @@ static int run_checkpoint_agent(Runtime *runtime, Request *request, Instant now)
 }
 
 static void emit_life(Buffer *out, const Agent *agent) {
-        emit_u64(out, "with_worker", agent->run ? agent->run->n_given - agent->run->n_begun : agent->n_calls);
+        emit_u64(out, "with_worker", agent->run ? agent->run->n_given - agent->run->n_begun : agent_n_calls(agent));
         emit_u64(out, "open", agent->n_open);
         emit_u64(out, "deferred", agent->n_deferred);
         emit_u64(out, "handled", agent->n_handled);
         emit_u64(out, "failed", agent->n_failed);
-        emit_u64(out, "restarts", agent->supervision ? agent->supervision->n : 0);
+        emit_u64(out, "restarts", core_n_restarts(agent));
         emit_u64(out, "subscriptions", agent->subscriber.n);
         emit_u64(out, "checkpoint_interval_ms", agent->definition->checkpoint_interval_ms);
         emit_bool(out, "durable", agent->durable);
@@ -472,8 +472,8 @@ static int run_get_agent(Runtime *runtime, Request *request, Instant now) {
         emit_text(out, "agent_id", agent_id_slice(agent));
         emit_string(out, "agent_type", agent->definition->behavior->type);
         emit_string(out, "state", agent_state_name(agent->state));
-        if (agent->failure)
-                emit_string(out, "failure", agent->failure);
+        if (agent_rarely(agent)->failure)
+                emit_string(out, "failure", agent_rarely(agent)->failure);
         emit_u64(out, "priority", agent->definition->priority);
         emit_string(out, "class", agent_class_name(agent->definition->agent_class));
         emit_u64(out, "quantum", agent->definition->quantum);

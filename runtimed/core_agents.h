@@ -34,6 +34,8 @@ void core_on_control(Runtime *runtime, Control *control, Instant now);          
 void core_send_init(Runtime *runtime, Agent *agent, Buffer *state, Instant now); /* takes the state; NULL: none */
 void core_on_init_failed(Runtime *runtime, Agent *agent, ErrorCode code, Slice why, Instant now);
 void core_fail_agent(Runtime *runtime, Agent *agent, ErrorCode code, Slice why, Instant now); /* while it runs */
+/* Lately, as far as its supervision remembers. */
+size_t core_n_restarts(const Agent *agent);
 void core_on_restart_time(Runtime *runtime, Supervision *supervision, Instant now);
 
 enum {

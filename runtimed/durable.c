@@ -374,7 +374,8 @@ static void save(Runtime *runtime, Durable *durable, Buffer *state, Instant now)
 }
 
 bool core_save_left_state(Runtime *runtime, Agent *agent, Instant now) {
-        Buffer *state = agent->handover ? agent->handover : agent->spare_state;
+        const AgentRarely *rarely = agent_rarely(agent);
+        Buffer *state = rarely->handover ? rarely->handover : rarely->spare_state;
 
         if (!state || !core_has_undurable(agent))
                 return false;

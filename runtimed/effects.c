@@ -248,6 +248,15 @@ static int stop(Wish *wish) {
         return wish_refuse(wish, ERROR_INVALID_TRANSITION, "it is %s", agent_state_name(agent->state));
 }
 
+/* NULL when memory is out: then it shares the limit of all. */
+static LogLimit *own_words(Agent *agent) {
+        AgentRarely *rarely = agent_need_rarely(agent);
+
+        if (rarely && !rarely->words)
+                rarely->words = calloc(1, sizeof(*rarely->words));
+        return rarely ? rarely->words : NULL;
+}
+
 /* Graver than an error is nothing that an agent can say: that would be the daemon's own distress. */
 static int log_sentence(Wish *wish) {
         const Effect *effect = wish->effect;
@@ -255,8 +264,6 @@ static int log_sentence(Wish *wish) {
         const Slice sentence = { effect->payload.data, MIN_OF(effect->payload.size, (size_t)SENTENCE_MAX) };
         const Slice fields = { effect->headers.data, MIN_OF(effect->headers.size, (size_t)SENTENCE_MAX) };
 
-        if (!wish->agent->words) /* NULL again when memory is out: then it shares the limit of all */
-                wish->agent->words = calloc(1, sizeof(*wish->agent->words));
         diag_agent_says(
                 &(AgentWords){
                         .agent_id = agent_id_slice(wish->agent),
@@ -266,7 +273,7 @@ static int log_sentence(Wish *wish) {
                         .fields = fields,
                         .level = level,
                 },
-                wish->agent->words);
+                own_words(wish->agent));
         return 0;
 }
 

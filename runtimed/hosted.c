@@ -179,6 +179,7 @@ static int refuse_unknown(Slice agent_id, ErrorCode *ret_code, WireError *ret_er
 
 int runtime_change_agent(Runtime *runtime, Slice text, Instant now, ErrorCode *ret_code, WireError *ret_error) {
         _cleanup_(definition_freep) Definition *definition = NULL;
+        AgentRarely *rarely;
         Agent *agent;
         int r;
 
@@ -197,8 +198,11 @@ int runtime_change_agent(Runtime *runtime, Slice text, Instant now, ErrorCode *r
         if (r != 0)
                 return r;
 
-        (void)definition_free(agent->successor);
-        agent->successor = TAKE_PTR(definition);
+        rarely = agent_need_rarely(agent);
+        if (!rarely)
+                return -ENOMEM;
+        (void)definition_free(rarely->successor);
+        rarely->successor = TAKE_PTR(definition);
         core_recall(agent);
         core_note_unsettled(runtime, agent);
         core_settle_agents(runtime, now);
@@ -209,7 +213,8 @@ int runtime_change_agent(Runtime *runtime, Slice text, Instant now, ErrorCode *r
 void core_delete_agent(Runtime *runtime, Agent *agent, bool discards, bool keeps_record, Instant now) {
         agent->is_leaving = true;
         agent->keeps_record = keeps_record;
-        agent->successor = definition_free(agent->successor);
+        if (agent->rarely)
+                agent->rarely->successor = definition_free(agent->rarely->successor);
         core_stop_agent(runtime, agent, discards, now);
         core_note_changed(runtime, agent);
         core_note_unsettled(runtime, agent);
@@ -250,8 +255,8 @@ void core_remove_agent(Runtime *runtime, Agent *agent) {
         core_leave_line(runtime, agent);
         if (agent->is_unsettled)
                 unlink_unsettled(runtime, agent);
-        if (agent->supervision)
-                deadline_disarm(&runtime->deadlines, &agent->supervision->due);
+        if (agent_rarely(agent)->supervision)
+                deadline_disarm(&runtime->deadlines, &agent->rarely->supervision->due);
         core_durable_free(runtime, agent);
         id_index_remove(&runtime->agents, &agent->id);
         (void)RB_REMOVE(AgentTree, &runtime->agents_by_name, agent);
@@ -272,10 +277,9 @@ static void end_agent(Runtime *runtime, Agent *agent) {
                 agent->definition->behavior->stop(agent->behavior_state);
         agent->has_behavior = false;
         agent->run = run_free(agent->run);
-        if (agent->supervision)
-                deadline_disarm(&runtime->deadlines, &agent->supervision->due);
+        if (agent_rarely(agent)->supervision)
+                deadline_disarm(&runtime->deadlines, &agent->rarely->supervision->due);
         core_durable_free(runtime, agent);
-        agent->predecessor = definition_free(agent->predecessor);
         (void)agent_free(agent);
 }
 

@@ -248,10 +248,10 @@ void core_send_init(Runtime *runtime, Agent *agent, Buffer *state, Instant now) 
 
 static void begin_start(Runtime *runtime, Agent *agent, Instant now) {
         agent->step = STEP_NONE;
-        if (agent->handover) {
-                Buffer state = *agent->handover;
+        if (agent_rarely(agent)->handover) {
+                Buffer state = *agent->rarely->handover;
 
-                free(TAKE_PTR(agent->handover));
+                free(TAKE_PTR(agent->rarely->handover));
                 core_send_init(runtime, agent, &state, now);
         } else if (runtime->options.has_store && behavior_keeps_state(agent->definition->behavior)) {
                 core_load_state(runtime, agent, now);
@@ -267,8 +267,19 @@ static bool has_hook_out(const Agent *agent) {
 
 /* It may have failed a moment ago: what a worker has of it comes back first, and the stop hook is run. */
 static bool is_down(const Agent *agent) {
-        return agent->step == STEP_NONE && !agent->has_behavior && !agent->run && agent->n_calls == 0 &&
-               !has_hook_out(agent);
+        return agent->step == STEP_NONE && !agent->has_behavior && !agent->run && !agent->calls && !has_hook_out(agent);
+}
+
+/* An operator's start begins anew. */
+static void forget_failures(Agent *agent) {
+        AgentRarely *rarely = agent->rarely;
+
+        if (!rarely)
+                return;
+        if (rarely->supervision)
+                rarely->supervision->n = 0;
+        free(rarely->failure);
+        rarely->failure = NULL;
 }
 
 void core_start_agent(Runtime *runtime, Agent *agent, Instant now) {
@@ -282,24 +293,23 @@ void core_start_agent(Runtime *runtime, Agent *agent, Instant now) {
 
         runtime->n_alive++;
         agent->is_discarding = agent->is_to_pause = agent->is_to_start = false;
-        if (agent->supervision)
-                agent->supervision->n = 0; /* an operator's start begins anew */
-        free(agent->failure);
-        agent->failure = NULL;
+        forget_failures(agent);
         core_note_changed(runtime, agent);
         begin_start(runtime, agent, now);
 }
 
 /* Whatever it was to handle is told so; it is alive no more. */
 static void give_up(Runtime *runtime, Agent *agent, ErrorCode code, Slice why, Instant now) {
+        AgentRarely *rarely = agent_need_rarely(agent);
+
         if (agent_apply(agent, AGENT_EV_FAIL) != 0)
                 return;
         runtime->n_alive--;
         agent->is_replacing = false;
         runtime->failure_code = code;
         (void)wire_error(&runtime->failure, "%.*s", SLICE_ARG(why));
-        if (asprintf(&agent->failure, "%s: %s", error_code_name(code), runtime->failure.text) < 0)
-                agent->failure = NULL;
+        if (rarely && asprintf(&rarely->failure, "%s: %s", error_code_name(code), runtime->failure.text) < 0)
+                rarely->failure = NULL;
         diag_agent_failed(agent_id_slice(agent), code, why);
 
         core_end_conversations(runtime, agent);
@@ -315,9 +325,12 @@ static void give_up(Runtime *runtime, Agent *agent, ErrorCode code, Slice why, I
 static bool note_restart(Agent *agent, Instant now) {
         const uint64_t window_usec = agent->definition->restart.window_ms * USEC_PER_MSEC;
         const size_t max = (size_t)agent->definition->restart.max;
-        Supervision *supervision = agent->supervision;
+        AgentRarely *rarely = agent_need_rarely(agent);
+        Supervision *supervision = agent_rarely(agent)->supervision;
         size_t n_old = 0;
 
+        if (!rarely)
+                return false;
         if (!supervision || supervision->n_max < max) {
                 supervision = calloc(1, sizeof(*supervision) + max * sizeof(supervision->times[0]));
                 if (!supervision)
@@ -325,13 +338,13 @@ static bool note_restart(Agent *agent, Instant now) {
                 deadline_init(&supervision->due, DEADLINE_RESTART);
                 supervision->agent = agent;
                 supervision->n_max = max;
-                if (agent->supervision) {
-                        supervision->n = agent->supervision->n;
-                        memcpy(supervision->times, agent->supervision->times,
+                if (rarely->supervision) {
+                        supervision->n = rarely->supervision->n;
+                        memcpy(supervision->times, rarely->supervision->times,
                                 supervision->n * sizeof(supervision->times[0]));
                 }
-                free(agent->supervision); /* not armed: nothing waits while a restart is being noted */
-                agent->supervision = supervision;
+                free(rarely->supervision); /* not armed: nothing waits while a restart is being noted */
+                rarely->supervision = supervision;
         }
 
         while (n_old < supervision->n && supervision->times[n_old] + window_usec < now.usec)
@@ -345,11 +358,17 @@ static bool note_restart(Agent *agent, Instant now) {
         return true;
 }
 
+size_t core_n_restarts(const Agent *agent) {
+        const Supervision *supervision = agent_rarely(agent)->supervision;
+
+        return supervision ? supervision->n : 0;
+}
+
 static uint64_t backoff_usec(const Agent *agent) {
         const uint64_t first = agent->definition->restart.backoff_ms * USEC_PER_MSEC;
 
         return MIN_OF(
-                first << MIN_OF(agent->supervision->n - 1, (size_t)20), MAX_OF(first, (uint64_t)BACKOFF_MAX_USEC));
+                first << MIN_OF(core_n_restarts(agent) - 1, (size_t)20), MAX_OF(first, (uint64_t)BACKOFF_MAX_USEC));
 }
 
 /* In state starting: its behaviour is gone. */
@@ -369,9 +388,9 @@ static void restart_later(Runtime *runtime, Agent *agent, Slice why, Instant now
 
         usec = backoff_usec(agent);
         runtime->counters.restarts++;
-        diag_agent_restarts(agent_id_slice(agent), why, usec, agent->supervision->n);
+        diag_agent_restarts(agent_id_slice(agent), why, usec, core_n_restarts(agent));
         agent->step = STEP_BACKOFF;
-        deadline_arm(&runtime->deadlines, &agent->supervision->due, now.usec + usec);
+        deadline_arm(&runtime->deadlines, &agent->rarely->supervision->due, now.usec + usec);
 }
 
 /* replacing, and falling back */
@@ -390,8 +409,8 @@ static Definition *set_definition(Runtime *runtime, Agent *agent, Definition *de
 
 static void take_successor(Runtime *runtime, Agent *agent, Instant now) {
         agent->is_replacing = false;
-        agent->predecessor = set_definition(runtime, agent, TAKE_PTR(agent->successor));
-        if (agent->predecessor->behavior == agent->definition->behavior)
+        agent->rarely->predecessor = set_definition(runtime, agent, TAKE_PTR(agent->rarely->successor));
+        if (agent->rarely->predecessor->behavior == agent->definition->behavior)
                 begin_start(runtime, agent, now);
         else if (runtime->options.has_store && behavior_keeps_state(agent->definition->behavior))
                 core_load_generation(runtime, agent, now);
@@ -401,10 +420,10 @@ static void take_successor(Runtime *runtime, Agent *agent, Instant now) {
 
 /* One that does not run has nothing to hand over. */
 static void adopt_successor(Runtime *runtime, Agent *agent) {
-        if (!agent->successor)
+        if (!agent_rarely(agent)->successor)
                 return;
 
-        (void)definition_free(set_definition(runtime, agent, TAKE_PTR(agent->successor)));
+        (void)definition_free(set_definition(runtime, agent, TAKE_PTR(agent->rarely->successor)));
         diag_agent_replaced(agent_id_slice(agent), NULL);
         core_note_changed(runtime, agent);
 }
@@ -417,9 +436,11 @@ static Buffer *free_state(Buffer *state) {
 }
 
 static void forget_predecessor(Agent *agent) {
-        agent->predecessor = definition_free(agent->predecessor);
-        agent->spare_state = free_state(agent->spare_state);
         agent->is_state_taken = false;
+        if (!agent->rarely)
+                return;
+        agent->rarely->predecessor = definition_free(agent->rarely->predecessor);
+        agent->rarely->spare_state = free_state(agent->rarely->spare_state);
 }
 
 static void say_not_replaced(const Agent *agent, Slice why) {
@@ -431,10 +452,12 @@ static void say_not_replaced(const Agent *agent, Slice why) {
 
 /* The old definition's turn again, with the state that it had. */
 static void fall_back(Runtime *runtime, Agent *agent, Slice why, Instant now) {
+        AgentRarely *rarely = agent->rarely;
+
         say_not_replaced(agent, why);
-        (void)definition_free(set_definition(runtime, agent, TAKE_PTR(agent->predecessor)));
-        agent->handover = free_state(agent->handover);
-        agent->handover = TAKE_PTR(agent->spare_state);
+        (void)definition_free(set_definition(runtime, agent, TAKE_PTR(rarely->predecessor)));
+        rarely->handover = free_state(rarely->handover);
+        rarely->handover = TAKE_PTR(rarely->spare_state);
         agent->is_state_taken = false;
         begin_start(runtime, agent, now);
 }
@@ -445,7 +468,7 @@ void core_on_restart_time(Runtime *runtime, Supervision *supervision, Instant no
         agent->step = STEP_NONE;
         if (agent->state != AGENT_STARTING)
                 core_note_unsettled(runtime, agent);
-        else if (agent->successor)
+        else if (agent_rarely(agent)->successor)
                 take_successor(runtime, agent, now);
         else
                 begin_start(runtime, agent, now);
@@ -456,9 +479,9 @@ void core_on_init_failed(Runtime *runtime, Agent *agent, ErrorCode code, Slice w
         core_end_conversations(runtime, agent); /* a child process may have asked before it failed */
         if (agent->state != AGENT_STARTING)
                 core_note_unsettled(runtime, agent); /* it was stopped, or has failed, meanwhile */
-        else if (agent->predecessor)
+        else if (agent_rarely(agent)->predecessor)
                 fall_back(runtime, agent, why, now);
-        else if (agent->was_ready && agent->supervision && agent->supervision->n > 0)
+        else if (agent->was_ready && core_n_restarts(agent) > 0)
                 restart_later(runtime, agent, why, now);
         else
                 give_up(runtime, agent, code, why, now);
@@ -492,10 +515,10 @@ static void become_ready(Runtime *runtime, Agent *agent, Instant now) {
                 return;
         }
         agent->was_ready = true;
-        if (agent->predecessor)
+        if (agent_rarely(agent)->predecessor)
                 diag_agent_replaced(agent_id_slice(agent), NULL);
-        if (agent->supervision && agent->supervision->n > 0)
-                diag_agent_runs_again(agent_id_slice(agent), agent->supervision->n);
+        if (core_n_restarts(agent) > 0)
+                diag_agent_runs_again(agent_id_slice(agent), core_n_restarts(agent));
         forget_predecessor(agent);
         core_answer_waiters(runtime, agent, WAIT_READY, UINT64_MAX, ERROR_NONE, SLICE_NONE);
         run_again(runtime, agent, now);
@@ -563,8 +586,9 @@ void core_fail_agent(Runtime *runtime, Agent *agent, ErrorCode code, Slice why, 
 /* replacing */
 
 static bool is_free_to_replace(const Agent *agent) {
-        return agent->successor && !agent->run && agent->n_calls == 0 && agent->n_open == 0 && agent->n_deferred == 0 &&
-               !core_is_storing(agent) && (!agent->mailbox || mailbox_is_empty(agent->mailbox, LANES_BEGUN));
+        return agent_rarely(agent)->successor && !agent->run && !agent->calls && agent->n_open == 0 &&
+               agent->n_deferred == 0 && !core_is_storing(agent) &&
+               (!agent->mailbox || mailbox_is_empty(agent->mailbox, LANES_BEGUN));
 }
 
 static void begin_replace(Runtime *runtime, Agent *agent) {
@@ -578,7 +602,7 @@ static void begin_replace(Runtime *runtime, Agent *agent) {
 /* It goes on as it was. */
 static void give_up_replacing(Runtime *runtime, Agent *agent, Slice why, Instant now) {
         say_not_replaced(agent, why);
-        agent->successor = definition_free(agent->successor);
+        agent->rarely->successor = definition_free(agent->rarely->successor);
         agent->is_replacing = false;
         (void)agent_apply(agent, AGENT_EV_READY);
         run_again(runtime, agent, now);
@@ -586,7 +610,8 @@ static void give_up_replacing(Runtime *runtime, Agent *agent, Slice why, Instant
 
 /* What the successor starts with, if it is of the same kind; the other copy is for when that fails. */
 static int hand_state_over(Agent *agent, Buffer *state) {
-        const bool has_heir = agent->successor && agent->definition->behavior == agent->successor->behavior;
+        AgentRarely *rarely = agent->rarely;
+        const bool has_heir = rarely->successor && agent->definition->behavior == rarely->successor->behavior;
         Buffer *copy = calloc(1, sizeof(*copy)), *moved = has_heir ? calloc(1, sizeof(*moved)) : NULL;
 
         if (copy)
@@ -597,13 +622,13 @@ static int hand_state_over(Agent *agent, Buffer *state) {
                 return -ENOMEM;
         }
 
-        (void)free_state(agent->spare_state);
-        agent->spare_state = copy;
-        agent->handover = free_state(agent->handover);
+        (void)free_state(rarely->spare_state);
+        rarely->spare_state = copy;
+        rarely->handover = free_state(rarely->handover);
         if (has_heir) {
                 *moved = *state;
                 *state = (Buffer){};
-                agent->handover = moved;
+                rarely->handover = moved;
         }
         return 0;
 }
@@ -611,7 +636,8 @@ static int hand_state_over(Agent *agent, Buffer *state) {
 static void on_replacing_checkpoint(Runtime *runtime, Agent *agent, Control *control, Instant now) {
         Outcome *outcome = &control->outcome;
         Buffer *state = &outcome->reply.output;
-        const bool is_other = agent->successor && agent->definition->behavior != agent->successor->behavior;
+        const Definition *successor = agent_rarely(agent)->successor;
+        const bool is_other = successor && agent->definition->behavior != successor->behavior;
 
         agent->step = STEP_NONE;
         core_note_unsettled(runtime, agent);
@@ -649,7 +675,7 @@ int core_stop_agent(Runtime *runtime, Agent *agent, bool discards, Instant now) 
         int r = agent_apply(agent, AGENT_EV_STOP);
 
         if (r == 0 && agent->step == STEP_BACKOFF) {
-                deadline_disarm(&runtime->deadlines, &agent->supervision->due);
+                deadline_disarm(&runtime->deadlines, &agent->rarely->supervision->due);
                 agent->step = STEP_NONE;
         }
         if (r == 0)
@@ -674,7 +700,8 @@ static void become_stopped(Runtime *runtime, Agent *agent, Instant now) {
         runtime->n_alive--;
         agent->is_discarding = agent->is_to_pause = false;
         forget_predecessor(agent);
-        agent->handover = free_state(agent->handover);
+        if (agent->rarely)
+                agent->rarely->handover = free_state(agent->rarely->handover);
         core_end_conversations(runtime, agent);
         core_suspend_topics(runtime, agent);
         adopt_successor(runtime, agent);
@@ -690,10 +717,9 @@ static void become_stopped(Runtime *runtime, Agent *agent, Instant now) {
 
 static void settle_stopping(Runtime *runtime, Agent *agent, Instant now) {
         /* Its behaviour was lost, or never came: what it holds can't be handled. */
-        if (!agent->has_behavior && !agent->run && agent->n_calls == 0 && !agent_is_idle(agent))
+        if (!agent->has_behavior && !agent->run && !agent->calls && !agent_is_idle(agent))
                 core_discard_mail(runtime, agent, ERROR_AGENT_STOPPED, now);
-        if (agent->is_discarding && agent->has_behavior && agent->n_calls > 0 &&
-                agent->definition->behavior->is_remote) {
+        if (agent->is_discarding && agent->has_behavior && agent->calls && agent->definition->behavior->is_remote) {
                 call_hook(runtime, agent, MAIL_STOP, STEP_STOP, now); /* it may hang, so nothing is waited for */
                 return;
         }
@@ -720,7 +746,7 @@ static void drop_rest(Runtime *runtime, Agent *agent, Instant now) {
 }
 
 static void settle_down(Runtime *runtime, Agent *agent, Instant now) {
-        if (agent->run || agent->n_calls > 0 || has_hook_out(agent))
+        if (agent->run || agent->calls || has_hook_out(agent))
                 return;
         if (agent->state == AGENT_FAILED)
                 drop_rest(runtime, agent, now);
@@ -752,7 +778,7 @@ static void settle(Runtime *runtime, Agent *agent, Instant now) {
                 break;
         case AGENT_RUNNING:
         case AGENT_PAUSED:
-                if (agent->state == AGENT_PAUSED && !agent->run && agent->n_calls == 0)
+                if (agent->state == AGENT_PAUSED && !agent->run && !agent->calls)
                         core_answer_waiters(runtime, agent, WAIT_PAUSED, UINT64_MAX, ERROR_NONE, SLICE_NONE);
                 if (is_free_to_replace(agent))
                         begin_replace(runtime, agent);

@@ -84,8 +84,8 @@ static void write_agents(const Runtime *runtime, Slice query, Buffer *html) {
                 page_cell_number(html, agent->n_handled);
                 page_cell_count(html, TONE_BAD, agent->n_failed);
                 page_cell_count(html, TONE_WARN, agent->n_shed);
-                page_cell_count(html, TONE_WARN, agent->supervision ? agent->supervision->n : 0);
-                page_cell_long(html, slice_of(agent->failure ? agent->failure : ""));
+                page_cell_count(html, TONE_WARN, core_n_restarts(agent));
+                page_cell_long(html, slice_of(agent_rarely(agent)->failure));
         }
         page_table_end(html, n, core_n_agents(runtime) - n, "there are no agents");
         page_links(html, "Agents by", orders[order].query,

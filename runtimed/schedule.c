@@ -485,7 +485,7 @@ static bool is_too_late(const Runtime *runtime, const Mail *mail) {
 static Mail *pop_while_paused(Agent *agent) {
         Mail *mail = mailbox_pop(agent->mailbox, LANES_CONTROL);
 
-        if (mail || agent->n_calls == 0)
+        if (mail || !agent->calls)
                 return mail;
 
         for (mail = agent->mailbox->lanes[LANE_URGENT].first; mail; mail = mail->next)
@@ -523,7 +523,6 @@ static int hand_out_call(Runtime *runtime, Agent *agent, Mail **ret) {
         }
         mail->previous = agent->calls;
         agent->calls = mail;
-        agent->n_calls++;
         if (mail->kind == MAIL_TRIGGER) {
                 Execution *execution = execution_of_mail(mail);
 
@@ -561,7 +560,6 @@ void core_end_call(Runtime *runtime, Agent *agent, Mail *mail) {
                 core_close_message(runtime, message_id_of(mail));
                 agent->n_open--;
         }
-        agent->n_calls--;
 }
 
 /* the watch */
