@@ -226,22 +226,16 @@ class Starting(Case):
         self.assert_success(result, 2)
         self.assertEqual(result["agent_runtime"]["runtime_id"], "r2")
 
-    def test_daemons_are_ready_within_a_tenth_of_a_second_and_below_10_MB(self):
+    def test_idle_daemons_stay_below_10_MB(self):  # how soon they are ready is for `make bench` to say
         self.world.server()
         dispatcher = self.world.dispatcher()
         runtime = self.world.runtime("r1")
         if "san" in dispatcher.arguments[0]:
-            self.skipTest("a sanitizer's memory and time are not ours")
+            self.skipTest("a sanitizer's memory is not ours")
         self.client = self.world.client()
         self.wait_runtimes("r1")
         for daemon in (dispatcher, runtime):
             self.assertLess(daemon.rss_kib(), 10 * 1024, f"{daemon.name}: KiB")
-            times = []
-            while len(times) < 20 and not (times and min(times) < 0.1):  # the machine may be busy with other things
-                daemon.terminate()
-                daemon.start()
-                times.append(time.monotonic() - daemon.started_at)
-            self.assertLess(min(times), 0.1, f"{daemon.name}: {times}")
 
 
 class ManyAgents(Case):
