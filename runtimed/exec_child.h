@@ -22,6 +22,7 @@
 #define EXEC_STDERR_LINE_MAX 1024
 #define EXEC_HELD_USEC (100 * USEC_PER_MSEC) /* that who was not listened to has at least to be heard */
 #define EXEC_CHUNK_BYTES (64 * 1024)         /* what a pipe holds */
+#define EXEC_SHOWN_MAX 80                    /* bytes of what it said, when that made no sense */
 
 typedef struct ExecAsk ExecAsk;
 typedef struct ExecCall ExecCall;
@@ -167,6 +168,7 @@ void exec_child_listen(ExecChild *child); /* to its stdout, or not while the hos
 
 /* It is at fault: why, as in "it <why>". Its outcomes come when it is reaped. */
 void exec_child_kill(ExecChild *child, const char *format, ...) _printf_(2, 3);
+void exec_child_kill_late(ExecChild *child, const char *what, uint64_t timeout_ms); /* "did not answer <what> ..." */
 
 /* exec_talk.c: what is said to it, and what it says */
 

@@ -141,9 +141,8 @@ static void on_call_deadline(ExecCall *call) {
         }
         call->has_timed_out = true;
         child->host->stats.n_call_timeouts++;
-        exec_child_kill(child, "did not answer %s within %llu ms",
-                call->mail->kind == MAIL_CHECKPOINT ? "checkpoint" : "handle",
-                (unsigned long long)child->settings.call_timeout_ms);
+        exec_child_kill_late(
+                child, call->mail->kind == MAIL_CHECKPOINT ? "checkpoint" : "handle", child->settings.call_timeout_ms);
 }
 
 /* calls */

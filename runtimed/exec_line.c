@@ -41,6 +41,8 @@ static const ScanField line_fields[] = {
         { .name = NULL },
 };
 
+static const ScanField result_name[] = { { .name = "result" }, { .name = NULL } };
+
 typedef struct RawError {
         Slice code, message, data;
 } RawError;
@@ -115,6 +117,32 @@ static bool read_number(Slice text, uint64_t *ret) {
         return true;
 }
 
+/* Is a member of the table there? It may be null, which scan_object() takes for absent. Returns 1; 0 and the first of
+ * those that are there, if any; -ENOMEM. */
+static int find_member(Slice object, const ScanField *fields, Arena *arena, Slice *ret_other) {
+        size_t cursor = 0;
+        Slice name, value;
+        int r;
+
+        while ((r = scan_next_member(object, &cursor, arena, &name, &value)) > 0) {
+                for (const ScanField *field = fields; field->name; field++)
+                        if (slice_equal(name, slice_of(field->name)))
+                                return 1;
+                if (!ret_other->data)
+                        *ret_other = name;
+        }
+        return r;
+}
+
+static int read_null_result(Slice line, Arena *arena, ExecLine *ret) {
+        Slice other = SLICE_NONE;
+        const int r = find_member(line, result_name, arena, &other);
+
+        if (r > 0)
+                ret->result = SLICE("null");
+        return MIN_OF(r, 0);
+}
+
 static int read_request(const RawLine *raw, ExecLine *ret, WireError *ret_error) {
         if (raw->id.size > EXEC_ID_MAX)
                 return wire_error(ret_error, "its id of %zu bytes is over the limit of %d", raw->id.size, EXEC_ID_MAX);
@@ -128,7 +156,7 @@ static int read_request(const RawLine *raw, ExecLine *ret, WireError *ret_error)
 }
 
 int exec_line_read(Slice line, Arena *arena, ExecLine *ret, WireError *ret_error) {
-        ExecLine read = { .result = SLICE("null") };
+        ExecLine read = {};
         RawLine raw = {};
         int r;
 
@@ -147,6 +175,8 @@ int exec_line_read(Slice line, Arena *arena, ExecLine *ret, WireError *ret_error
                 r = read_error(raw.error, arena, &read, ret_error);
         else if (raw.result.data)
                 read.result = raw.result;
+        else
+                r = read_null_result(line, arena, &read);
         if (r == 0)
                 *ret = read;
         return r;
@@ -396,12 +426,29 @@ static const ScanField result_fields[] = {
         { .name = NULL },
 };
 
+/*
+ * Nothing at all is an answer: null or {}. An object with members none of which we know is not: whoever has forgotten
+ * to wrap an output or a state must not lose it in silence.
+ */
 static int read_result(const ExecLine *line, const char *what, Arena *arena, RawResult *ret, WireError *ret_error) {
+        Slice other = SLICE_NONE;
+        int r;
+
+        if (!line->result.data)
+                return wire_error(ret_error, "the agent's answer has neither a result nor an error");
         if (slice_equal(line->result, SLICE("null")))
                 return 0;
         if (line->result.data[0] != '{')
-                return wire_error(ret_error, "the agent's answer is no object with %s", what);
-        return scan_object(line->result, result_fields, ret, arena, ret_error);
+                return wire_error(ret_error, "the agent's result is no object with the member \"%s\"", what);
+
+        r = scan_object(line->result, result_fields, ret, arena, ret_error);
+        if (r != 0 || ret->output.data || ret->output_text.data || ret->output_base64.data || ret->state.data)
+                return r;
+        r = find_member(line->result, result_fields, arena, &other);
+        if (r != 0 || !other.data)
+                return MIN_OF(r, 0);
+        return wire_error(ret_error, "the agent's result has no member \"%s\", but \"%.*s\"", what,
+                (int)MIN_OF(other.size, (size_t)64), other.data);
 }
 
 int exec_output_read(const ExecLine *line, MessageKind kind, Arena *arena, Slice *ret, WireError *ret_error) {
@@ -409,7 +456,7 @@ int exec_output_read(const ExecLine *line, MessageKind kind, Arena *arena, Slice
         RawResult result = {};
         int r;
 
-        r = read_result(line, "an output", arena, &result, ret_error);
+        r = read_result(line, "output", arena, &result, ret_error);
         if (r != 0)
                 return r;
         if (is_trigger && (result.output_text.data || result.output_base64.data))
@@ -432,7 +479,7 @@ int exec_state_read(const ExecLine *line, Arena *arena, Slice *ret, WireError *r
         RawResult result = {};
         int r;
 
-        r = read_result(line, "a state", arena, &result, ret_error);
+        r = read_result(line, "state", arena, &result, ret_error);
         if (r == 0)
                 *ret = result.state.data ? result.state : SLICE("null");
         return r;

@@ -35,7 +35,7 @@ typedef struct ExecLine {
 
         /* a response */
         uint64_t response_to;
-        Slice result; /* raw value, "null" when there is none */
+        Slice result; /* raw value, or absent */
         bool is_error;
         int64_t rpc_code;
         Slice message;

@@ -28,7 +28,6 @@
 #define READS_AT_END 1024                    /* of what an ended process has left in its pipe */
 #define PENDING_BYTES_MAX (16 * 1024 * 1024) /* towards a child that does not read its stdin */
 #define KEPT_BYTES_MAX (256 * 1024)          /* buffers that grew over that are not kept */
-#define SHOWN_MAX 80                         /* bytes of a line that made no sense */
 
 /* calls */
 
@@ -308,7 +307,9 @@ static void on_wish(ExecChild *child, const ExecLine *line) {
                 refuse_wish(child, line, EXEC_RPC_INVALID_PARAMS, error.text);
                 break;
         case EXEC_WISH_E_METHOD:
-                refuse_wish(child, line, EXEC_RPC_METHOD_NOT_FOUND, "there is no such method");
+                (void)wire_error(&error, "there is no method \"%.*s\"", (int)MIN_OF(line->method.size, (size_t)64),
+                        line->method.data);
+                refuse_wish(child, line, EXEC_RPC_METHOD_NOT_FOUND, error.text);
                 break;
         default:
                 exec_child_kill(child, "wanted something for which there was no memory");
@@ -410,8 +411,8 @@ static void on_line(ExecChild *child, Slice line) {
                 exec_child_kill(child, "wrote a line for which there was no memory");
         else
                 exec_child_kill(child, "wrote a line that is not of the protocol: \"%.*s%s\" (%s)",
-                        (int)MIN_OF(line.size, (size_t)SHOWN_MAX), line.data, line.size > SHOWN_MAX ? "..." : "",
-                        error.text);
+                        (int)MIN_OF(line.size, (size_t)EXEC_SHOWN_MAX), line.data,
+                        line.size > EXEC_SHOWN_MAX ? "..." : "", error.text);
         arena_reset(&host->arena);
 }
 

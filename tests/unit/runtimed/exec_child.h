@@ -164,13 +164,18 @@ static void child_handle(json_t *id, json_t *params) {
                 child_release();
         } else if (!strcmp(action, "raw")) {
                 child_say(json_pack("{s:O, s:O}", "id", id, "result", json_object_get(input, "result")));
+        } else if (!strcmp(action, "bare")) {
+                child_say(json_pack("{s:O, s:i}", "id", id, "output", 1));
         } else if (!strcmp(action, "error")) {
                 child_say(json_pack("{s:O, s:O}", "id", id, "error", json_object_get(input, "error")));
         } else if (!strcmp(action, "world"))
                 child_answer(id, child_world());
         else if (!strcmp(action, "grandchild"))
                 child_answer(id, json_integer(child_grandchild()));
-        else if (!strcmp(action, "flood")) {
+        else if (!strcmp(action, "begin a line")) { /* in one piece with the answer */
+                (void)printf("{\"id\":%lld,\"result\":null}\n{\"id\": 3, \"resu", json_integer_value(id));
+                (void)fflush(stdout);
+        } else if (!strcmp(action, "flood")) {
                 child_flood(stderr, 100000);
                 child_answer(id, json_null());
         } else if (!strcmp(action, "request"))
@@ -218,6 +223,8 @@ static void child_on_request(json_t *line, json_t *id, const char *method) {
                 child_handle(id, params);
         else if (!strcmp(method, "checkpoint") && !strcmp(child_mode, "stateless"))
                 child_say(json_pack("{s:O, s:{s:i, s:s}}", "id", id, "error", "code", -32601, "message", "no"));
+        else if (!strcmp(method, "checkpoint") && !strcmp(child_mode, "wraps nothing"))
+                child_say(json_pack("{s:O, s:{s:I}}", "id", id, "result", "count", child_count));
         else if (!strcmp(method, "checkpoint"))
                 child_say(json_pack("{s:O, s:{s:{s:I}}}", "id", id, "result", "state", "count", child_count));
         else if (strcmp(child_mode, "stubborn") != 0)

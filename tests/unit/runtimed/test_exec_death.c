@@ -106,6 +106,25 @@ static void only_the_call_that_took_too_long_is_a_time_out(void **state) {
         harness_free(h);
 }
 
+static void the_line_that_was_begun_when_the_time_was_up_is_shown(void **state) {
+        Harness *h = harness_new();
+        const Seen *seen;
+
+        (void)state;
+
+        do { /* once, unless this machine stands still for all of the time-out */
+                harness_start(h, 0, "plain", ",\"call_timeout_ms\":300");
+                seen = harness_wait(h, harness_send(h, 0, "{\"do\":\"begin a line\"}"));
+        } while (seen->code == ERROR_TIMEOUT);
+        assert_int_equal(seen->verdict, BEHAVIOR_DONE);
+
+        seen = harness_wait(h, harness_send(h, 0, "{\"do\":\"hang\"}"));
+        assert_int_equal(seen->code, ERROR_TIMEOUT);
+        assert_string_equal(seen->text, "the agent's process did not answer handle within 300 ms; it has begun a line "
+                                        "that has no end: \"{\"id\": 3, \"resu\"");
+        harness_free(h);
+}
+
 static void an_answer_before_the_exit_counts(void **state) {
         Harness *h = harness_new();
         const Seen *seen;
@@ -381,6 +400,7 @@ int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup(a_crash_ends_what_was_held_and_only_that_child, setup),
                 cmocka_unit_test_setup(only_the_call_that_took_too_long_is_a_time_out, setup),
+                cmocka_unit_test_setup(the_line_that_was_begun_when_the_time_was_up_is_shown, setup),
                 cmocka_unit_test_setup(an_answer_before_the_exit_counts, setup),
                 cmocka_unit_test_setup(a_child_that_does_not_read_is_killed_before_it_fills_our_memory, setup),
                 cmocka_unit_test_setup(a_crash_while_it_is_being_stopped_is_its_stop, setup),

@@ -121,7 +121,12 @@ static void outputs_are_what_the_kind_of_message_wants(void **state) {
                 { "{\"do\":\"raw\",\"result\":{\"output_base64\":\"aGk\"}}", BEHAVIOR_ERROR, ERROR_INTERNAL,
                         "the agent's output_base64 is no base64 with padding" },
                 { "{\"do\":\"raw\",\"result\":5}", BEHAVIOR_ERROR, ERROR_INTERNAL,
-                        "the agent's answer is no object with an output" },
+                        "the agent's result is no object with the member \"output\"" },
+                { "{\"do\":\"raw\",\"result\":{\"ouptut\":1,\"output_txt\":\"\"}}", BEHAVIOR_ERROR, ERROR_INTERNAL,
+                        "the agent's result has no member \"output\", but \"ouptut\"" },
+                { "{\"do\":\"raw\",\"result\":{\"note\":1,\"output\":null}}", BEHAVIOR_DONE, ERROR_NONE, "" },
+                { "{\"do\":\"bare\"}", BEHAVIOR_ERROR, ERROR_INTERNAL,
+                        "the agent's answer has neither a result nor an error" },
                 { "{\"do\":\"error\",\"error\":{\"code\":1,\"message\":\"no\"}}", BEHAVIOR_ERROR, ERROR_NONE, "no" },
                 { "{\"do\":\"error\",\"error\":{\"code\":1,\"message\":\"no\",\"data\":{\"code\":\"TIMEOUT\"}}}",
                         BEHAVIOR_ERROR, ERROR_TIMEOUT, "no" },
@@ -278,7 +283,7 @@ static void what_makes_no_sense_is_refused_by_name(void **state) {
         static const struct {
                 const char *method, *params, *part;
         } cases[] = {
-                { "fly", "{}", "\"code\":-32601" },
+                { "fly", "{}", "\"code\":-32601,\"message\":\"there is no method \\\"fly\\\"\"" },
                 { "publish", "{}", "topic is missing" },
                 { "publish", "{\"topic\":\"a b\"}", "topic" },
                 { "publish", "{\"topic\":\"a\",\"payload\":1,\"payload_text\":\"x\"}", "exclude each other" },
@@ -415,6 +420,21 @@ static void state_goes_out_with_a_checkpoint_and_comes_back_with_init(void **sta
                 exec_host_call(h->host, checkpoint);
                 assert_string_equal(harness_wait(h, checkpoint)->text, "{\"count\":41}");
         }
+        harness_free(h);
+}
+
+static void a_state_that_was_not_wrapped_is_not_lost_in_silence(void **state) {
+        Harness *h = harness_new();
+        Mail *checkpoint;
+
+        (void)state;
+
+        harness_start(h, 0, "wraps nothing", "");
+        checkpoint = harness_control(h, 0, MAIL_CHECKPOINT);
+        exec_host_call(h->host, checkpoint);
+        assert_int_equal(harness_wait(h, checkpoint)->result, BEHAVIOR_E_REFUSED);
+        assert_string_equal(
+                harness_wait(h, checkpoint)->text, "the agent's result has no member \"state\", but \"count\"");
         harness_free(h);
 }
 
@@ -627,6 +647,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(notifications_past_1024_that_the_core_has_not_answered_are_refused_and_kill_nothing),
                 cmocka_unit_test(with_two_messages_open_a_wish_belongs_to_the_one_it_names_or_to_none),
                 cmocka_unit_test(state_goes_out_with_a_checkpoint_and_comes_back_with_init),
+                cmocka_unit_test(a_state_that_was_not_wrapped_is_not_lost_in_silence),
                 cmocka_unit_test(a_child_without_checkpoints_has_the_state_null),
                 cmocka_unit_test(a_start_that_fails_says_why_and_leaves_nothing),
                 cmocka_unit_test(a_state_that_is_no_json_is_not_given_to_a_process),

@@ -184,6 +184,11 @@ static void a_line_is_a_request_a_notification_or_a_response(void **state) {
         assert_int_equal(exec_line_read(SLICE("{\"id\":7,\"result\":null}"), &arena, &line, &error), 0);
         assert_true(!line.method.data && line.response_to == 7 && !line.is_error);
         assert_true(slice_equal(line.result, SLICE("null")));
+        assert_int_equal(
+                exec_line_read(SLICE(" {\"id\":7,\"error\":null,\"x\":1,\"result\":null}"), &arena, &line, &error), 0);
+        assert_true(slice_equal(line.result, SLICE("null")));
+        assert_int_equal(exec_line_read(SLICE("{\"id\":7,\"output\":1}"), &arena, &line, &error), 0);
+        assert_null(line.result.data);
         assert_int_equal(exec_line_read(SLICE("{\"id\":7,\"error\":{\"code\":-32601}}"), &arena, &line, &error), 0);
         assert_true(line.is_error && line.rpc_code == EXEC_RPC_METHOD_NOT_FOUND && line.message.size > 0);
 }
