@@ -15,26 +15,47 @@
 #define WAIT_USEC (400 * USEC_PER_MSEC)
 #define IDS_MAX 1000
 
+/*
+ * bash splits words at ':' and '=' too (COMP_WORDBREAKS): what nothing stands between is put together again, and the
+ * candidates lose what bash holds for words of their own. The bash-completion package does so as well, but need not be
+ * there.
+ */
+/* clang-format off */
 static const char bash_script[] =
         "# compozyctl completion for bash: source <(compozyctl completion bash)\n"
         "_compozyctl() {\n"
-        "        local found\n"
-        "        found=$(compozyctl __complete -- \"${COMP_WORDS[@]:1:COMP_CWORD}\" 2>/dev/null)\n"
+        "        local rest=${COMP_LINE:0:COMP_POINT} words=() gap found before i\n"
+        "        for ((i = 0; i <= COMP_CWORD; i++)); do\n"
+        "                gap=${rest%%[! $'\\t\\n']*}\n"
+        "                rest=${rest#\"$gap\"}\n"
+        "                [[ $gap || $i = 0 ]] && words+=('')\n"
+        "                if [ \"$i\" = \"$COMP_CWORD\" ]; then\n"
+        "                        words[-1]+=$rest\n"
+        "                else\n"
+        "                        words[-1]+=${COMP_WORDS[i]}\n"
+        "                        rest=${rest#\"${COMP_WORDS[i]}\"}\n"
+        "                fi\n"
+        "        done\n"
+        "        before=${words[-1]%\"$2\"}\n"
+        "        words=(\"${words[@]//[\\'\\\"]}\")\n"
+        "        found=$(compozyctl __complete -- \"${words[@]:1}\" 2>/dev/null)\n"
+        "        COMPREPLY=()\n"
         "        if [ \"$found\" = '<file>' ]; then\n"
         "                compopt -o default 2>/dev/null\n"
-        "                COMPREPLY=()\n"
-        "                return\n"
+        "        elif [ \"$found\" ]; then\n"
+        "                mapfile -t COMPREPLY < <(cut -f1 <<<\"$found\")\n"
+        "                COMPREPLY=(\"${COMPREPLY[@]#\"$before\"}\")\n"
         "        fi\n"
-        "        mapfile -t COMPREPLY < <(cut -f1 <<<\"$found\")\n"
         "}\n"
         "complete -F _compozyctl compozyctl\n";
+/* clang-format on */
 
 static const char zsh_script[] =
         "#compdef compozyctl\n"
         "# compozyctl completion for zsh: compozyctl completion zsh >\"${fpath[1]}/_compozyctl\"\n"
         "_compozyctl() {\n"
         "        local line; local -a lines candidates\n"
-        "        lines=(\"${(@f)$(compozyctl __complete -- \"${(@)words[2,CURRENT]}\" 2>/dev/null)}\")\n"
+        "        lines=(\"${(@f)$(compozyctl __complete -- \"${(@Q)words[2,CURRENT]}\" 2>/dev/null)}\")\n"
         "        if [[ \"$lines[1]\" == '<file>' ]]; then\n"
         "                _files\n"
         "                return\n"
@@ -66,18 +87,24 @@ static CtlExit run_completion(Ctl *ctl, const Invocation *invocation) {
 
 /* candidates */
 
-static void offer(const char *candidate, const char *meaning, const char *current) {
-        if (strncmp(candidate, current, strlen(current)) == 0)
-                (void)printf("%s\t%s\n", candidate, meaning ? meaning : "");
+/* The last word. */
+typedef struct Unfinished {
+        Slice before;     /* "--state=" of "--state=li"; candidates are whole words, and begin with it */
+        const char *text; /* "li" */
+} Unfinished;
+
+static void offer(const char *candidate, const char *meaning, const Unfinished *current) {
+        if (strncmp(candidate, current->text, strlen(current->text)) == 0)
+                (void)printf("%.*s%s\t%s\n", SLICE_ARG(current->before), candidate, meaning ? meaning : "");
 }
 
-static void offer_choices(const char *const *choices, const char *current) {
+static void offer_choices(const char *const *choices, const Unfinished *current) {
         for (size_t i = 0; choices[i]; i++)
                 offer(choices[i], NULL, current);
 }
 
-static void offer_ids(
-        Ctl *ctl, const char *verb, const char *list, const char *key, const char *meaning_key, const char *current) {
+static void offer_ids(Ctl *ctl, const char *verb, const char *list, const char *key, const char *meaning_key,
+        const Unfinished *current) {
         _cleanup_(answer_done) Answer answer = {};
         NatsReason why;
         json_t *one;
@@ -100,7 +127,7 @@ static void offer_ids(
         }
 }
 
-static void offer_contexts(const char *current) {
+static void offer_contexts(const Unfinished *current) {
         ContextName *names = NULL;
         size_t n = 0;
 
@@ -111,7 +138,7 @@ static void offer_contexts(const char *current) {
 }
 
 /* The word behind `prefix` ("" or "agent ") of each command that goes on so. */
-static void offer_commands(const char *prefix, const char *current) {
+static void offer_commands(const char *prefix, const Unfinished *current) {
         const char *last = "";
 
         for (size_t i = 0; commands[i]; i++) {
@@ -130,7 +157,7 @@ static void offer_commands(const char *prefix, const char *current) {
         }
 }
 
-static void offer_words(Ctl *ctl, WordKind kind, const char *current) {
+static void offer_words(Ctl *ctl, WordKind kind, const Unfinished *current) {
         switch (kind) {
         case WORD_AGENT:
                 offer_ids(ctl, "list_agents", "agents", "agent_id", "agent_type", current);
@@ -153,7 +180,7 @@ static void offer_words(Ctl *ctl, WordKind kind, const char *current) {
         }
 }
 
-static void offer_options(const Option *table, const char *current) {
+static void offer_options(const Option *table, const Unfinished *current) {
         for (const Option *option = table; option && option->name; option++) {
                 char word[64];
 
@@ -162,13 +189,26 @@ static void offer_options(const Option *table, const char *current) {
         }
 }
 
-/* Which option a word before the last is, that still waits for its value; NULL: none. */
-static const Option *open_option(const Option *table, const char *word) {
-        for (const Option *option = table; option && option->name; option++)
-                if (option->kind != OPTION_FLAG &&
-                        ((strncmp(word, "--", 2) == 0 && strcmp(word + 2, option->name) == 0) ||
-                                (word[0] == '-' && word[1] == option->letter && option->letter && word[2] == '\0')))
+/*
+ * Which option with a value a word is; NULL: none. *ret_value is where in the word the value stands, or NULL when it is
+ * the next word.
+ */
+static const Option *option_of(const Option *table, const char *word, const char **ret_value) {
+        const bool is_long = strncmp(word, "--", 2) == 0;
+        const size_t size = is_long ? strcspn(word + 2, "=") : 0;
+
+        for (const Option *option = table; option && option->name; option++) {
+                if (option->kind == OPTION_FLAG)
+                        continue;
+                if (is_long && strlen(option->name) == size && strncmp(word + 2, option->name, size) == 0) {
+                        *ret_value = word[2 + size] == '=' ? word + 2 + size + 1 : NULL;
                         return option;
+                }
+                if (!is_long && word[0] == '-' && option->letter && word[1] == option->letter) {
+                        *ret_value = word[2] != '\0' ? word + 2 : NULL;
+                        return option;
+                }
+        }
         return NULL;
 }
 
@@ -180,33 +220,61 @@ typedef struct Typed {
         size_t n_used;
 } Typed;
 
+static const Option *known_option(const Typed *typed, const char *word, const char **ret_value) {
+        const Option *option = option_of(global_options, word, ret_value);
+
+        return option || !typed->command ? option : option_of(typed->command->options, word, ret_value);
+}
+
+/* Those that tell where to ask for ids, and as whom. */
+static void take_value(Ctl *ctl, const Option *option, const char *value) {
+        if (option->kind == OPTION_LIST && option->offset == offsetof(GlobalOptions, settings)) {
+                if (ctl->global.settings.n_items < TEXT_LIST_MAX)
+                        ctl->global.settings.items[ctl->global.settings.n_items++] = value;
+        } else if (option->kind == OPTION_TEXT) {
+                *(const char **)((char *)&ctl->global + option->offset) = value;
+        }
+}
+
+static bool is_global(const Option *option) {
+        const Option *one = global_options;
+
+        while (one->name && one != option)
+                one++;
+        return one->name != NULL;
+}
+
 static void read_typed(Ctl *ctl, const char *const *words, size_t n, Typed *ret) {
         *ret = (Typed){ 0 };
         for (size_t i = 0; i < n; i++) {
-                const Option *open;
+                const Option *option = ret->open;
+                const char *value = words[i];
 
-                if (ret->open) {
-                        const Option *option = ret->open;
-
-                        if (option->kind == OPTION_TEXT && option >= global_options && option->words == WORD_CONTEXT)
-                                ctl->global.context = words[i];
-                        if (strcmp(option->name, "server") == 0)
-                                ctl->global.server = words[i];
-                        ret->open = NULL;
-                        continue;
+                if (!option) {
+                        option = known_option(ret, words[i], &value);
+                        if (option && !value) {
+                                ret->open = option;
+                                continue;
+                        }
                 }
-                open = open_option(global_options, words[i]);
-                if (!open && ret->command)
-                        open = open_option(ret->command->options, words[i]);
-                ret->open = open;
-                if (open || words[i][0] == '-' || ret->n_plain == ELEMENTSOF(ret->plain))
+                ret->open = NULL;
+                if (option && is_global(option))
+                        take_value(ctl, option, value);
+                if (option || words[i][0] == '-' || ret->n_plain == ELEMENTSOF(ret->plain))
                         continue;
                 ret->plain[ret->n_plain++] = words[i];
                 ret->command = command_find(ret->plain, ret->n_plain, &ret->n_used);
         }
 }
 
-static void complete_argument(Ctl *ctl, const Typed *typed, const char *current) {
+static void complete_value(Ctl *ctl, const Option *option, const Unfinished *current) {
+        if (option->choices)
+                offer_choices(option->choices, current);
+        else
+                offer_words(ctl, option->words, current);
+}
+
+static void complete_argument(Ctl *ctl, const Typed *typed, const Unfinished *current) {
         const Argument *argument = typed->command->arguments;
 
         for (size_t i = typed->n_used; argument && argument->name && i < typed->n_plain && !argument->is_repeated; i++)
@@ -221,30 +289,33 @@ static void complete_argument(Ctl *ctl, const Typed *typed, const char *current)
 
 static CtlExit run_complete(Ctl *ctl, const Invocation *invocation) {
         size_t n = invocation->n_words;
-        const char *current;
+        const char *value = NULL;
+        const Option *glued;
+        Unfinished current = {};
         char prefix[64];
         Typed typed;
 
         while (n > 0 && !invocation->words[n - 1])
                 n--;
-        current = n > 0 ? invocation->words[n - 1] : "";
+        current.text = n > 0 ? invocation->words[n - 1] : "";
         read_typed(ctl, invocation->words, n > 0 ? n - 1 : 0, &typed);
+        glued = typed.open ? NULL : known_option(&typed, current.text, &value);
         if (typed.open) {
-                if (typed.open->choices)
-                        offer_choices(typed.open->choices, current);
-                else
-                        offer_words(ctl, typed.open->words, current);
-        } else if (current[0] == '-') {
+                complete_value(ctl, typed.open, &current);
+        } else if (glued && value) {
+                current = (Unfinished){ { current.text, (size_t)(value - current.text) }, value };
+                complete_value(ctl, glued, &current);
+        } else if (current.text[0] == '-') {
                 if (typed.command)
-                        offer_options(typed.command->options, current);
-                offer_options(global_options, current);
-                offer("--help", "Help", current);
+                        offer_options(typed.command->options, &current);
+                offer_options(global_options, &current);
+                offer("--help", "Help", &current);
         } else if (typed.command) {
-                complete_argument(ctl, &typed, current);
+                complete_argument(ctl, &typed, &current);
         } else {
                 (void)snprintf(prefix, sizeof(prefix), "%.40s%s", typed.n_plain > 0 ? typed.plain[0] : "",
                         typed.n_plain > 0 ? " " : "");
-                offer_commands(prefix, current);
+                offer_commands(prefix, &current);
         }
         return CTL_EXIT_OK;
 }

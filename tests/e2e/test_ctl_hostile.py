@@ -109,7 +109,7 @@ class Hostile(Case):
         with open(os.path.join(fake, "compozyctl"), "w", encoding="utf-8") as file:
             file.write("#!/bin/sh\nprintf '%s\\n' '$(touch " + mark + ")' '`touch " + mark + "`'\n")
         os.chmod(file.name, 0o755)
-        script = self.ctl_ok("completion", "bash") + "COMP_WORDS=(compozyctl why ''); COMP_CWORD=2; _compozyctl; printf '%s\\n' \"${COMPREPLY[@]}\""
+        script = self.ctl_ok("completion", "bash") + "COMP_WORDS=(compozyctl why ''); COMP_CWORD=2; COMP_LINE='compozyctl why '; COMP_POINT=15; _compozyctl; printf '%s\\n' \"${COMPREPLY[@]}\""
         done = subprocess.run(["bash", "-c", script], env={**os.environ, "PATH": f"{fake}:{os.environ['PATH']}"}, capture_output=True, text=True, check=True)
         self.assertIn("$(touch", done.stdout)
         self.assertFalse(os.path.exists(mark))
