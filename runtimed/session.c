@@ -139,6 +139,8 @@ static void spoke(Session *session, Instant now) {
 }
 
 static unsigned say_registration(Session *session, Instant now) {
+        if (session->n_tries == 0)
+                session->round_revision = session->revision;
         session->register_usec = now.usec + retry_usec(session);
         session->registered_usec = now.usec;
         session->n_tries++;
@@ -199,11 +201,22 @@ void session_set_own_interval(Session *session, uint64_t interval_usec) {
         set_interval(session, interval_usec);
 }
 
+/*
+ * Once registered, changes are told by updates, whether a registration is under way or not: so the answer to what we
+ * said some changes ago counts. Else a runtime whose agents come and go faster than dispatchers answer would be in
+ * doubt for as long as they do. Until then nobody is told of changes but by another registration.
+ */
+static bool is_of_this_round(const Session *session, uint64_t revision) {
+        return session->state == SESSION_REGISTERED
+                       ? revision >= session->round_revision && revision <= session->revision
+                       : revision == session->revision;
+}
+
 unsigned session_on_taken(Session *session, const RegistrationTaken *taken, Instant now) {
         const bool is_first = session->register_usec != USEC_NEVER; /* of this round */
         uint64_t before = session->interval_usec;
 
-        if (taken->epoch != session->epoch || taken->revision != session->revision || !taken->complete)
+        if (taken->epoch != session->epoch || !taken->complete || !is_of_this_round(session, taken->revision))
                 return SESSION_DO_NOTHING;
         if (!session_set_state(session, SESSION_EV_TAKEN))
                 return SESSION_DO_NOTHING;

@@ -66,6 +66,7 @@ typedef struct Session {
         bool is_quiet;                             /* taken out by hand; outlives a lost connection */
 
         unsigned n_tries;                       /* registrations since the last that was taken */
+        uint64_t round_revision;                /* the revision of the first of them */
         uint64_t register_usec, heartbeat_usec; /* when next; USEC_NEVER: not */
         uint64_t registered_usec;               /* when we last registered */
         uint64_t spoken_usec;                   /* when dispatchers last heard of us, as far as we know; 0: never */

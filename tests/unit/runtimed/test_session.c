@@ -103,6 +103,48 @@ static void silence_beyond_the_window_is_doubt_and_a_dispatchers_word_ends_it(vo
         assert_false(session.is_doubtful);
 }
 
+static void a_dispatchers_word_ends_the_doubt_of_a_runtime_whose_agents_come_and_go_meanwhile(void **state) {
+        RegistrationTaken answer;
+        Session session;
+        Rng rng;
+
+        (void)state;
+
+        registered(&session, &rng);
+        (void)session_on_change(&session, at(2 * SECOND));
+        assert_int_equal(session_notice(&session, at(60 * SECOND)), SESSION_DO_REGISTER);
+        answer = taken(&session, 1000, 5000);
+        (void)session_on_change(&session, at(60 * SECOND));
+
+        answer.revision--; /* to what was said before the silence */
+        assert_int_equal(session_on_taken(&session, &answer, at(60 * SECOND)), SESSION_DO_NOTHING);
+        assert_true(session.is_doubtful);
+        assert_int_equal(session_on_time(&session, at(62 * SECOND)), SESSION_DO_REGISTER);
+        answer.revision++; /* to the first that was said after it; the second one's answer is still to come */
+        assert_int_equal(session_on_taken(&session, &answer, at(62 * SECOND)), SESSION_DO_SETTLE);
+        assert_false(session.is_doubtful);
+        assert_int_equal(session.register_usec, USEC_NEVER);
+}
+
+static void changes_while_nobody_has_taken_us_are_told_by_a_registration_of_their_own(void **state) {
+        RegistrationTaken answer;
+        Session session;
+        Rng rng;
+
+        (void)state;
+
+        rng_seed(&rng, 1);
+        session_init(&session, SLICE("r1"), 1000, SECOND, &rng);
+        (void)session_on_up(&session, at(SECOND));
+        answer = taken(&session, 1000, 5000);
+        assert_int_equal(session_on_change(&session, at(SECOND)), SESSION_DO_REGISTER);
+        (void)session_on_taken(&session, &answer, at(SECOND));
+        assert_int_equal(session.state, SESSION_REGISTERING);
+        answer = taken(&session, 1000, 5000);
+        (void)session_on_taken(&session, &answer, at(SECOND));
+        assert_int_equal(session.state, SESSION_REGISTERED);
+}
+
 static void without_a_window_there_is_no_doubt(void **state) {
         Session session;
         Rng rng;
@@ -201,6 +243,8 @@ int main(void) {
                 cmocka_unit_test(every_state_answers_every_event_as_documented),
                 cmocka_unit_test(answers_to_another_epoch_revision_or_part_do_not_count),
                 cmocka_unit_test(silence_beyond_the_window_is_doubt_and_a_dispatchers_word_ends_it),
+                cmocka_unit_test(a_dispatchers_word_ends_the_doubt_of_a_runtime_whose_agents_come_and_go_meanwhile),
+                cmocka_unit_test(changes_while_nobody_has_taken_us_are_told_by_a_registration_of_their_own),
                 cmocka_unit_test(without_a_window_there_is_no_doubt),
                 cmocka_unit_test(being_cut_off_longer_than_the_window_is_doubt_too),
                 cmocka_unit_test(a_longer_interval_makes_a_longer_window),
