@@ -279,11 +279,9 @@ static Obstacle obstacle_of(Dispatcher *d, const Creation *creation, const Label
                 return OBSTACLE_TYPE;
         if (!labels_match(labels, &runtime->labels))
                 return OBSTACLE_LABELS;
-        if (runtime->state == RUNTIME_SUSPECT)
-                return OBSTACLE_SUSPECT;
         if (runtime->max_agents > 0 && n_agents_of(runtime) >= runtime->max_agents)
                 return OBSTACLE_FULL;
-        return OBSTACLE_NONE;
+        return runtime->state == RUNTIME_SUSPECT ? OBSTACLE_SUSPECT : OBSTACLE_NONE;
 }
 
 /* By share of what it may have; who states no limit counts as one that may have the most. */
@@ -301,17 +299,29 @@ static void read_labels(Dispatcher *d, const Creation *creation, Labels *ret) {
         (void)labels_decode(creation->labels, "labels", &d->arena, ret, &error); /* was read before */
 }
 
-/* The less loaded of two random ones among those that nothing speaks against; NULL: there is none. */
+/*
+ * The less loaded of two random ones among those that nothing speaks against, or that are merely suspect if there are
+ * no others: as with triggers, a short silence of all is no reason to refuse. NULL: there is none.
+ */
 static Runtime *choose(Dispatcher *d, const Creation *creation) {
+        Obstacle least = OBSTACLE_SUSPECT;
         Runtime *two[2] = {};
         Labels labels;
         size_t n = 0;
 
         read_labels(d, creation, &labels);
         for (Runtime *runtime = registry_first(d->registry); runtime; runtime = registry_next(runtime)) {
+                Obstacle obstacle;
+
                 if (creation->is_named && !id_equal(&runtime->id, creation->runtime_id))
                         continue;
-                if (obstacle_of(d, creation, &labels, runtime) != OBSTACLE_NONE)
+                obstacle = obstacle_of(d, creation, &labels, runtime);
+                if (obstacle == OBSTACLE_NONE && least != OBSTACLE_NONE) {
+                        least = OBSTACLE_NONE;
+                        n = 0;
+                        two[0] = two[1] = NULL;
+                }
+                if (obstacle != least)
                         continue;
                 if (n < 2)
                         two[n] = runtime;

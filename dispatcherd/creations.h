@@ -20,14 +20,14 @@
 #include "dispatcherd/registry.h"
 
 /* Why a runtime is not asked. Ordered: the later, the closer it came. */
-#define OBSTACLES(X)                                         \
-        X(JOINING, "its registration is incomplete")         \
-        X(DRAINING, "it is draining")                        \
-        X(UNREACHABLE, "nobody listens on its subjects")     \
-        X(TYPE, "it does not have the agent's type")         \
-        X(LABELS, "its labels do not match")                 \
-        X(SUSPECT, "it is suspect: gets nothing new")        \
-        X(FULL, "it has as many agents as its limit allows") \
+#define OBSTACLES(X)                                                 \
+        X(JOINING, "its registration is incomplete")                 \
+        X(DRAINING, "it is draining")                                \
+        X(UNREACHABLE, "nobody listens on its subjects")             \
+        X(TYPE, "it does not have the agent's type")                 \
+        X(LABELS, "its labels do not match")                         \
+        X(FULL, "it has as many agents as its limit allows")         \
+        X(SUSPECT, "it is suspect: asked only when nobody else can") \
         X(TRIED, "it was asked, and did not take it")
 
 typedef enum Obstacle {

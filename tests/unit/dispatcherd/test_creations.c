@@ -166,7 +166,7 @@ static void why_there_is_no_runtime_is_said_of_each(void **state) {
         }
 }
 
-static void a_runtime_that_drains_or_is_silent_is_not_asked(void **state) {
+static void a_runtime_that_drains_is_not_asked_and_a_silent_one_only_when_nobody_else_can(void **state) {
         _cleanup_(bench_freep) Bench *b = bench();
 
         (void)state;
@@ -177,7 +177,17 @@ static void a_runtime_that_drains_or_is_silent_is_not_asked(void **state) {
         bench_beat(b, "r1", 1, 0, ",\"draining\":false");
         bench_pass(b, 3 * SECOND);
         assert_string_equal(bench_state(b, "r1"), "suspect");
-        assert_non_null(strstr(ask(b, ECHO)->body, "it is suspect"));
+        host(b, &(Host){ .id = "r2" });
+        for (int i = 0; i < 20; i++) {
+                char body[64];
+
+                (void)snprintf(body, sizeof(body), "{\"agent_id\":\"x%d\",\"agent_type\":\"echo\"}", i);
+                assert_null(ask(b, body));
+                bench_expect(b, CREATE("r2"), "");
+        }
+        bench_beat(b, "r2", 1, 0, ",\"draining\":true");
+        assert_null(ask(b, ECHO));
+        bench_expect(b, CREATE("r1"), "");
 }
 
 static void an_agent_that_is_there_is_not_made_twice(void **state) {
@@ -334,7 +344,7 @@ int main(void) {
                 cmocka_unit_test(only_the_runtime_that_was_asked_answers),
                 cmocka_unit_test(what_is_no_definition_is_refused_here),
                 cmocka_unit_test(why_there_is_no_runtime_is_said_of_each),
-                cmocka_unit_test(a_runtime_that_drains_or_is_silent_is_not_asked),
+                cmocka_unit_test(a_runtime_that_drains_is_not_asked_and_a_silent_one_only_when_nobody_else_can),
                 cmocka_unit_test(an_agent_that_is_there_is_not_made_twice),
                 cmocka_unit_test(one_that_is_only_on_a_runtime_that_drains_is_made_elsewhere),
                 cmocka_unit_test(another_runtime_is_asked_where_the_first_has_certainly_not_made_it),
