@@ -17,6 +17,17 @@ static void print_failure(const Ctl *ctl, const json_t *agent) {
                 field_line(ctl, "Failed because", COLOUR_BAD, "%s", json_string_value(failure));
 }
 
+/* Its worker thread does nothing else meanwhile: the log of the runtime says so from a second on, and so do we. */
+static void print_work(const Ctl *ctl, const json_t *agent) {
+        const uint64_t busy_usec = field_scaled(agent, "busy_ms", USEC_PER_MSEC);
+        char shown[SHOWN_MAX];
+
+        field_line(ctl, "Working on", busy_usec < USEC_PER_SEC ? COLOUR_NONE : COLOUR_WARNING,
+                "%" PRIu64 " of at most %" PRIu64 "%s%s", field_number(agent, "open"),
+                field_number(agent, "max_concurrency"), busy_usec < USEC_PER_SEC ? "" : "; it has held its worker for ",
+                busy_usec < USEC_PER_SEC ? "" : show_duration(shown, busy_usec));
+}
+
 static void print(const Ctl *ctl, const char *runtime_id, const json_t *agent) {
         const json_t *mailbox = json_object_get(agent, "mailbox");
         const char *state = field_text(agent, "state");
@@ -36,8 +47,7 @@ static void print(const Ctl *ctl, const char *runtime_id, const json_t *agent) {
         field_line(ctl, "Handled", COLOUR_NONE, "%s, %s of them failed",
                 show_number(shown[0], field_number(agent, "handled")),
                 show_number(shown[1], field_number(agent, "failed")));
-        field_line(ctl, "Working on", COLOUR_NONE, "%" PRIu64 " of at most %" PRIu64, field_number(agent, "open"),
-                field_number(agent, "max_concurrency"));
+        print_work(ctl, agent);
         field_line(ctl, "Restarts", COLOUR_NONE, "%" PRIu64, field_number(agent, "restarts"));
         field_line(ctl, "Scheduling", COLOUR_NONE, "priority %" PRIu64 " (%s), quantum %" PRIu64,
                 field_number(agent, "priority"), field_text(agent, "class"), field_number(agent, "quantum"));

@@ -179,13 +179,18 @@ static int run_resume(Runtime *runtime, Request *request, Instant now) {
         return 0;
 }
 
+/* A worker that has begun a message of it is at that message, or about to hand the run back. */
+static bool is_worked_on(const Agent *agent) {
+        return agent->run && agent->run->n_begun > 0;
+}
+
 static void emit_agent(Buffer *out, const Agent *agent) {
         emit_object(out, NULL);
         emit_text(out, "agent_id", agent_id_slice(agent));
         emit_string(out, "agent_type", agent->definition->behavior->type);
         emit_string(out, "state", agent_state_name(agent->state));
         emit_u64(out, "queued", agent_n_queued(agent));
-        emit_u64(out, "open", agent->n_open + agent->n_deferred);
+        emit_u64(out, "open", agent->n_open + agent->n_deferred + is_worked_on(agent));
         emit_u64(out, "handled", agent->n_handled);
         emit_u64(out, "failed", agent->n_failed);
         emit_u64(out, "shed", agent->n_shed);
@@ -445,9 +450,17 @@ static int run_checkpoint_agent(Runtime *runtime, Request *request, Instant now)
         return r;
 }
 
-static void emit_life(Buffer *out, const Agent *agent) {
+/* Since the watch has seen its worker take up the message that it is still at. */
+static uint64_t busy_usec(const Agent *agent, Instant now) {
+        const Run *run = agent->run;
+
+        return is_worked_on(agent) && run->n_begun == run->watched_begun ? now.usec - run->begun_usec : 0;
+}
+
+static void emit_life(Buffer *out, const Agent *agent, Instant now) {
         emit_u64(out, "with_worker", agent->run ? agent->run->n_given - agent->run->n_begun : agent_n_calls(agent));
-        emit_u64(out, "open", agent->n_open);
+        emit_u64(out, "open", agent->n_open + is_worked_on(agent));
+        emit_u64(out, "busy_ms", busy_usec(agent, now) / USEC_PER_MSEC);
         emit_u64(out, "deferred", agent->n_deferred);
         emit_u64(out, "handled", agent->n_handled);
         emit_u64(out, "failed", agent->n_failed);
@@ -462,8 +475,6 @@ static int run_get_agent(Runtime *runtime, Request *request, Instant now) {
         Buffer *out = &request->result;
         Agent *agent;
         int r = find_agent(runtime, request, agent_fields, &arguments, &agent);
-
-        (void)now;
 
         if (r != 0)
                 return r;
@@ -481,7 +492,7 @@ static int run_get_agent(Runtime *runtime, Request *request, Instant now) {
         emit_raw(out, "capabilities", slice_of(agent->definition->capabilities));
         emit_raw(out, "parameters", slice_of(agent->definition->parameters));
         emit_mailbox(out, agent);
-        emit_life(out, agent);
+        emit_life(out, agent, now);
         emit_object_end(out);
         return 0;
 }

@@ -347,6 +347,49 @@ static void whoever_asks_who_is_busiest_gets_those_first(void **state) {
         end_world(&w);
 }
 
+static char logged[256];
+
+static void on_log(int level, const char *message_id, LogFields fields, const char *text, void *userdata) {
+        (void)level;
+        (void)message_id;
+        (void)fields;
+        (void)userdata;
+        (void)snprintf(logged, sizeof(logged), "%s", text);
+}
+
+static void an_agent_that_holds_its_worker_is_named_with_the_time(void **state) {
+        Outcome *outcome;
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ false);
+        make(&w, "slow", "");
+        trigger(&w, "e1", "x");
+        trigger(&w, "e2", "x");
+        turn(&w);
+        assert_non_null(strstr(
+                answer_text(&w, ask_about(&w, "get_agent", "a")), "\"with_worker\":2,\"open\":0,\"busy_ms\":0,"));
+
+        outcome = run_step(w.runs[0], w.now.usec); /* the worker has begun the first and says nothing */
+        pass(&w, 900 * USEC_PER_MSEC);
+        log_set_sink(on_log, NULL);
+        pass(&w, 200 * USEC_PER_MSEC);
+        log_set_sink(NULL, NULL);
+        assert_memory_equal(logged, "Agent a has held its worker for 10", 34);
+        pass(&w, 900 * USEC_PER_MSEC);
+        assert_non_null(strstr(
+                answer_text(&w, ask_about(&w, "get_agent", "a")), "\"with_worker\":1,\"open\":1,\"busy_ms\":199"));
+        assert_non_null(strstr(answer_text(&w, ask(&w, "list_agents", "")), "\"open\":1,"));
+
+        assert_false(run_close(w.runs[0])); /* there is the second */
+        runtime_on_outcome(w.runtime, outcome, w.now);
+        play_once(&w);
+        assert_non_null(strstr(
+                answer_text(&w, ask_about(&w, "get_agent", "a")), "\"with_worker\":0,\"open\":0,\"busy_ms\":0,"));
+        end_world(&w);
+}
+
 static void status_tells_the_last_seconds_and_all_there_was(void **state) {
         const char *status;
         char id[16];
@@ -426,6 +469,7 @@ int main(void) {
                 cmocka_unit_test(a_runtime_that_stops_makes_no_more_agents),
                 cmocka_unit_test(whoever_asks_who_is_busiest_gets_those_first),
                 cmocka_unit_test(agents_have_metrics_of_their_own_only_when_asked_and_only_so_many),
+                cmocka_unit_test(an_agent_that_holds_its_worker_is_named_with_the_time),
                 cmocka_unit_test(status_tells_the_last_seconds_and_all_there_was),
         };
 
