@@ -11,6 +11,7 @@ import time
 import uuid
 
 import natsclient
+from harness import scaled
 
 
 class Record:
@@ -38,7 +39,7 @@ class Load:
     """
 
     def __init__(self, client, mix, outstanding=32, total=None, retry=None, deadline_ms=10000, workflow="load", rate=None,
-                 grace=2.0, payload=None):
+                 grace=scaled(2), payload=None):
         self.client, self.outstanding, self.total, self.rate = client, outstanding, total, rate
         self.deadline_ms, self.workflow, self.grace = deadline_ms, workflow, grace
         self.payload = dict(payload or {}, deadline_ms=deadline_ms)
