@@ -159,6 +159,7 @@ class Refused(Case):
     def test_registrations_that_are_not_right_are_refused_and_change_nothing(self):
         client = self.world.client()
         fake = FakeRuntime(client, "wrong")
+        fake.answers_roll_calls = False
         whole = fake.registration()
 
         def change(**changes):
@@ -196,7 +197,7 @@ class Refused(Case):
     def test_registrations_past_the_limit_are_refused_LIMIT_EXCEEDED(self):
         client = self.world.client()
         taken, refused, limit = 0, 0, 20 - len(self.runtimes())
-        fakes = [FakeRuntime(client, f"flood-{i}") for i in range(60)]
+        fakes = [FakeRuntime(client, f"flood-{i}", interval_ms=10000) for i in range(60)]  # none is missed meanwhile
         for fake in fakes:
             fake.answers_roll_calls = False
             answer = fake.register()[0]
@@ -286,7 +287,7 @@ class Garbage(Case):
             self.client.flush(scaled(20))
         wait_until("both are alive and answer", lambda: self.verb("status")["ok"] and
                    self.client.request(f"{PREFIX}.runtime.r1.control.status", {}).json()["ok"], 15)
-        self.assertGreater(len(n_replies), 1000)
+        wait_until("refusals have come", lambda: len(n_replies) > 1000)
         wait_until("the runtime is live", lambda: self.runtimes().get("r1", {}).get("state") == "live", 15)
         self.assert_success(self.trigger_input("greeter", "after all that", deadline_ms=8000), "after all that")
         for daemon in (dispatcher, runtime):
