@@ -70,6 +70,12 @@ class Agent:
         time.sleep(what["ms"] / 1000)
         return what
 
+    def do_wait_for(self, what, _):
+        """Until that file is there: a test decides when."""
+        while not os.path.exists(what["path"]):
+            time.sleep(0.005)
+        return "waited"
+
     def do_count(self, *_):
         with self.lock:
             self.state["count"] += 1

@@ -147,18 +147,20 @@ class AtDebug(Journal):
 class AfterAKill(Journal):
     def build_daemons(self):
         self.dispatcher = self.world.dispatcher(options=self.options)
-        agents = {"sleeper": "delay"}
+        agents = {"patient": exec_agent()}
         self.fleet = {name: self.world.runtime(name, agents=agents, options=dict(self.options, **{"runtime.heartbeat_interval_ms": "100"}))
                       for name in ("r1", "r2")}
         self.client = self.world.client()
         self.wait_runtimes("r1", "r2")
 
     def test_the_story_of_one_that_is_placed_again_names_both_runtimes(self):
-        exec_id, _, inbox = self.send("sleeper", {"ms": 700}, retry="always", deadline_ms=20000)
+        done = os.path.join(self.world.directory, "done")
+        exec_id, _, inbox = self.send("patient", {"do": "wait_for", "path": done}, retry="always", deadline_ms=int(scaled(20000)))
         first = wait_until("it is started", lambda: self.journal.entries(COMPOZY_EXEC_ID=exec_id, COMPOZY_STEP="started",
                                                                          SYSLOG_IDENTIFIER="compozy-runtimed"), 5)[0]["COMPOZY_RUNTIME_ID"]
         second = {"r1": "r2", "r2": "r1"}[first]
         self.fleet[first].kill()
+        open(done, "w", encoding="ascii").close()
         self.assert_success(inbox.next(scaled(15)).json())
         story = self.story(exec_id, ("d", "ended"))
         self.assert_in_order(story, ("d", "relayed"), (first, "started"), ("d", "retried"), ("d", "relayed"), (second, "accepted"),
