@@ -219,30 +219,85 @@ static bool take_keys(Top *top, bool *ret_any) {
         return true;
 }
 
+/* Ctrl-Z and `fg`. They come while ppoll() waits and nowhere else. */
+
+static volatile sig_atomic_t told_to_stop, told_to_go_on;
+
+static void on_job_control(int signal_number) {
+        if (signal_number == SIGTSTP)
+                told_to_stop = 1;
+        else
+                told_to_go_on = 1;
+}
+
+static void set_job_control(sigset_t *ret_waiting) {
+        const struct sigaction action = { .sa_handler = on_job_control };
+        sigset_t both;
+
+        (void)sigemptyset(&both);
+        (void)sigaddset(&both, SIGTSTP);
+        (void)sigaddset(&both, SIGCONT);
+        (void)pthread_sigmask(SIG_BLOCK, &both, ret_waiting);
+        (void)sigaction(SIGTSTP, &action, NULL);
+        (void)sigaction(SIGCONT, &action, NULL);
+}
+
+/* Returns once we are continued; at once where nobody could: no shell is there. */
+static void stop_for_now(const sigset_t *waiting) {
+        struct sigaction ours, plain = { .sa_handler = SIG_DFL };
+        sigset_t both;
+
+        top_view_lend();
+        (void)sigaction(SIGTSTP, &plain, &ours);
+        (void)raise(SIGTSTP);
+        (void)pthread_sigmask(SIG_SETMASK, waiting, &both); /* here */
+        (void)pthread_sigmask(SIG_SETMASK, &both, NULL);
+        (void)sigaction(SIGTSTP, &ours, NULL);
+}
+
+/* Returns whether the screen is to be drawn anew. */
+static bool obey_job_control(const sigset_t *waiting) {
+        if (told_to_stop)
+                stop_for_now(waiting);
+        else if (!told_to_go_on)
+                return false;
+        told_to_stop = told_to_go_on = 0;
+        top_view_take_again();
+        return true;
+}
+
+static void wait_for_keys(struct pollfd *keyboard, uint64_t usec, const sigset_t *waiting) {
+        const struct timespec span = { (time_t)(usec / USEC_PER_SEC), (long)(usec % USEC_PER_SEC * 1000) };
+
+        if (ppoll(keyboard, 1, &span, waiting) < 0)
+                keyboard->revents = 0;
+}
+
 static void run_screen(Top *top) {
         uint64_t drawn_usec = 0;
         bool is_stale = true;
+        sigset_t waiting;
 
+        set_job_control(&waiting);
         while (!ctl_is_interrupted()) {
                 struct pollfd keyboard = { .fd = STDIN_FILENO, .events = POLLIN };
                 uint64_t now_usec, next_usec;
-                bool any_key = false;
+                bool is_wanted = false;
 
                 is_stale |= ask(top);
                 now_usec = instant_now().usec;
-                next_usec = MIN_OF(top_plan_next_usec(&top->plan), now_usec + USEC_PER_SEC);
+                next_usec = is_stale ? drawn_usec + DRAW_USEC
+                                     : MIN_OF(top_plan_next_usec(&top->plan), now_usec + USEC_PER_SEC);
                 if (top->plan.n_asked > 0)
                         is_stale |= take_messages(top, WAIT_MSEC);
-                (void)poll(&keyboard, 1,
-                        top->plan.n_asked > 0 || is_stale
-                                ? 0
-                                : (int)((next_usec - MIN_OF(now_usec, next_usec)) / USEC_PER_MSEC) + 1);
+                wait_for_keys(&keyboard, top->plan.n_asked > 0 ? 0 : next_usec - MIN_OF(now_usec, next_usec), &waiting);
+                is_wanted = obey_job_control(&waiting);
                 if (keyboard.revents & (POLLHUP | POLLERR | POLLNVAL)) /* the terminal is gone */
                         return;
-                if (!take_keys(top, &any_key))
+                if (!take_keys(top, &is_wanted))
                         return;
                 now_usec = instant_now().usec;
-                if (any_key || (is_stale && now_usec - drawn_usec >= DRAW_USEC)) {
+                if (is_wanted || (is_stale && now_usec - drawn_usec >= DRAW_USEC)) {
                         draw(top);
                         drawn_usec = now_usec;
                         is_stale = false;

@@ -13,6 +13,7 @@
 
 #include "common/instant.h"
 #include "ctl/top_details.h"
+#include "ctl/top_rescue.h"
 #include "ctl/top_view.h"
 
 #define COLUMNS_MIN 20
@@ -57,6 +58,7 @@ static void start_colours(void) {
 int top_view_start(const Screen *screen, char *ret_why, size_t size) {
         const char *terminal = getenv("TERM");
 
+        top_rescue_prepare();
         view.screen = newterm(NULL, stdout, stdin);
         if (!view.screen) {
                 (void)snprintf(ret_why, size,
@@ -75,16 +77,32 @@ int top_view_start(const Screen *screen, char *ret_why, size_t size) {
         (void)keypad(stdscr, TRUE);
         (void)set_escdelay(ESCAPE_MSEC);
         (void)curs_set(0);
+        top_rescue_arm();
         return 0;
 }
 
 void top_view_stop(void) {
         if (!view.screen)
                 return;
+        top_rescue_disarm();
         (void)curs_set(1);
         (void)endwin();
         delscreen(view.screen);
         view.screen = NULL;
+}
+
+void top_view_lend(void) {
+        top_rescue_disarm();
+        (void)curs_set(1);
+        (void)endwin();
+}
+
+void top_view_take_again(void) {
+        (void)reset_prog_mode(); /* after SIGSTOP there was no endwin(), and shells set modes of their own */
+        (void)clearok(curscr, TRUE);
+        (void)refresh();
+        (void)curs_set(0);
+        top_rescue_arm();
 }
 
 /* text */

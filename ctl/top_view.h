@@ -21,8 +21,12 @@ typedef struct TopHead {
 /* Takes the terminal. Returns 0 or -errno, with a sentence in `ret_why`. */
 int top_view_start(const Screen *screen, char *ret_why, size_t size);
 
-/* Gives it back as it was. */
+/* Gives it back as it was. A signal that ends the process does so too (ctl/top_rescue.h). */
 void top_view_stop(void);
+
+/* Lends it to the shell that we are stopped from, and takes it again: whatever has become of it, all is drawn anew. */
+void top_view_lend(void);
+void top_view_take_again(void);
 
 /* Sets ui->n_visible, and ui->tabs[].first where it was beyond the end. */
 void top_view_draw(const TopHead *head, const TopModel *model, TopUi *ui);

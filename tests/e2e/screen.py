@@ -7,6 +7,7 @@ import fcntl
 import os
 import pty
 import re
+import resource
 import select
 import struct
 import subprocess
@@ -33,6 +34,7 @@ class Screen:
 
     def own_terminal(self):
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # some tests crash it
 
     def close(self):
         if self.process.poll() is None:
@@ -83,6 +85,10 @@ class Screen:
 
     def wait_for(self, *words, timeout=10.0):
         return self.wait(f"{words} on the screen", lambda text: all(word in text for word in words), timeout)
+
+    def wait_bytes(self, part, timeout=10.0):
+        """Until they were written, by whatever terminal's sequences."""
+        self.wait(f"{part!r} was written", lambda _: part in self.everything, timeout)
 
     def wait_exit(self, timeout=10.0):
         deadline = time.monotonic() + harness.scaled(timeout)

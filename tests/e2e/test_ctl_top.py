@@ -3,6 +3,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import termios
 import time
@@ -72,6 +73,55 @@ class Top(OnAScreen, Case):
         screen.type(b"\x03")
         self.assertEqual(screen.wait_exit(), 0)
         self.assertEqual(termios.tcgetattr(screen.terminal), screen.before)
+
+    def test_a_signal_that_ends_it_leaves_the_terminal_as_it_was(self):
+        for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGQUIT):
+            with self.subTest(number.name):
+                environment = self.environment()
+                for name in ("ASAN_OPTIONS", "TSAN_OPTIONS"):  # theirs would make an exit of it
+                    environment[name] = environment.get(name, "") + " handle_segv=0 handle_sigbus=0 handle_abort=0"
+                screen = Screen([CTL, "top"], environment, terminal="xterm")
+                self.addCleanup(screen.close)
+                screen.wait_bytes(b"live")
+                self.assertNotEqual(termios.tcgetattr(screen.terminal), screen.before)
+                os.kill(screen.process.pid, number)
+                self.assertEqual(screen.wait_exit(), -number)
+                self.assertEqual(termios.tcgetattr(screen.terminal), screen.before)
+                self.assertTrue(screen.everything.endswith(b"\r\n"), screen.everything[-100:])
+                for undone in (b"\x1b[?1l\x1b>", b"\x1b[?25h", b"\x1b[?1049l"):  # the keypad's mode, the hidden cursor, the second screen
+                    self.assertIn(undone, screen.everything[screen.everything.rindex(b"live"):])
+
+    def test_ctrl_z_lends_the_terminal_to_the_shell_until_it_is_called_back(self):
+        shell = ("set -m; compozyctl top --interval 200ms; stty -a | grep -q ' icanon ' && echo STOPPED; read -r line; fg >/dev/null; "
+                 "stty -a | grep -q ' icanon ' && echo ENDED $?")
+        screen = Screen(["bash", "-c", shell], {**self.environment(), "PATH": f"{BIN}:{os.environ['PATH']}"})
+        self.addCleanup(screen.close)
+        screen.wait_for("r1 ", "r2 ", "2 live")
+        screen.type(b"\x1a")
+        screen.wait_for("STOPPED")
+        screen.type("\n")
+        text = screen.wait("it is drawn again", lambda text: "2 live" in text and "STOPPED" not in text)
+        self.assertIn("/ filter", text)
+        screen.type("?")
+        screen.wait_for("look into it")
+        screen.type("xq")
+        screen.wait_for("ENDED 0")
+        self.assertEqual(screen.wait_exit(), 0)
+
+    def test_after_a_stop_that_it_was_not_told_of_it_takes_the_terminal_again(self):
+        screen = self.top()
+        screen.wait_for("r1 ", "r2 ")
+        ours = termios.tcgetattr(screen.terminal)
+        os.kill(screen.process.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, screen.process.pid, os.WSTOPPED)
+        termios.tcsetattr(screen.terminal, termios.TCSANOW, screen.before)
+        screen.pump(0)
+        screen.clear(24, 80)
+        os.kill(screen.process.pid, signal.SIGCONT)
+        screen.wait_for("r1 ", "r2 ", "/ filter")
+        wait_until("the modes are its own", lambda: termios.tcgetattr(screen.terminal) == ours)
+        screen.type("q")
+        self.assertEqual(screen.wait_exit(), 0)
 
     def test_it_follows_the_size_of_the_terminal(self):
         screen = self.top()
@@ -164,9 +214,7 @@ class Top(OnAScreen, Case):
         for variables, wanted in (({}, True), ({"NO_COLOR": "1"}, False)):
             screen = Screen([CTL, "top"], {**self.environment(), **variables}, terminal="xterm-256color")
             self.addCleanup(screen.close)
-            deadline = time.monotonic() + scaled(10)
-            while b"live" not in screen.everything and time.monotonic() < deadline:
-                screen.pump(0.1)
+            screen.wait_bytes(b"live")
             self.assertEqual(b"\x1b[32m" in screen.everything, wanted)
 
 
