@@ -19,6 +19,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -46,6 +47,8 @@ FAST_HEARTBEAT = {"runtime.heartbeat_interval_ms": 100}
 SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|UndefinedBehaviorSanitizer|runtime error:"
                        r"|Assertion .* failed|stack smashing detected|double free|malloc\(\)|free\(\):")
 
+REPORT_LINES = 200
+
 AGENTS = {"greeter": "echo", "sleeper": "delay", "tally": "counter"}
 OBEDIENT = os.path.join(ROOT, "tests", "e2e", "agent.py")
 
@@ -55,6 +58,14 @@ _worlds = []
 
 def scaled(seconds):
     return seconds * TIME_SCALE
+
+
+def in_time(seconds):
+    """
+    The bound for something that is to happen after so many seconds, or at once (0): late enough that a machine which stands still for some
+    seconds does not break it. What a test tells apart with it must be further away than that, or not be told by the clock at all.
+    """
+    return seconds + scaled(5)
 
 
 def wait_until(what, condition, timeout=10.0, longest_pause=0.05):
@@ -83,6 +94,14 @@ def holds_for(what, condition, seconds):
         if not value:
             raise AssertionError(f"no longer true: {what}")
         time.sleep(0.02)
+
+
+def show_lines(lines, n_lines):
+    """The last ones, and before them a sanitizer's first report, whole."""
+    first = next((i for i, line in enumerate(lines) if SANITIZER.search(line)), len(lines))
+    if first < len(lines) - n_lines:
+        print("\n".join(lines[first:first + REPORT_LINES]), "\n...", file=sys.stderr)
+    print("\n".join(line[:400] for line in lines[-n_lines:]), file=sys.stderr)
 
 
 def _die_with_parent():
@@ -192,8 +211,9 @@ class Process:
         expression = re.compile(pattern)
 
         def find():
+            was_running = self.is_running()  # asked first: what it says at its end is in the log by then
             found = expression.search(self.log())
-            if not found and not self.is_running():
+            if not found and not was_running:
                 raise AssertionError(f"{self.name} ended with {self.process.returncode} before saying /{pattern}/")
             return found
 
@@ -209,6 +229,7 @@ class NatsServer(Process):
     def __init__(self, world, jetstream=False, name="nats", arguments=(), monitored=False, config=None, access=None):
         self.directory = os.path.join(world.directory, name)
         os.makedirs(self.directory)
+        self.port_holder = None
         self.port = None
         self.store = ["-js", "-sd", os.path.join(self.directory, "store")] if jetstream else []
         self.access = dict(access or {})
@@ -217,12 +238,29 @@ class NatsServer(Process):
         super().__init__(world, name, [])
 
     def start(self):
-        self.arguments = [NATS_SERVER, "-a", "127.0.0.1", "-p", str(self.port or -1), "--ports_file_dir",
+        if not self.port:
+            self._take_port()
+        self.arguments = [NATS_SERVER, "-a", "127.0.0.1", "-p", str(self.port), "--ports_file_dir",
                           self.directory] + self.store + self.extra
         self.spawn()
-        self.port = wait_until("nats-server tells its port", self._read_port, 15)
+        wait_until("nats-server tells its port", self._read_port, 15)
         wait_until("nats-server accepts", self._accepts, 15)
         return self
+
+    def _take_port(self):
+        """
+        A port that stays ours while the server is down. The socket is bound and never listens: with SO_REUSEADDR the server may listen there
+        beside it, and nobody is given that port who asks for any, neither to listen nor to connect from.
+        """
+        self.port_holder = socket.socket()
+        self.port_holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.port_holder.bind(("127.0.0.1", 0))
+        self.port = self.port_holder.getsockname()[1]
+
+    def end(self):
+        super().end()
+        if self.port_holder:
+            self.port_holder.close()
 
     def _read_port(self, kind="nats"):
         if not self.is_running():
@@ -231,7 +269,7 @@ class NatsServer(Process):
             try:
                 with open(path, encoding="ascii") as file:
                     return int(json.load(file)[kind][0].rpartition(":")[2])
-            except (ValueError, KeyError, IndexError):
+            except (OSError, ValueError, KeyError, IndexError):
                 return None
         return None
 
@@ -402,10 +440,13 @@ class World:
                 lines = lines[-5:]
             state = "running" if process.is_running() else f"ended: {process.process and process.process.returncode}"
             print(f"--- {process.name} ({state}): {' '.join(process.arguments)}", file=sys.stderr)
-            reports = [i for i, line in enumerate(lines) if SANITIZER.search(line)]
-            if reports and reports[0] < len(lines) - n_lines:
-                print("\n".join(lines[reports[0]:reports[0] + n_lines]), "\n...", file=sys.stderr)
-            print("\n".join(line[:400] for line in lines[-n_lines:]), file=sys.stderr)
+            show_lines(lines, n_lines)
+        for path in sorted(glob.glob(os.path.join(self.directory, "*.log"))):
+            if path in [process.log_path for process in self.processes]:
+                continue
+            with open(path, encoding="utf-8", errors="replace") as file:
+                print(f"--- {os.path.basename(path)}", file=sys.stderr)
+                show_lines(file.read().splitlines(), n_lines)
         if self.journal:
             print("--- the journal", file=sys.stderr)
             self.journal.show(sys.stderr)
@@ -502,8 +543,11 @@ class Case(unittest.TestCase):
         for name in ("XDG_CONFIG_HOME", "COMPOZY_CONTEXT"):
             if name not in (environment or {}):
                 variables.pop(name, None)
-        done = subprocess.run([os.path.join(BIN, "compozyctl"), *map(str, words)], input=stdin, env=variables, text=True,
-                              capture_output=True, timeout=scaled(timeout), check=False)
+        try:
+            done = subprocess.run([os.path.join(BIN, "compozyctl"), *map(str, words)], input=stdin, env=variables, text=True,
+                                  capture_output=True, timeout=scaled(timeout), check=False)
+        except subprocess.TimeoutExpired as error:
+            raise AssertionError(f"compozyctl {words} did not end within {error.timeout:.0f} s: {error.stdout} {error.stderr}") from None
         if SANITIZER.search(done.stderr):
             raise AssertionError(f"compozyctl {words}: {done.stderr}")
         return done

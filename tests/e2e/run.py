@@ -37,7 +37,7 @@ class Unit:
         self.rest = b""
         self.deadline = 0.0
         self.too_long = False
-        self.signals = [(0.0, signal.SIGINT), (10.0, signal.SIGKILL)]  # seconds past the deadline
+        self.signals = [(0.0, signal.SIGINT), (10.0 * harness.TIME_SCALE, signal.SIGKILL)]  # seconds past the deadline
 
 
 class Reporter(unittest.TestResult):
