@@ -108,9 +108,7 @@ class AuthCase(Case):
     def assert_refused(self, server, reason, key, options=None, url=None):
         """It says why, and names the key to look at."""
         daemon = self.try_to_connect(server, options, url)
-        line = daemon.wait_log(r".*could not connect: .*").group(0)
-        self.assertIn(reason, line)
-        self.assertIn(key, line)
+        daemon.wait_log(f"could not connect: .*{re.escape(reason)}.*{re.escape(key)}|could not connect: .*{re.escape(key)}.*{re.escape(reason)}")
         self.assertFalse(daemon.is_ready())
         return daemon
 
@@ -201,7 +199,6 @@ class Credentials(AuthCase):
         mine, seed = operator.user("tests")
         server = self.serve(operator.server_configuration(), jwt=mine, seed=seed)
         creds = self.write("long.creds", nkeys.credentials(*operator.user("daemon")))
-        brief = self.write("brief.creds", nkeys.credentials(*operator.user("brief", expires_in=round(scaled(3)))))
         daemon = self.assert_connects(server, {"nats.credentials": creds}, "nats://127.0.0.1:{}")
         self.assertNotRegex(daemon.log(), r"\bSU[A-Z2-7]{40}|eyJ")
 
@@ -209,7 +206,20 @@ class Credentials(AuthCase):
         self.assert_refused(server, "Authorization Violation", "nats.credentials", {"nats.credentials": stranger}, "nats://127.0.0.1:{}")
         self.assert_refused(server, "Authorization Violation", "nats.credentials", url="nats://127.0.0.1:{}")
 
-        expiring = self.assert_connects(server, {"nats.credentials": brief}, "nats://127.0.0.1:{}")
+        def write_brief():
+            self.write("brief.creds", nkeys.credentials(*operator.user("brief", expires_in=3)))
+            return time.monotonic() + 3
+
+        expires_at = write_brief()
+        expiring = self.try_to_connect(server, {"nats.credentials": os.path.join(self.world.directory, "brief.creds")}, "nats://127.0.0.1:{}")
+
+        def is_connected():  # on a machine so slow that it expires before that, with another
+            nonlocal expires_at
+            if time.monotonic() > expires_at:
+                expires_at = write_brief()
+            return expiring.is_ready()
+
+        wait_until("it is connected", is_connected, 30)
         expiring.wait_log(r"(Authentication Expired|could not connect): .*nats\.credentials", 15)
         self.write("brief.creds", nkeys.credentials(*operator.user("renewed")))
         expiring.wait_ready()
@@ -223,7 +233,7 @@ class Credentials(AuthCase):
                                ({"nats.credentials": damaged, "nats.nkey_seed_file": damaged}, "are both given"), ({"nats.tls_ca": ca}, "nats.tls_ca: "),
                                ({"nats.tls_cert": ca}, "nats.tls_cert needs nats.tls_key")):
             daemon = self.try_to_connect(server, options)
-            self.assertNotEqual(daemon.wait(5), 0)
+            self.assertNotEqual(daemon.wait(), 0)
             self.assertIn(words, daemon.log())
             self.assertNotRegex(daemon.log(), r"\bSU[A-Z2-7]{40}")
 
@@ -284,7 +294,7 @@ class Tls(AuthCase):
         self.assert_refused(server, "the server hung up", "nats.tls_cert", trusting)
         self.assert_refused(server, "the server hung up", "nats.tls_cert", showing(self.others.make("stranger")))
         daemon = self.try_to_connect(server, showing((self.member[0], self.good[1])))
-        self.assertNotEqual(daemon.wait(5), 0)
+        self.assertNotEqual(daemon.wait(), 0)
         self.assertIn("nats.tls_key", daemon.log())
 
     def test_certificates_that_were_replaced_are_taken_with_the_next_connection(self):
@@ -336,8 +346,11 @@ class Secrets(Case):
         with open(f"/proc/{daemon.pid}/cmdline", encoding="utf-8") as file:
             texts["cmdline"] = file.read()
         for thread in os.listdir(f"/proc/{daemon.pid}/task"):
-            with open(f"/proc/{daemon.pid}/task/{thread}/comm", encoding="utf-8") as file:
-                texts[f"comm of {thread}"] = file.read()
+            try:
+                with open(f"/proc/{daemon.pid}/task/{thread}/comm", encoding="utf-8") as file:
+                    texts[f"comm of {thread}"] = file.read()
+            except (FileNotFoundError, ProcessLookupError):  # nats.c's threads come and go
+                pass
         for path in ("/metrics", "/healthz", "/readyz", "/"):
             texts[path] = daemon.get(path)[1]
         return texts
@@ -379,8 +392,10 @@ class Secrets(Case):
         daemon.start()
         inodes = set()
         for entry in os.listdir(f"/proc/{daemon.pid}/fd"):
-            target = os.readlink(f"/proc/{daemon.pid}/fd/{entry}")
-            inodes.update(re.findall(r"socket:\[(\d+)\]", target))
+            try:
+                inodes.update(re.findall(r"socket:\[(\d+)\]", os.readlink(f"/proc/{daemon.pid}/fd/{entry}")))
+            except FileNotFoundError:  # a connection that has ended
+                pass
         addresses = []
         for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
             with open(f"/proc/{daemon.pid}/net/{table}", encoding="ascii") as file:
