@@ -147,7 +147,7 @@ class Agent:
     def do_trigger_itself(self, what, params):
         """Again and again; in the end what the last was answered, and how many there were."""
         what = dict(what, depth=what["depth"] + 1)
-        answer = self.request("trigger", {"agent_id": self.agent_id, "input": what, "timeout_ms": 5000,
+        answer = self.request("trigger", {"agent_id": self.agent_id, "input": what, "timeout_ms": 20000,
                                            "message_id": params["message_id"]})
         return answer["result"] if "result" in answer else {"depth": what["depth"], "error": answer["error"]}
 

