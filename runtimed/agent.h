@@ -107,30 +107,31 @@ struct Agent {
                                   */
         bool was_announced : 1;  /* dispatchers were told of it, or are about to be */
         bool is_changed : 1;     /* dispatchers were not told yet */
-        bool is_ready : 1;       /* in a list of agents with something to hand out */
-        bool is_unsettled : 1;   /* in the list of agents to look at when the turn ends */
 
-        uint16_t grant;      /* messages to hand out at a time */
-        uint32_t n_deferred; /* messages that its behaviour wants back later */
-        uint32_t n_open;     /* messages with a remote behaviour, or left pending: max_concurrency bounds them */
-        uint32_t n_fired;    /* timers that were due and are not handled yet */
+        RB_ENTRY(Agent) by_name; /* in the order of ids, for paging */
+        Subscriber subscriber;   /* what it is subscribed to */
+        AgentRarely *rarely;     /* NULL: none of it yet; read it through agent_rarely() */
 
+        /* What the loop writes with each message. Workers read the id with each: so it keeps a cache line's distance
+         * from that, and from the next agent's. */
+        uint16_t grant;        /* messages to hand out at a time */
+        bool is_ready : 1;     /* in a list of agents with something to hand out */
+        bool is_unsettled : 1; /* in the list of agents to look at when the turn ends */
+        uint32_t n_deferred;   /* messages that its behaviour wants back later */
+        uint32_t n_open;       /* messages with a remote behaviour, or left pending: max_concurrency bounds them */
+        uint32_t n_fired;      /* timers that were due and are not handled yet */
         Definition *definition;
         void *behavior_state; /* while a run is out: the run's */
         Mailbox *mailbox;     /* NULL: no mail */
         Run *run;             /* out with a worker; NULL: none is */
         Mail *calls;          /* out to a remote behaviour, linked through `previous` */
-        Durable *durable;     /* NULL: keeps no state, or there is no store */
-        AgentRarely *rarely;  /* NULL: none of it yet; read it through agent_rarely() */
+        Agent *next_ready, *next_unsettled;
+        uint64_t n_handled, n_shed, n_failed;
+
+        Durable *durable; /* NULL: keeps no state, or there is no store */
         Waiter *waiters;
         Timer *timers;
-        AskOwner asks;         /* what it waits for */
-        Subscriber subscriber; /* what it is subscribed to */
-
-        Agent *next_ready, *next_unsettled;
-        RB_ENTRY(Agent) by_name; /* in the order of ids, for paging */
-
-        uint64_t n_handled, n_shed, n_failed;
+        AskOwner asks; /* what it waits for */
 };
 
 /* For looking at: all of it absent when there is none. */

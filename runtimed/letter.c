@@ -35,13 +35,22 @@ static size_t class_of(size_t size) {
         return class;
 }
 
-/* Written soon, and its first lines are in the worker's cache now: to be fetched meanwhile. */
-static void prefetch_letter(const Letter *letter) {
-        if (!letter)
+/* The one after the next is written soon, and its first lines are in the worker's cache now: to be fetched meanwhile.
+ * The next itself was fetched the last time. */
+static void prefetch_letter(const Letter *next) {
+        if (!next || !next->next)
                 return;
 
-        __builtin_prefetch(letter, /* for writing: */ 1);
-        __builtin_prefetch(letter->storage, 1);
+        __builtin_prefetch(next->next, /* for writing: */ 1);
+        __builtin_prefetch(next->next->storage, 1);
+}
+
+static void prefetch_delivery(const Mail *next) {
+        if (!next || !next->next)
+                return;
+
+        __builtin_prefetch(next->next, /* for writing: */ 1);
+        __builtin_prefetch(&delivery_of_mail(next->next)->trace, 1);
 }
 
 static Letter *letter_take(Letters *letters, size_t size) {
@@ -148,8 +157,7 @@ static Delivery *delivery_take(Letters *letters) {
 
         letters->free_deliveries = mail->next;
         letters->n_free_deliveries--;
-        if (mail->next)
-                __builtin_prefetch(mail->next, 1);
+        prefetch_delivery(mail->next);
         return delivery_of_mail(mail);
 }
 

@@ -42,16 +42,16 @@ typedef struct DeliveryTrace {
 struct Delivery {
         Mail mail;            /* first of all: the worker's part */
         Letter *letter;       /* NULL: a timer */
-        uint64_t id;          /* of the message, for a behaviour that answers later */
-        uint32_t n_invoked;   /* calls of capabilities that its behaviour has made for it so far */
-        uint64_t token;       /* TIMER, ANSWER: the behaviour's own name for it */
         DeliveryTrace *trace; /* NULL: none */
+        bool is_aside;        /* the core's: its behaviour wants it later */
+        uint32_t n_invoked;   /* calls of capabilities that its behaviour has made for it so far */
+        uint64_t id;          /* of the message, for a behaviour that answers later */
+        uint64_t token;       /* TIMER, ANSWER: the behaviour's own name for it */
         ErrorCode code;       /* ANSWER: why there is none; then the payload is the sentence that says so */
 
-        /* the core's, while its behaviour wants it later */
+        /* while it is aside */
         Delivery *next_aside, *previous_aside;
         Deferred *deferred; /* when it is due; NULL: its behaviour has left it pending */
-        bool is_aside;
 };
 
 #define LETTER_CLASSES 3 /* what is larger than the largest is not kept */
@@ -66,6 +66,14 @@ typedef struct Letters {
 
 /* Frees the pools; all letters and deliveries are back in them. */
 void letters_done(Letters *letters);
+
+/* Has what a behaviour is told of it fetched into this processor's cache. */
+static inline void letter_prefetch(const Letter *letter) {
+        if (!letter)
+                return;
+        __builtin_prefetch(letter);
+        __builtin_prefetch(letter->storage); /* the payload comes first */
+}
 
 /* A copy of all that is given, with one reference. NULL: memory is out. */
 Letter *letter_new(Letters *letters, Slice topic, Slice payload, const Envelope *envelope);

@@ -178,7 +178,8 @@ static void take_from_aside(Runtime *runtime, Delivery *delivery) {
 void core_free_delivery(Runtime *runtime, Delivery *delivery) {
         if (delivery->is_aside)
                 take_from_aside(runtime, delivery);
-        delivery->mail.agent->n_fired -= delivery->mail.kind == MAIL_TIMER;
+        if (delivery->mail.kind == MAIL_TIMER)
+                delivery->mail.agent->n_fired--;
         if (delivery->trace)
                 core_end_delivery_span(runtime, delivery);
         delivery_free(&runtime->letters, delivery);

@@ -289,6 +289,17 @@ static void come_back(Run *run) {
                 &run->wish, &wish, RUN_RECALL, memory_order_relaxed, memory_order_relaxed);
 }
 
+/* What was written by the loop's processor is fetched while messages before it are handled: of the next one what its
+ * behaviour is told, since its mail was fetched the last time, and the mail of the one after that. */
+static void look_ahead(const Mail *next) {
+        if (!next)
+                return;
+
+        __builtin_prefetch(next->next);
+        if (next->kind == MAIL_TOPIC || next->kind == MAIL_ANSWER)
+                letter_prefetch(CONTAINER_OF(next, Delivery, mail)->letter);
+}
+
 Outcome *run_step(Run *run, uint64_t now_usec) {
         Mail *mail = run->mail;
         Outcome *outcome;
@@ -296,6 +307,7 @@ Outcome *run_step(Run *run, uint64_t now_usec) {
         assert(mail && run->spare);
 
         run->mail = mail->next;
+        look_ahead(run->mail);
         take_up(run, mail);
         outcome = mail->outcome ? mail->outcome : run->spare;
         outcome->result = 0;
