@@ -346,14 +346,19 @@ void core_finish(Runtime *runtime, Execution *execution, Instant now) {
         end(runtime, execution, &ending, now);
 }
 
+static const char *too_late(const Execution *execution) {
+        if (execution->held)
+                return "agent was done, but its state was not saved within the %llu ms that were left";
+        if (execution->is_started || execution->phase == PHASE_OUT)
+                return "agent did not finish within the %llu ms that were left";
+        return "agent did not begin within the %llu ms that were left";
+}
+
 void core_fail(Runtime *runtime, Execution *execution, ErrorCode code, const char *why, Instant now) {
         Ending ending = { .status = STATUS_FAILURE, .code = code, .message = slice_of(why) };
 
         if (!why && code == ERROR_DEADLINE_EXCEEDED)
-                fail_with(&ending, STATUS_FAILURE, code,
-                        execution->is_started || execution->phase == PHASE_OUT
-                                ? "agent did not finish within the %llu ms that were left"
-                                : "agent did not begin within the %llu ms that were left",
+                fail_with(&ending, STATUS_FAILURE, code, too_late(execution),
                         (execution->expires_usec - execution->accepted_usec) / USEC_PER_MSEC, 0);
 
         if (execution->is_started)

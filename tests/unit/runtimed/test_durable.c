@@ -199,6 +199,7 @@ static void a_held_answer_whose_deadline_passes_is_an_error(void **state) {
         trigger(&w, "e1", "x");
         pass(&w, 11 * USEC_PER_SEC);
         assert_string_equal(result_of(&w, "e1"), "FAILURE DEADLINE_EXCEEDED");
+        assert_non_null(strstr(last_sent(&w, "_INBOX.e1")->body, "its state was not saved within the 10000 ms"));
         carry_all_out(&w);
         assert_string_equal(result_of(&w, "e1"), "FAILURE DEADLINE_EXCEEDED");
         end_world(&w);
