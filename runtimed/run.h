@@ -138,7 +138,7 @@ struct Run {
         uint64_t begun_usec;    /* when the watch last saw the worker take up a message */
         uint64_t watch_usec;    /* pause until the next look */
         uint64_t watched_begun; /* what it saw */
-        bool was_reported;      /* as blocking its worker */
+        uint64_t report_usec;   /* once it has held its worker for so long, that is said */
 };
 
 /* the core's side */

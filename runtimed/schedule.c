@@ -370,7 +370,7 @@ static Run *hand_out(Runtime *runtime, Agent *agent) {
         run->quantum = (uint32_t)agent->definition->quantum;
         run->given_usec = runtime->now.usec;
         run->watched_begun = 0;
-        run->was_reported = false;
+        run->report_usec = BLOCKED_USEC;
         agent->run = run;
         note_begun(agent);
         runtime->n_out++;
@@ -582,9 +582,9 @@ void core_on_watch(Runtime *runtime, Run *run, Instant now) {
         if (n_begun != run->watched_begun) {
                 run->watched_begun = n_begun;
                 run->begun_usec = now.usec;
-                run->was_reported = false;
-        } else if (n_begun > 0 && !run->was_reported && now.usec - run->begun_usec >= BLOCKED_USEC) {
-                run->was_reported = true;
+                run->report_usec = BLOCKED_USEC;
+        } else if (n_begun > 0 && now.usec - run->begun_usec >= run->report_usec) {
+                run->report_usec *= 2; /* after 1 s, 2, 4, ... */
                 diag_agent_blocks(agent_id_slice(run->agent), now.usec - run->begun_usec);
         }
         take_returned(runtime, run->agent, run, now);

@@ -382,6 +382,14 @@ static void an_agent_that_holds_its_worker_is_named_with_the_time(void **state) 
                 answer_text(&w, ask_about(&w, "get_agent", "a")), "\"with_worker\":1,\"open\":1,\"busy_ms\":199"));
         assert_non_null(strstr(answer_text(&w, ask(&w, "list_agents", "")), "\"open\":1,"));
 
+        logged[0] = '\0';
+        log_set_sink(on_log, NULL);
+        pass(&w, 1900 * USEC_PER_MSEC); /* 3.9 s: it was said at two, and is not again before four */
+        assert_memory_equal(logged, "Agent a has held its worker for 2", 33);
+        pass(&w, 200 * USEC_PER_MSEC);
+        log_set_sink(NULL, NULL);
+        assert_memory_equal(logged, "Agent a has held its worker for 4", 33);
+
         assert_false(run_close(w.runs[0])); /* there is the second */
         runtime_on_outcome(w.runtime, outcome, w.now);
         play_once(&w);
