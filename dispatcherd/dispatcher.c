@@ -8,6 +8,7 @@
  * when it comes much later than the deadline it had asked to be woken for, nobody's silence before now means anything.
  */
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -186,10 +187,13 @@ void dispatcher_on_message(Dispatcher *d, const InMessage *received, Instant now
                 return;
         }
         if (handler->limited && message->body.size > d->options.max_message_bytes) {
+                WireError error;
+
+                (void)wire_error(&error, "the body has %zu bytes, the limit of limits.max_message_bytes is %" PRIu64,
+                        message->body.size, d->options.max_message_bytes);
                 d->n.invalid++;
-                diag_message_invalid(message->subject, "the body is larger than limits.max_message_bytes");
-                verbs_answer_error(
-                        d, message->reply, ERROR_INVALID_MESSAGE, "the body is larger than limits.max_message_bytes");
+                diag_message_invalid(message->subject, error.text);
+                verbs_answer_error(d, message->reply, ERROR_INVALID_MESSAGE, error.text);
                 return;
         }
         handler->fn(d, &match, message, now);

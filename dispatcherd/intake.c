@@ -101,6 +101,7 @@ static ErrorCode check_trigger(
 static void repeat(Dispatcher *d, Execution *execution, Slice reply_to, Instant now) {
         const Parcel *parcel = execution->parcel;
         bool known = reply_to.size == 0 || slice_equal(reply_to, parcel->reply_to);
+        WireError error;
 
         d->n.duplicates++;
         for (size_t i = 0; i < execution->n_followers; i++)
@@ -110,8 +111,10 @@ static void repeat(Dispatcher *d, Execution *execution, Slice reply_to, Instant 
                 return;
 
         if (execution_follow(execution, reply_to) < 0) {
+                (void)wire_error(&error, "agent.exec_id: %u callers wait for that execution, the limit is %d",
+                        1 + execution->n_followers, 1 + FOLLOWERS_MAX);
                 refuse_message(d, id_slice(&execution->workflow_id), id_slice(&execution->agent_id), &parcel->trigger,
-                        reply_to, ERROR_LIMIT_EXCEEDED, "too many callers wait for that agent.exec_id", now);
+                        reply_to, ERROR_LIMIT_EXCEEDED, error.text, now);
                 return;
         }
         if (execution->phase == PHASE_IN_FLIGHT)

@@ -14,7 +14,7 @@
         X(AGENT_UNKNOWN, 404, "no runtime hosts the agent")                                  \
         X(NO_RUNTIME, 503, "runtimes host the agent, none can take the work")                \
         X(OVERLOADED, 429, "a queue is at its limit; retry after retry_after_ms")            \
-        X(MAILBOX_FULL, 429, "the agent's mailbox is at its limit")                          \
+        X(MAILBOX_FULL, 429, "the agent's mailbox_capacity or mailbox_bytes is reached")     \
         X(DEADLINE_EXCEEDED, 504, "the trigger was not done by its deadline")                \
         X(CANCELLED, 499, "the execution was cancelled")                                     \
         X(RUNTIME_LOST, 502, "the runtime that held the work was declared dead or replaced") \

@@ -64,8 +64,10 @@ static void publish_answer(Runtime *runtime, const Agent *agent, const Letter *l
 
 void core_answer_letter(
         Runtime *runtime, const Agent *agent, const Letter *letter, ErrorCode code, Slice output, Instant now) {
+        const uint64_t max = MIN_OF(core_payload_max(runtime), runtime->options.max_result_bytes);
         ErrorReply error = { .code = code, .message = output };
         const Envelope *envelope = &letter->envelope;
+        WireError why;
 
         if (!runtime->is_up || !envelope->reply_to.data)
                 return;
@@ -75,9 +77,12 @@ void core_answer_letter(
                 runtime->counters.undelivered[ERROR_TOPIC_FORBIDDEN]++;
                 return;
         }
-        if (code == ERROR_NONE && output.size > MIN_OF(core_payload_max(runtime), runtime->options.max_result_bytes)) {
-                error = (ErrorReply){ .code = ERROR_LIMIT_EXCEEDED, .message = SLICE("the output is too large") };
+        if (code == ERROR_NONE && output.size > max) {
+                (void)wire_error(&why, "the output of %zu bytes is over %s of %llu", output.size,
+                        max < runtime->options.max_result_bytes ? "the server's limit" : "limits.max_result_bytes",
+                        (unsigned long long)max);
                 code = ERROR_LIMIT_EXCEEDED;
+                error = (ErrorReply){ .code = code, .message = slice_of(why.text) };
         }
         publish_answer(runtime, agent, letter, code == ERROR_NONE ? NULL : &error, output, now);
 }
@@ -134,13 +139,16 @@ bool core_has_mail_room(const Runtime *runtime) {
 static void deliver_to(Runtime *runtime, Agent *agent, Letter *letter, Qos qos, Instant now) {
         Delivery *delivery =
                 core_has_mail_room(runtime) ? delivery_new(&runtime->letters, agent, MAIL_TOPIC, letter) : NULL;
+        WireError why;
 
         if (!delivery) {
                 runtime->counters.undelivered[ERROR_OVERLOADED]++;
                 runtime->counters.shed++;
-                if (letter->envelope.is_request)
-                        core_answer_letter(runtime, agent, letter, ERROR_OVERLOADED,
-                                slice_of(error_code_meaning(ERROR_OVERLOADED)), now);
+                if (letter->envelope.is_request) {
+                        (void)wire_error(&why, "mailboxes hold the limit of limits.max_mail_bytes, %llu",
+                                (unsigned long long)runtime->options.max_mail_bytes);
+                        core_answer_letter(runtime, agent, letter, ERROR_OVERLOADED, slice_of(why.text), now);
+                }
                 return;
         }
 

@@ -11,6 +11,7 @@
  * subject could make us publish commands in our name.
  */
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "runtimed/core.h"
@@ -80,13 +81,16 @@ static void refuse(Runtime *runtime, Arrival *arrival, ErrorCode code, const cha
  * run elsewhere as well. It asks again, and once the execution is done its caller is answered from memory.
  */
 static void refuse_asker(Runtime *runtime, Arrival *arrival, Instant now) {
+        static const char why[] =
+                "agent.exec_id: " STRINGIFY(ASKERS_MAX) " wait for that execution, which is the limit";
+
         if (!arrival->reporter) {
-                refuse(runtime, arrival, ERROR_LIMIT_EXCEEDED, "too many ask for this execution", now);
+                refuse(runtime, arrival, ERROR_LIMIT_EXCEEDED, why, now);
                 return;
         }
 
         runtime->counters.refused[ERROR_LIMIT_EXCEEDED]++;
-        diag_trigger_refused(&arrival->trigger, ERROR_LIMIT_EXCEEDED, "too many ask for this execution");
+        diag_trigger_refused(&arrival->trigger, ERROR_LIMIT_EXCEEDED, why);
 }
 
 /*
@@ -201,15 +205,27 @@ static bool memory_falls_short(const Runtime *runtime, const Trigger *trigger, I
                !(memory_reaches(runtime->memory, since_usec) && memory_reaches(runtime->refusals, since_usec));
 }
 
-static bool is_overloaded(const Runtime *runtime, const Arrival *arrival) {
+/* Says which limit it is. */
+static bool is_overloaded(const Runtime *runtime, const Arrival *arrival, WireError *ret_why) {
         const uint64_t bytes_max = runtime->options.max_in_flight_bytes;
+        const size_t n_bytes = runtime->executions.n_bytes, size = arrival->message->body.size;
 
-        if (runtime->is_congested || runtime->executions.n >= runtime->options.max_in_flight)
-                return true;
-        return bytes_max > 0 && runtime->executions.n_bytes + arrival->message->body.size > bytes_max;
+        if (runtime->is_congested)
+                return wire_error(ret_why, "NATS takes what is sent too slowly: nats.pending_bytes_max is reached");
+        if (runtime->executions.n >= runtime->options.max_in_flight)
+                return wire_error(ret_why, "%zu executions are held, the limit of runtime.max_in_flight is %" PRIu64,
+                        runtime->executions.n, runtime->options.max_in_flight);
+        if (bytes_max > 0 && n_bytes + size > bytes_max)
+                return wire_error(ret_why,
+                        "executions hold %zu bytes, %zu more are over the limit of runtime.max_in_flight_bytes, "
+                        "%" PRIu64,
+                        n_bytes, size, bytes_max);
+        return false;
 }
 
-static ErrorCode why_not(const Runtime *runtime, const Arrival *arrival, const Agent *agent, Instant now) {
+/* `ret_why` is written where there is more to say than the code does; else it stays empty. */
+static ErrorCode why_not(
+        const Runtime *runtime, const Arrival *arrival, const Agent *agent, WireError *ret_why, Instant now) {
         if (arrival->reporter) {
                 if (runtime->session.is_doubtful || memory_falls_short(runtime, &arrival->trigger, now))
                         return ERROR_RUNTIME_LOST;
@@ -220,7 +236,7 @@ static ErrorCode why_not(const Runtime *runtime, const Arrival *arrival, const A
         }
         if (runtime->is_draining)
                 return ERROR_RUNTIME_DRAINING;
-        if (is_overloaded(runtime, arrival))
+        if (is_overloaded(runtime, arrival, ret_why))
                 return ERROR_OVERLOADED;
         if (!agent)
                 return ERROR_AGENT_NOT_FOUND;
@@ -313,11 +329,12 @@ static void deliver(Runtime *runtime, Execution *execution, Arrival *arrival, In
 
 static void take_in(Runtime *runtime, Arrival *arrival, Instant now) {
         Agent *agent = core_find_agent(runtime, arrival->trigger.agent_id);
-        ErrorCode code = why_not(runtime, arrival, agent, now);
+        WireError why = {};
+        ErrorCode code = why_not(runtime, arrival, agent, &why, now);
         Execution *execution;
 
         if (code != ERROR_NONE) {
-                refuse(runtime, arrival, code, NULL, now);
+                refuse(runtime, arrival, code, why.text[0] ? why.text : NULL, now);
                 return;
         }
 

@@ -105,8 +105,8 @@ static int check_new(Runtime *runtime, const Definition *definition, ErrorCode *
                 return refuse(ERROR_AGENT_EXISTS, ret_code);
         }
         if (core_n_agents(runtime) >= runtime->options.max_agents) {
-                (void)wire_error(ret_error, "the limit of %llu agents is reached",
-                        (unsigned long long)runtime->options.max_agents);
+                (void)wire_error(ret_error, "%zu agents are hosted, the limit of runtime.max_agents is %llu",
+                        core_n_agents(runtime), (unsigned long long)runtime->options.max_agents);
                 return refuse(ERROR_LIMIT_EXCEEDED, ret_code);
         }
         return core_check_topics(runtime, definition, ret_code, ret_error);

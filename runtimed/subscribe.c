@@ -132,8 +132,16 @@ int core_check_topics(Runtime *runtime, const Definition *definition, ErrorCode 
         topics_stats(runtime->topics, &stats);
         if (n <= max && stats.n_subscriptions + n <= runtime->options.max_subscriptions)
                 return 0;
-        (void)wire_error(ret_error, "subscribed_topics: %llu of them are over the limit of %s", (unsigned long long)n,
-                n > max ? "limits.max_subscriptions_per_agent" : "limits.max_subscriptions");
+        if (n > max)
+                (void)wire_error(ret_error,
+                        "subscribed_topics: %llu of them are over limits.max_subscriptions_per_agent of %llu",
+                        (unsigned long long)n, (unsigned long long)max);
+        else
+                (void)wire_error(ret_error,
+                        "subscribed_topics: %llu of them and the %zu there are would be over limits.max_subscriptions "
+                        "of %llu",
+                        (unsigned long long)n, stats.n_subscriptions,
+                        (unsigned long long)runtime->options.max_subscriptions);
         return refuse(ERROR_LIMIT_EXCEEDED, ret_code);
 }
 
@@ -146,8 +154,6 @@ static int read_outcome(int outcome, const Agent *agent, Slice topic, ErrorCode 
                 [TOPICS_E_ALREADY_SUBSCRIBED] = { ERROR_ALREADY_SUBSCRIBED, "is subscribed to it already" },
                 [TOPICS_E_NOT_SUBSCRIBED] = { ERROR_NOT_SUBSCRIBED, "is not subscribed to it" },
                 [TOPICS_E_MANAGED] = { ERROR_REPLY_TOPIC_MANAGED, "has it from its creation to its deletion" },
-                [TOPICS_E_AGENT_LIMIT] = { ERROR_LIMIT_EXCEEDED, "has limits.max_subscriptions_per_agent already" },
-                [TOPICS_E_LIMIT] = { ERROR_LIMIT_EXCEEDED, "can't have it: limits.max_subscriptions is reached" },
         };
 
         if (outcome <= 0)
@@ -159,14 +165,28 @@ static int read_outcome(int outcome, const Agent *agent, Slice topic, ErrorCode 
         return refuse(errors[outcome].code, ret_code);
 }
 
+static int refuse_limit(
+        const Agent *agent, Slice topic, const char *which, uint64_t max, ErrorCode *ret_code, WireError *ret_error) {
+        (void)wire_error(ret_error, "topic \"%.*s\": agent \"%s\" can't have it: %s of %llu is reached",
+                SLICE_ARG(topic), agent->id.text, which, (unsigned long long)max);
+        return refuse(ERROR_LIMIT_EXCEEDED, ret_code);
+}
+
 static int subscribe(
         Runtime *runtime, Agent *agent, const TopicWanted *wanted, ErrorCode *ret_code, WireError *ret_error) {
+        const RuntimeOptions *options = &runtime->options;
         int r = check_topic(runtime, wanted, ret_code, ret_error);
 
         if (r != 0)
                 return r;
 
         r = topics_subscribe(runtime->topics, &agent->subscriber, wanted->topic, wanted->queue, wanted->qos);
+        if (r == TOPICS_E_AGENT_LIMIT)
+                return refuse_limit(agent, wanted->topic, "limits.max_subscriptions_per_agent",
+                        options->max_subscriptions_per_agent, ret_code, ret_error);
+        if (r == TOPICS_E_LIMIT)
+                return refuse_limit(agent, wanted->topic, "limits.max_subscriptions", options->max_subscriptions,
+                        ret_code, ret_error);
         return read_outcome(r, agent, wanted->topic, ret_code, ret_error);
 }
 
