@@ -377,7 +377,11 @@ static void resume(Dispatcher *d, Runtime *runtime, Instant now) {
 }
 
 void membership_want_drain(Dispatcher *d, Runtime *runtime, bool drain, Instant now) {
-        runtime->drain_wanted = drain;
+        /* One that drains by its own word has nothing left to comply with. Were the wish kept until it says so again,
+         * a resume meanwhile, through another dispatcher, would look as if it had not been heeded, and be undone. */
+        const bool complies = runtime->state == RUNTIME_DRAINING && !runtime->drain_wanted;
+
+        runtime->drain_wanted = drain && !complies;
         runtime->drain_asked_usec = now.usec;
         diag_drain_wanted(id_slice(&runtime->id), drain);
         put_control(d, runtime, drain ? "drain" : "resume", "k", SLICE("{}"));

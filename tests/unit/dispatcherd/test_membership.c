@@ -694,6 +694,15 @@ static void an_operators_drain_is_repeated_until_it_is_heeded(void **state) {
         assert_string_equal(bench_state(b, "r1"), "draining");
         bench_beat(b, "r1", 1, 0, ",\"draining\":true");
         bench_expect_none(b, "compozy.runtime.r1.control.drain");
+        /* once more, and then somebody lets it through another dispatcher before it has said anything else */
+        bench_ask(b, "drain_runtime", "{\"runtime_id\":\"r1\"}", "\"state\":\"draining\"");
+        bench_expect(b, "compozy.runtime.r1.control.drain", "{}");
+        bench_beat(b, "r1", 1, 0, "");
+        bench_expect_none(b, "compozy.runtime.r1.control.drain");
+        assert_string_equal(bench_state(b, "r1"), "live");
+        bench_ask(b, "drain_runtime", "{\"runtime_id\":\"r1\"}", "\"state\":\"draining\"");
+        bench_expect(b, "compozy.runtime.r1.control.drain", "{}");
+        bench_beat(b, "r1", 1, 0, ",\"draining\":true");
         /* Another dispatcher was told to resume it. */
         bench_beat(b, "r1", 1, 0, "");
         bench_expect_none(b, "compozy.runtime.r1.control.drain");
