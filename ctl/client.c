@@ -352,12 +352,11 @@ static json_t *sorted(json_t *ids) {
         return result;
 }
 
-json_t *client_dispatchers(Client *client, uint64_t timeout_usec) {
+json_t *client_dispatchers(Client *client, uint64_t timeout_usec, uint64_t quiet_usec) {
         Found found = { .ids = json_array(), .prefix = client_prefix(client) };
 
         if (!found.ids)
                 return NULL;
-        (void)client_gather(
-                client, "$SRV.PING.compozy-dispatcher", "", timeout_usec, 100 * USEC_PER_MSEC, on_ping, &found);
+        (void)client_gather(client, "$SRV.PING.compozy-dispatcher", "", timeout_usec, quiet_usec, on_ping, &found);
         return sorted(found.ids);
 }

@@ -99,7 +99,11 @@ uint64_t client_left(uint64_t until_usec);
 int client_gather(Client *client, const char *subject, const char *body, uint64_t timeout_usec, uint64_t quiet_usec,
         bool (*on_answer)(natsMsg *msg, void *userdata), void *userdata);
 
-/* The ids of all dispatchers that answer the service discovery, sorted: a JSON array of texts,
- * CLIENT_DISPATCHERS_MAX at most. NULL: no memory. */
+/*
+ * The ids of the dispatchers that answer the service discovery, sorted: a JSON array of texts, CLIENT_DISPATCHERS_MAX
+ * at most. NULL: no memory. How many there are is known to nobody: it ends `quiet_usec` after the last answer, or after
+ * `timeout_usec`.
+ */
 #define CLIENT_DISPATCHERS_MAX 256
-json_t *client_dispatchers(Client *client, uint64_t timeout_usec);
+#define CLIENT_QUIET_USEC (250 * USEC_PER_MSEC) /* so far apart do they answer on busy hosts; one barely waits */
+json_t *client_dispatchers(Client *client, uint64_t timeout_usec, uint64_t quiet_usec);

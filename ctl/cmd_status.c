@@ -27,7 +27,8 @@ static const Column columns[] = {
 
 /* A dispatcher that doesn't answer the discovery (an older one, or no permission for it) still takes verbs. */
 static CtlExit collect(Ctl *ctl, json_t **ret) {
-        json_t *ids = client_dispatchers(ctl->client, MIN_OF(ctl->global.timeout_usec, DISCOVERY_USEC));
+        json_t *ids =
+                client_dispatchers(ctl->client, MIN_OF(ctl->global.timeout_usec, DISCOVERY_USEC), CLIENT_QUIET_USEC);
         const uint64_t until = instant_now().usec + ctl->global.timeout_usec; /* for all of them together */
         json_t *list = json_array(), *id, *result;
         CtlExit status = CTL_EXIT_OK;

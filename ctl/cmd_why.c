@@ -116,32 +116,59 @@ static void print_execution(const Ctl *ctl, const json_t *result) {
         print_candidates(ctl, result);
 }
 
-/* The first dispatcher that knows it: ANSWER_RESULT; else the answer of one that did not say no, if there was one. */
-static void find_execution(Ctl *ctl, const char *id, Answer *ret) {
-        json_t *ids = client_dispatchers(ctl->client, MIN_OF(ctl->global.timeout_usec, DISCOVERY_USEC)), *dispatcher;
-        const uint64_t until = instant_now().usec + ctl->global.timeout_usec; /* for all of them together */
+static bool has(const json_t *ids, const char *id) {
+        const json_t *one;
+        size_t i;
+
+        json_array_foreach(ids, i, one) if (strcmp(json_string_value(one), id) == 0) return true;
+        return false;
+}
+
+/* Asks `ids` but those in `asked`, until one knows it. `ret`: the best answer so far; no subject: there is none. */
+static void ask_each(Ctl *ctl, const json_t *ids, const json_t *asked, const char *id, uint64_t until, Answer *ret) {
+        const json_t *dispatcher;
         size_t i;
 
         json_array_foreach(ids, i, dispatcher) {
+                const bool is_first = ret->subject[0] == '\0';
                 Answer answer = {};
 
+                if (!is_first && ret->kind == ANSWER_RESULT)
+                        return;
+                if (has(asked, json_string_value(dispatcher)))
+                        continue;
                 client_ask(ctl->client, THE_DISPATCHER(json_string_value(dispatcher)), "explain",
                         json_pack("{s:s}", "agent_exec_id", id), client_left(until), &answer);
-                if (i == 0 || answer.kind == ANSWER_RESULT || ret->kind == ANSWER_ERROR) {
+                if (is_first || answer.kind == ANSWER_RESULT || ret->kind == ANSWER_ERROR) {
                         answer_done(ret);
                         *ret = answer;
                 } else {
                         answer_done(&answer);
                 }
-                if (ret->kind == ANSWER_RESULT)
-                        break;
         }
-        if (json_array_size(ids) == 0) {
+}
+
+/*
+ * The first dispatcher that knows it: ANSWER_RESULT; else the answer of one that did not say no, if there was one. That
+ * nobody knows it is said only when those that are slow to answer the discovery were asked, too.
+ */
+static void find_execution(Ctl *ctl, const char *id, Answer *ret) {
+        const uint64_t discovery_usec = MIN_OF(ctl->global.timeout_usec, DISCOVERY_USEC);
+        json_t *quick = client_dispatchers(ctl->client, discovery_usec, CLIENT_QUIET_USEC), *all = NULL;
+        const uint64_t until = instant_now().usec + ctl->global.timeout_usec; /* for all of them together */
+
+        ask_each(ctl, quick, NULL, id, until, ret);
+        if (json_array_size(quick) > 0 && ret->kind == ANSWER_ERROR) {
+                all = client_dispatchers(ctl->client, discovery_usec, discovery_usec);
+                ask_each(ctl, all, quick, id, until, ret);
+        }
+        if (json_array_size(quick) == 0) {
                 answer_done(ret);
                 client_ask(ctl->client, ANY_DISPATCHER, "explain", json_pack("{s:s}", "agent_exec_id", id),
                         ctl->global.timeout_usec, ret);
         }
-        json_decref(ids);
+        json_decref(quick);
+        json_decref(all);
 }
 
 static CtlExit run(Ctl *ctl, const Invocation *invocation) {
