@@ -219,6 +219,33 @@ class Observability(Case):
                         known = name in exported or PARTS.sub("", name) in exported or any(one.startswith(name + "_") for one in exported)
                         self.assertTrue(known or re.search(r"_(?:durable|dead_letters|leases)$", name), f"{file}: {name}")
 
+    def test_panels_of_the_dashboard_lie_side_by_side_and_lean_on_what_is_there(self):
+        dashboard = json.loads(page("dashboard.json"))
+        panels, variables = dashboard["panels"], {variable["name"] for variable in dashboard["templating"]["list"]}
+        self.assertEqual(len({panel["id"] for panel in panels}), len(panels))
+        self.assertLessEqual(set(re.findall(r"\$\{?(\w+)", json.dumps(dashboard))), variables | {"__rate_interval", "__all"})
+        taken = {}
+        for panel in panels:
+            title, place = panel["title"], panel["gridPos"]
+            for x in range(place["x"], place["x"] + place["w"]):
+                for y in range(place["y"], place["y"] + place["h"]):
+                    self.assertEqual(taken.setdefault((x, y), title), title, "two in one place")
+                    self.assertLess(x, 24, title)
+            if panel["type"] == "row":
+                continue
+            unit = panel["options"]["yAxis"]["unit"] if panel["type"] == "heatmap" else panel["fieldConfig"]["defaults"]["unit"]
+            self.assertIn(unit, ("short", "s", "bytes", "percentunit", "reqps", "mps", "ops", "eps"), title)
+            self.assertEqual(len({target["refId"] for target in panel["targets"]}), len(panel["targets"]), title)
+            for target in panel["targets"]:
+                if unit in ("reqps", "mps", "ops", "eps"):
+                    self.assertIn("rate(", target["expr"], title)
+                self.assertEqual(unit == "s", "_seconds_bucket" in target["expr"], title)
+                for label in re.findall(r"{{(\w+)}}", target["legendFormat"]):
+                    kept = re.search(r"(?:by|group_left) \(([^)]*)\)", target["expr"])
+                    self.assertTrue(kept is None or label in re.split(r", *", kept.group(1)), f"{title}: {label} is summed away")
+        last = max(y for _, y in taken)
+        self.assertEqual(len(taken), 24 * (last + 1), "the grid has no holes")
+
     def test_prometheus_understands_every_expression_of_the_dashboard(self):
         seen = {}
         for where, expression in expressions():
@@ -227,3 +254,4 @@ class Observability(Case):
             seen[where] = answer["data"]["result"]
         for panel in ("Live runtimes", "Agents", "Triggers", "Triggers by outcome", "Waiting and in flight", "Executions in flight", "Versions"):
             self.assertTrue(seen[f"panel {panel}"], f"panel {panel} is empty")
+        self.assertNotEqual(seen["panel Failing"][0]["value"][1], "NaN")  # also when there was nothing that could fail
