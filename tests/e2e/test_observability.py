@@ -248,6 +248,7 @@ class Observability(Case):
 
     def test_prometheus_understands_every_expression_of_the_dashboard(self):
         seen = {}
+        wait_until("rates can be told", lambda: self.prometheus.value("sum(rate(compozy_dispatcher_triggers_total[1m]))") is not None, 20)
         for where, expression in expressions():
             answer = self.prometheus.ask("query", query=concrete(expression))
             self.assertEqual(answer["status"], "success", f"{where}: {answer.get('error')}")
