@@ -10,7 +10,7 @@ import re
 import secrets
 import threading
 
-from harness import wait_until
+from harness import Port, wait_until
 
 HEX = {"traceId": 32, "spanId": 16, "parentSpanId": 16}
 VALUES = {"stringValue": str, "intValue": str}
@@ -57,7 +57,8 @@ class Span:
 
 
 class Collector:
-    def __init__(self, port=0, tls=None):
+    def __init__(self, held=None, tls=None):
+        self.held = held or Port()
         self.mode, self.retry_after = "ok", None
         self.spans, self.requests, self.troubles = [], [], []
         self.released = threading.Event()
@@ -73,14 +74,13 @@ class Collector:
             def log_message(self, *_):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", self.held.number), Handler)
         self.server.daemon_threads = True
         self.server.handle_error = lambda *_: None  # a client that hung up is none of ours
         self.server.block_on_close = False
-        self.port = self.server.server_address[1]
         if tls:
             self.server.socket = tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.held.number}"
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def close(self):

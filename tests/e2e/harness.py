@@ -220,6 +220,22 @@ class Process:
         return wait_until(f"{self.name} says /{pattern}/", find, timeout)
 
 
+class Port:
+    """
+    A port that stays ours while a server is down. The socket is bound and never listens: with SO_REUSEADDR the server may listen there beside
+    it, and nobody is given that port who asks for any, neither to listen nor to connect from.
+    """
+
+    def __init__(self):
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", 0))
+        self.number = self._socket.getsockname()[1]
+
+    def close(self):
+        self._socket.close()
+
+
 class NatsServer(Process):
     """
     `monitored`: with its HTTP port, for subscriptions(). `config`: a file; what is given here wins over it. `access`: what a client of the
@@ -229,8 +245,8 @@ class NatsServer(Process):
     def __init__(self, world, jetstream=False, name="nats", arguments=(), monitored=False, config=None, access=None):
         self.directory = os.path.join(world.directory, name)
         os.makedirs(self.directory)
-        self.port_holder = None
-        self.port = None
+        self.held = Port()
+        self.port = self.held.number
         self.store = ["-js", "-sd", os.path.join(self.directory, "store")] if jetstream else []
         self.access = dict(access or {})
         self.address = self.access.pop("url", "nats://127.0.0.1:{}".format)
@@ -238,8 +254,6 @@ class NatsServer(Process):
         super().__init__(world, name, [])
 
     def start(self):
-        if not self.port:
-            self._take_port()
         self.arguments = [NATS_SERVER, "-a", "127.0.0.1", "-p", str(self.port), "--ports_file_dir",
                           self.directory] + self.store + self.extra
         self.spawn()
@@ -247,20 +261,9 @@ class NatsServer(Process):
         wait_until("nats-server accepts", self._accepts, 15)
         return self
 
-    def _take_port(self):
-        """
-        A port that stays ours while the server is down. The socket is bound and never listens: with SO_REUSEADDR the server may listen there
-        beside it, and nobody is given that port who asks for any, neither to listen nor to connect from.
-        """
-        self.port_holder = socket.socket()
-        self.port_holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.port_holder.bind(("127.0.0.1", 0))
-        self.port = self.port_holder.getsockname()[1]
-
     def end(self):
         super().end()
-        if self.port_holder:
-            self.port_holder.close()
+        self.held.close()
 
     def _read_port(self, kind="nats"):
         if not self.is_running():

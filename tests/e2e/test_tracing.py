@@ -361,11 +361,10 @@ class Trouble(Case):
         exported, _, waiting = self.counts()
         self.assertEqual(exported, 0)
         self.assertLessEqual(waiting, 64)
-        port, old = self.collector.port, self.collector
-        old.close()
+        self.collector.close()
         self.dispatcher.wait_log("Spans could not be sent to the collector: ")
         self.work(20)
-        self.collector = Collector(port)
+        self.collector = Collector(self.collector.held)
         wait_until("what waited arrives", lambda: self.counts()[2] == 0 and self.counts()[0] > 0, 15)
         wait_until("all spans are accounted for", lambda: sum(self.counts()) == 230, 5)
         self.assertEqual(self.collector.troubles, [])
