@@ -29,6 +29,9 @@
 /* The runtime's own DEADLINE_EXCEEDED should come first, so that a caller gets one answer: it is told a little less. */
 #define MARGIN_USEC_MAX (50 * USEC_PER_MSEC)
 
+/* To read what has piled up during a stall. */
+#define CATCH_UP_USEC (250 * USEC_PER_MSEC)
+
 /* Relays that ran nowhere do not count as attempts, but a runtime that refuses for ever must not keep us busy for ever.
  */
 #define MOVES_FACTOR 16
@@ -113,11 +116,22 @@ void dispatch_fail_overloaded(Dispatcher *d, Execution *execution, const char *t
 
 /* relays */
 
+/*
+ * After a stall its runtime's report may be among what is not read yet: the loop may look at the clock first (SIGCONT
+ * ends its wait for messages without one), and reads in pieces what has piled up. Until this moment nothing is
+ * concluded from silence.
+ */
+static uint64_t unread_until(const Dispatcher *d, const Execution *execution) {
+        return execution->phase == PHASE_IN_FLIGHT && execution->sent_usec < d->stalled_usec
+                       ? d->stalled_usec + CATCH_UP_USEC
+                       : 0;
+}
+
 void dispatch_arm(Dispatcher *d, Execution *execution) {
         uint64_t when = execution->deadline_usec;
 
         if (execution->phase == PHASE_IN_FLIGHT)
-                when = MIN_OF(when, execution->check_usec);
+                when = MAX_OF(MIN_OF(when, execution->check_usec), unread_until(d, execution));
         else
                 when = MIN_OF(when, execution->give_up_usec);
         deadline_arm(&d->deadlines, &execution->deadline, when);
@@ -486,6 +500,10 @@ void dispatch_runtime_back(Dispatcher *d, Runtime *runtime, Instant now) {
 void dispatch_execution_due(Dispatcher *d, Execution *execution, Instant now) {
         Placement placement;
 
+        if (now.usec < unread_until(d, execution)) {
+                dispatch_arm(d, execution);
+                return;
+        }
         if (now.usec >= execution->deadline_usec) {
                 expire(d, execution, now);
                 return;

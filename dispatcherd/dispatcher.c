@@ -50,6 +50,7 @@ static void notice_stall(Dispatcher *d, Instant now) {
         if (wanted == USEC_NEVER || now.usec < expected || now.usec - expected < STALL_USEC)
                 return;
         d->n.stalls++;
+        d->stalled_usec = now.usec;
         diag_stalled(now.usec - expected);
         dispatcher_observe_from(d, now);
 }

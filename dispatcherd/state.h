@@ -74,6 +74,7 @@ struct Dispatcher {
         uint64_t max_payload;
         uint64_t link_up_usec;
         uint64_t observing_usec; /* since when we could have heard everything */
+        uint64_t stalled_usec;   /* when the last stall was over; 0: there was none */
         uint64_t echo_sent_usec,
                 echo_usec; /* the last echo to ourselves; the last one that came back, by when it was sent */
         uint64_t verdict_usec;

@@ -330,6 +330,30 @@ static void that_nobody_listens_is_heard_on_the_runtimes_own_subject(void **stat
         assert_string_equal(bench_state(b, "r1"), "suspect");
 }
 
+/* A process that was stopped looks at the clock first: SIGCONT ends its wait for messages without one. */
+static void after_a_stall_what_was_reported_meanwhile_comes_before_what_is_overdue(void **state) {
+        _cleanup_(bench_freep) Bench *b = bench();
+
+        (void)state;
+
+        bench_runtime(b, "r1", "a");
+        bench_trigger(b, "a", "e1", "caller", "\"deadline_ms\":60000");
+        bench_trigger(b, "a", "e2", "caller", "\"deadline_ms\":2000");
+        bench_trigger(b, "a", "e3", "caller", "\"deadline_ms\":2000");
+        assert_int_equal(bench_count(b, RELAY("r1")), 3);
+        bench_stall(b, 30 * SECOND);
+        bench_pass(b, 10 * MS);
+        bench_expect_none(b, RELAY("r1"));
+        bench_expect_none(b, "caller");
+        bench_report_one(b, "r1", "e1", 1, "done", DONE);
+        bench_report_one(b, "r1", "e2", 1, "done", DONE);
+        bench_pass(b, SECOND);
+        bench_expect_none(b, RELAY("r1"));
+        bench_expect(b, "caller", "DEADLINE_EXCEEDED"); /* of the third, which nobody reported on */
+        bench_expect_none(b, "caller");
+        assert_int_equal(dispatcher_n_in_flight(b->d), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_refusal_is_placed_elsewhere_or_is_the_answer),
@@ -343,6 +367,7 @@ int main(void) {
                 cmocka_unit_test(a_report_of_another_runtime_is_not_believed),
                 cmocka_unit_test(a_runtime_reports_in_no_other_name),
                 cmocka_unit_test(that_nobody_listens_is_heard_on_the_runtimes_own_subject),
+                cmocka_unit_test(after_a_stall_what_was_reported_meanwhile_comes_before_what_is_overdue),
                 cmocka_unit_test(one_bad_element_of_a_report_costs_only_itself),
                 cmocka_unit_test(slots_that_others_took_are_not_given_twice),
                 cmocka_unit_test(no_more_than_the_free_slots_it_stated),
