@@ -54,6 +54,7 @@ OBEDIENT = os.path.join(ROOT, "tests", "e2e", "agent.py")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _worlds = []
+_bound = None  # of the wait_until() that is under way
 
 
 def scaled(seconds):
@@ -69,7 +70,24 @@ def in_time(seconds):
 
 
 def wait_until(what, condition, timeout=10.0, longest_pause=0.05):
-    """Waits until condition() is true and returns what it returned. An exception of the NATS client counts as "not yet"."""
+    """
+    Waits until condition() is true and returns what it returned. An exception of the NATS client counts as "not yet", and what a verb is
+    asked in there is soon asked again: an answer may be lost with a connection.
+    """
+    global _bound
+    outer, _bound = _bound, scaled(timeout)
+    try:
+        return _wait_until(what, condition, timeout, longest_pause)
+    finally:
+        _bound = outer
+
+
+def patience(timeout):
+    """Seconds for one question."""
+    return min(scaled(timeout), _bound / 4) if _bound else scaled(timeout)
+
+
+def _wait_until(what, condition, timeout, longest_pause):
     started = time.monotonic()
     deadline = started + scaled(timeout)
     pause, value, trouble = 0.002, None, None
@@ -575,7 +593,7 @@ class Case(unittest.TestCase):
 
     def verb(self, name, body=None, client=None, timeout=5.0):
         """The answer of one dispatcher's verb, as a dict."""
-        answer = (client or self.client).request(f"{VERBS}.{name}", body if body is not None else {}, scaled(timeout))
+        answer = (client or self.client).request(f"{VERBS}.{name}", body if body is not None else {}, patience(timeout))
         return answer.json()
 
     def verb_ok(self, name, body=None, client=None):
@@ -594,7 +612,7 @@ class Case(unittest.TestCase):
     def ask_runtime(self, verb, body=None, runtime="r1", client=None, timeout=10.0):
         """The answer of a runtime's control verb, as a dict."""
         subject = f"{PREFIX}.runtime.{runtime}.control.{verb}"
-        return (client or self.client).request(subject, body if body is not None else {}, scaled(timeout)).json()
+        return (client or self.client).request(subject, body if body is not None else {}, patience(timeout)).json()
 
     def control(self, verb, body=None, runtime="r1", client=None, timeout=10.0):
         """The result of a control verb; `body` may be just the agent's id."""
