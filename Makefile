@@ -65,7 +65,7 @@ man     := $(patsubst docs/man/%.scd.in,build/man/%,$(wildcard docs/man/*.scd.in
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all programs help deps tools demo recording check check-all lint unit corpus schemas sim e2e fuzz asan tsan tidy analyze bench format sdk install install-sdk man deb check-systemd clean
+.PHONY: all programs help deps tools demo recording check check-all check-full lint unit corpus schemas sim e2e fuzz asan tsan tidy analyze bench format sdk install install-sdk man deb check-systemd clean
 
 all: $(daemons) $(ctl) ## build both daemons and compozyctl into build/bin/
 	@:
@@ -101,6 +101,12 @@ programs: all $(units) $(fuzzers) $(sim) $(tool)
 	@:
 
 check-all: lint unit sdk corpus schemas sim e2e
+
+check-full: ## before a release, some 20 minutes: check, all of it under the sanitizers, the units and packages in a container
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory asan
+	@$(MAKE) --no-print-directory tsan
+	@$(MAKE) --no-print-directory check-systemd
 
 $(B)/%.o: %.c Makefile
 	$(call say,CC)
@@ -195,9 +201,10 @@ sim: $(sim) ## the simulator: SEEDS=n schedules, or SEED=n with its trace
 e2e: $(daemons) $(ctl) ## the daemons against a real nats-server
 	@COMPOZY_BIN=$(bin) python3 tests/e2e/run.py $(E2E_ARGS)
 
-asan tsan: ## every test with AddressSanitizer and UBSan, or ThreadSanitizer
+asan tsan: TESTS ?= unit corpus sim e2e
+asan tsan: ## every test with AddressSanitizer and UBSan, or ThreadSanitizer (TESTS="unit sim": some)
 	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=$@ programs
-	@TIME_SCALE=4 $(MAKE) --no-print-directory VARIANT=$@ SEEDS=1000 FUZZ_RUNS=500 unit corpus sim e2e
+	@TIME_SCALE=4 $(MAKE) --no-print-directory VARIANT=$@ SEEDS=1000 FUZZ_RUNS=500 $(TESTS)
 
 tidy: ## clang-tidy
 	@git ls-files 'proto/*.c' 'common/*.c' 'dispatcherd/*.c' 'runtimed/*.c' 'ctl/*.c' | \
