@@ -127,6 +127,9 @@ def units_of(tests):
 
 def run_unit(unit, channel):
     status = 0
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # what a shell ignores for its background jobs, and nohup
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         harness._die_with_parent()
         unittest.TestSuite(unit.tests).run(Reporter(channel))
