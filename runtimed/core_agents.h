@@ -52,6 +52,7 @@ int core_wait_with(Runtime *runtime, Agent *agent, uint64_t token, Letter *wish)
 void core_forget_wish_waiters(Runtime *runtime, Agent *agent);
 /* Those of that kind (and, for checkpoints, up to that sequence): code ERROR_NONE is good news. */
 void core_answer_waiters(Runtime *runtime, Agent *agent, WaitFor what, uint64_t sequence, ErrorCode code, Slice why);
+void core_give_up_waiters(Runtime *runtime); /* of all agents: the runtime leaves before they have come to their stop */
 
 /* durable.c */
 

@@ -100,8 +100,11 @@ static int add(Runtime *runtime, Agent *agent) {
 }
 
 static int check_new(Runtime *runtime, const Definition *definition, ErrorCode *ret_code, WireError *ret_error) {
-        if (core_find_agent(runtime, id_slice(&definition->agent_id))) {
-                (void)wire_error(ret_error, "agent_id: agent \"%s\" exists", definition->agent_id.text);
+        const Agent *there = core_find_agent(runtime, id_slice(&definition->agent_id));
+
+        if (there) {
+                (void)wire_error(ret_error, "agent_id: agent \"%s\" exists%s", definition->agent_id.text,
+                        there->is_leaving ? ", and is being deleted: it has not come to its end yet" : "");
                 return refuse(ERROR_AGENT_EXISTS, ret_code);
         }
         if (core_n_agents(runtime) >= runtime->options.max_agents) {

@@ -138,6 +138,14 @@ static void answer_all(Runtime *runtime, Agent *agent, ErrorCode code, Slice why
                 core_answer_waiters(runtime, agent, (WaitFor)what, UINT64_MAX, code, why);
 }
 
+void core_give_up_waiters(Runtime *runtime) {
+        for (Agent *agent = core_agent_after(runtime, SLICE_NONE); agent; agent = core_next_agent(agent)) {
+                core_forget_wish_waiters(runtime, agent);
+                answer_all(
+                        runtime, agent, ERROR_TIMEOUT, SLICE("the runtime leaves, and the behaviour has not returned"));
+        }
+}
+
 /* looking at agents when the turn ends */
 
 void core_note_unsettled(Runtime *runtime, Agent *agent) {

@@ -388,8 +388,10 @@ static void check_stop(Runtime *runtime, Instant now) {
                 return;
         if ((runtime->n_alive > 0 || is_storing(runtime)) && now.usec < runtime->stop_usec + HOOKS_USEC)
                 return;
-        if (runtime->n_alive > 0)
+        if (runtime->n_alive > 0) {
                 diag_hooks_missed(runtime->id, runtime->n_alive);
+                core_give_up_waiters(runtime);
+        }
         say_goodbye(runtime, now);
 }
 

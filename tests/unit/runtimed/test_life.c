@@ -265,7 +265,7 @@ static void a_delete_answers_for_all_that_the_agent_held_and_runs_the_stop_hook(
 
         FOR_EACH_TYPE(type)
         for (int discards = 0; discards < 2; discards++) {
-                size_t deleted;
+                size_t deleted, created;
                 World w;
 
                 begin_scripted(&w, /* has_store= */ true);
@@ -829,20 +829,27 @@ static void a_stop_of_the_runtime_runs_every_stop_hook_and_keeps_every_state(voi
         end_world(&w);
 }
 
-static void a_hook_that_hangs_does_not_keep_the_runtime_from_stopping(void **state) {
+static void a_hook_that_hangs_does_not_keep_the_runtime_from_stopping_nor_a_caller_waiting(void **state) {
         (void)state;
 
         for (size_t type = 1; type < ELEMENTSOF(types); type++) {
+                size_t deleted, created;
                 World w;
 
                 begin_scripted(&w, /* has_store= */ true);
                 make(&w, types[type], "");
+                deleted = ask_about(&w, "delete_agent", "a");
+                created = ask_to_create(&w, types[type], "");
+                assert_string_equal(answered(&w, created), "AGENT_EXISTS");
+                assert_non_null(strstr(answer_text(&w, created), "is being deleted"));
                 runtime_stop(w.runtime, w.now.usec + USEC_PER_SEC, w.now);
                 turn(&w);
                 pass(&w, 5500 * USEC_PER_MSEC);
                 assert_false(runtime_is_stopped(w.runtime));
+                assert_string_equal(answered(&w, deleted), "");
                 pass(&w, 600 * USEC_PER_MSEC);
                 assert_true(runtime_is_stopped(w.runtime));
+                assert_string_equal(answered(&w, deleted), "TIMEOUT");
                 for (size_t i = 0; i < w.n_runs; i++)
                         (void)w.runs[i];
                 end_world(&w);
@@ -1073,7 +1080,7 @@ int main(void) {
                 cmocka_unit_test(a_paused_agent_is_paused_again_after_a_crash),
                 cmocka_unit_test(a_crash_at_any_step_leads_somewhere),
                 cmocka_unit_test(a_stop_of_the_runtime_runs_every_stop_hook_and_keeps_every_state),
-                cmocka_unit_test(a_hook_that_hangs_does_not_keep_the_runtime_from_stopping),
+                cmocka_unit_test(a_hook_that_hangs_does_not_keep_the_runtime_from_stopping_nor_a_caller_waiting),
                 cmocka_unit_test(a_runtime_that_stops_with_an_agent_in_any_state_gets_there),
                 cmocka_unit_test(requests_that_wait_are_bounded),
                 cmocka_unit_test(who_discards_does_not_wait_for_a_child_that_hangs),
