@@ -265,7 +265,7 @@ static void a_delete_answers_for_all_that_the_agent_held_and_runs_the_stop_hook(
 
         FOR_EACH_TYPE(type)
         for (int discards = 0; discards < 2; discards++) {
-                size_t deleted, created;
+                size_t deleted;
                 World w;
 
                 begin_scripted(&w, /* has_store= */ true);
