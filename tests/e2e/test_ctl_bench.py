@@ -2,10 +2,10 @@
 """compozyctl bench: what it measures, and what it leaves behind."""
 
 import json
+import os
 import signal
-import threading
 
-from harness import Case, scaled
+from harness import PREFIX, Case, exec_agent, scaled, wait_until
 from terminal import Terminal
 
 
@@ -34,7 +34,7 @@ class Bench(Case):
         told = self.ctl_json("bench", "-d", "300ms", "--compare", "--size", 1000, "--concurrency", 8)
         self.assertEqual((told["concurrency"], told["size"]), (8, 1000))
         for part in ("compozy", "bare"):
-            self.assertGreater(told[part]["outcomes"]["SUCCESS"], 10)
+            self.assertGreaterEqual(told[part]["outcomes"]["SUCCESS"], 8)
             self.assertEqual(told[part]["errors"], {})
         self.assertAlmostEqual(told["ratio"], told["compozy"]["per_second"] / told["bare"]["per_second"], places=3)
         self.assertIn("of bare NATS", self.ctl_ok("bench", "-d", "100ms", "--compare"))
@@ -48,7 +48,7 @@ class Bench(Case):
         self.assertIn("greeter", self.agents())
 
     def test_errors_are_counted_and_have_the_status_of_the_worst(self):
-        done = self.ctl("--json", "bench", "-d", "100ms", "-a", "nosuch", "-t", "2s")
+        done = self.ctl("--json", "bench", "-d", "100ms", "-a", "nosuch")
         self.assertEqual(done.returncode, 6)
         self.assertEqual(list(json.loads(done.stdout)["compozy"]["errors"]), ["AGENT_UNKNOWN"])
 
@@ -64,11 +64,17 @@ class Bench(Case):
         self.assertNotIn("no answer", terminal.shown)
 
     def test_others_load_is_pointed_out(self):
-        thread = threading.Thread(target=lambda: self.ctl("trigger", "sleeper", '{"ms":1000}', "-n", 3))
-        thread.start()
-        self.ctl("trigger", "greeter", "-n", 500)
+        self.create("busy", exec_agent())
+        gate = os.path.join(self.world.directory, "gate")
+        held = self.client.subscribe("held.by.busy")
+        self.client.publish(f"{PREFIX}.commands.agent.adhoc.trigger.busy", {"payload": {"context": {"input": {"do": "wait_for", "path": gate}}}},
+                            "held.by.busy")
+        wait_until("it is under way", lambda: self.verb_ok("status")["in_flight"] > 0)
         done = self.ctl("bench", "-d", "50ms")
-        thread.join()
+        with open(gate, "w", encoding="ascii"):
+            pass
+        self.assert_success(held.next(scaled(5)).json())
+        self.control("delete_agent", "busy")
         self.assertRegex(done.stderr, r"^note: others use this system: ")
 
     def test_what_can_not_be_is_told(self):
