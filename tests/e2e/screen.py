@@ -97,6 +97,8 @@ class Screen:
                 raise AssertionError(f"it did not end\n{self.text()}")
             self.pump(0.02)
         self.pump(0)
+        if harness.SANITIZER.search(self.everything.decode(errors="replace")):
+            raise AssertionError(f"{self.process.args}: {self.everything.decode(errors='replace')}")
         return self.process.returncode
 
     # the terminal
