@@ -32,7 +32,7 @@ class Terminal:
         while condition is None or not condition(self.shown):
             left = deadline - time.monotonic()
             if left <= 0:
-                raise AssertionError(f"not within {timeout} s; shown so far: {self.shown[-1000:]!r}")
+                raise AssertionError(f"not within {scaled(timeout):.0f} s; shown so far: {self.shown[-1000:]!r}")
             if not select.select([self.master], [], [], left)[0]:
                 continue
             try:
@@ -40,7 +40,9 @@ class Terminal:
             except OSError:
                 data = b""
             if not data:
-                break
+                if condition is None:
+                    break
+                raise AssertionError(f"it ended with {self.process.wait(scaled(10))}; it has shown {self.shown[-1000:]!r}")
             self.shown += data.decode(errors="replace")
         return self.shown
 

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from harness import PREFIX, Case, scaled, wait_until
+from harness import PREFIX, Case, in_time, scaled, wait_until
 from terminal import Terminal
 
 
@@ -35,13 +35,17 @@ class Trigger(Case):
         self.assertEqual((result["payload"]["result"]["output"], result["agent"]["exec_id"]), ("hi", "mine-1"))
 
     def test_without_waiting_it_prints_the_execution_s_id(self):
-        exec_id = self.ctl_ok("trigger", "sleeper", '{"ms":5000}').strip()
+        exec_id = self.ctl_ok("trigger", "sleeper", '{"ms":25000}').strip()
         self.assertEqual(self.ctl_json("why", exec_id)["phase"], "in_flight")
         self.assertEqual(list(self.ctl_json("trigger", "greeter")), ["agent_exec_id"])
 
     def test_a_refusal_that_comes_at_once_is_told_without_waiting(self):
         self.ctl_fails(6, "AGENT_UNKNOWN", "trigger", "nosuch", "--wait")  # a dispatcher that has just started waits for news of it
-        self.assertIn("`compozyctl agents`", self.ctl_fails(6, "AGENT_UNKNOWN: no runtime hosts agent nosuch", "trigger", "nosuch"))
+        # "at once" is a tenth of a second, which a busy machine does not always give the dispatcher
+        done = wait_until("it is told", lambda: (done := self.ctl("trigger", "nosuch")).returncode != 0 and done)
+        self.assertEqual(done.returncode, 6, done.stderr)
+        for part in ("AGENT_UNKNOWN: no runtime hosts agent nosuch", "`compozyctl agents`"):
+            self.assertIn(part, done.stderr)
 
     def test_the_input_comes_from_a_file_or_standard_input(self):
         path = os.path.join(self.world.directory, "input.json")
@@ -77,11 +81,12 @@ class Trigger(Case):
 
     def test_the_status_tells_who_failed(self):
         self.ctl_fails(7, "the agent reported an error: INVALID_MESSAGE: ", "trigger", "sleeper", '{"ms":"x"}', "--wait")
-        self.ctl_fails(6, "NO_RUNTIME", "trigger", "greeter", "--wait", "-l", "zone=none", "-t", "500ms")
-        self.assertIn("compozyctl why ", self.ctl_fails(6, "DEADLINE_EXCEEDED", "trigger", "sleeper", '{"ms":9000}', "--wait", "-t", "300ms"))
+        self.ctl_fails(6, "NO_RUNTIME", "trigger", "greeter", "--wait", "-l", "zone=none", "--deadline", "500ms")
+        self.assertIn("compozyctl why ", self.ctl_fails(6, "DEADLINE_EXCEEDED", "trigger", "sleeper", '{"ms":9000}', "--wait", "--deadline", "300ms"))
         done = self.ctl("--json", "trigger", "sleeper", '{"ms":"x"}', "--wait")
         self.assertEqual((done.returncode, json.loads(done.stdout)["payload"]["status"]), (7, "AGENT_ERROR"))
-        self.ctl_fails(5, "no answer", "trigger", "sleeper", '{"ms":9000}', "--wait", "-t", "300ms", "--deadline", "10s")
+        brief = f"{scaled(300):.0f}ms"
+        self.ctl_fails(5, "no answer", "trigger", "sleeper", '{"ms":25000}', "--wait", "-t", brief, "--deadline", "30s")
 
     def test_what_can_not_be_is_a_usage_error(self):
         for part, words in (("AGENT: \"a.b\" is no id", ["a.b"]), ("--workflow: \"*\" is no id", ["greeter", "--workflow", "*"]),
@@ -137,7 +142,7 @@ class Trigger(Case):
     def test_no_more_than_wanted_are_under_way_at_once(self):
         began = time.monotonic()
         self.ctl_ok("trigger", "sleeper", '{"ms":100}', "-n", 6, "--concurrency", 2)
-        self.assertGreater(time.monotonic() - began, 0.29)
+        self.assertGreaterEqual(time.monotonic() - began, 0.3)
 
     def test_a_rate_is_kept(self):
         told = self.ctl_json("trigger", "greeter", "-n", 100, "--rate", 200)
@@ -151,25 +156,32 @@ class Trigger(Case):
         self.assertIn("`compozyctl agents`", done.stderr)
         done = self.ctl("--json", "trigger", "sleeper", '{"ms":"x"}', "-n", 5)
         self.assertEqual((done.returncode, json.loads(done.stdout)["outcomes"]["AGENT_ERROR"]), (7, 5))
-        done = self.ctl("--json", "trigger", "sleeper", '{"ms":9000}', "-n", 3, "-t", "300ms", "--deadline", "10s")
+        done = self.ctl("--json", "trigger", "sleeper", '{"ms":25000}', "-n", 3, "-t", f"{scaled(300):.0f}ms", "--deadline", "30s")
         self.assertEqual((done.returncode, json.loads(done.stdout)["errors"]), (5, {"NO_ANSWER": 3}))
 
     def test_elsewhere_than_on_a_terminal_progress_is_lines(self):
         done = self.ctl("trigger", "greeter", "-n", 240, "--rate", 200)
-        self.assertRegex(done.stderr, r"^ *\d+%  \d+/240 triggers  \d+/s  ETA \d+ s  p50 [^\n]*\n$")
+        self.assertRegex(done.stderr, r"^( *\d+%  \d+/240 triggers  [^\n]*\n)+$")
+        self.assertRegex(done.stderr, r"(?m)^ *\d+%  \d+/240 triggers  [\d.]+/s(  ETA \d+ s)?  p50 [^\n]*\n")
         self.assertEqual(self.ctl("-q", "trigger", "greeter", "-n", 240, "--rate", 200).stderr, "")
 
     def test_on_a_terminal_progress_is_a_bar_that_fits_and_goes(self):
-        terminal = Terminal(self, "trigger", "greeter", "-n", 500, "--rate", 500, columns=90)
+        def drawn(shown):
+            return [line.replace("\x1b[K", "") for line in shown.split("\r")]
+
+        def bars(shown):
+            return [line for line in drawn(shown) if "[" in line and "ETA" in line and "p99" in line and "/10,000 triggers" in line]
+
+        terminal = Terminal(self, "trigger", "greeter", "-n", 10000, "--rate", 500, columns=90)
+        terminal.read_until(lambda shown: len(bars(shown)) > 3)
+        terminal.process.send_signal(signal.SIGINT)
+        terminal.end()
+        self.assertLess(max(len(line) for line in drawn(terminal.shown)), 90)
+        terminal = Terminal(self, "trigger", "greeter", "-n", 100, "--rate", 500, columns=90)
         status, out = terminal.end()
         self.assertEqual(status, 0, terminal.shown)
-        drawn = [line.replace("\x1b[K", "") for line in terminal.shown.split("\r")]
-        bars = [line for line in drawn if "[" in line]
-        self.assertGreater(len(bars), 3)
-        self.assertTrue(any("ETA" in line and "p99" in line and "/500 triggers" in line for line in bars), bars)
-        self.assertLess(max(len(line) for line in drawn), 90)
         self.assertTrue(terminal.shown.endswith("\r\x1b[K"), "the bar is gone at the end")
-        self.assertIn("SUCCESS 500", out)
+        self.assertIn("SUCCESS 100", out)
 
     def test_ctrl_c_ends_many_with_a_summary_of_what_was_done(self):
         terminal = Terminal(self, "trigger", "greeter", "-n", 1000000, "--rate", 1000)
@@ -180,13 +192,13 @@ class Trigger(Case):
         self.assertRegex(out, r"(?s)^Interrupted: \d+ triggers of greeter.*SUCCESS \d")
 
     def test_ctrl_c_does_not_wait_for_what_takes_long(self):
-        terminal = Terminal(self, "trigger", "sleeper", '{"ms":20000}', "-n", 4)
+        terminal = Terminal(self, "trigger", "sleeper", '{"ms":60000}', "-n", 4, "--timeout", "60s")
         terminal.read_until(lambda shown: "0/4 triggers" in shown)
         began = time.monotonic()
         terminal.process.send_signal(signal.SIGINT)
         status, out = terminal.end()
         self.assertEqual(status, 130)
-        self.assertLess(time.monotonic() - began, scaled(3))
+        self.assertLess(time.monotonic() - began, in_time(0))
         self.assertIn("unanswered 4", out)
 
     def test_ctrl_c_while_waiting_for_one_says_where_to_ask_on(self):
@@ -212,7 +224,7 @@ class Alone(Case):
             began = time.monotonic()
             self.ctl_fails(4, f"no dispatcher is listening on {PREFIX}.commands.agent.adhoc.trigger.greeter at {self.world.nats.url}: "
                               "is compozy-dispatcherd running", "trigger", *words)
-            self.assertLess(time.monotonic() - began, scaled(3))
+            self.assertLess(time.monotonic() - began, in_time(0))
         self.assertEqual(json.loads(self.ctl_fails(4, "NOBODY", "--json", "trigger", "greeter"))["error"]["code"], "NOBODY_LISTENS")
 
     def test_without_nats_it_says_so(self):
