@@ -471,7 +471,8 @@ static void restart_agent(const char *agent_id, const char *path, void *userdata
 }
 
 static void follow_files(Up *up, uint64_t now_usec) {
-        if (watch_turn(&up->watch, now_usec) && up->is_ready) {
+        /* what is edited before that stays in the queue: the runtimes may have read it already, or not */
+        if (up->is_ready && watch_turn(&up->watch, now_usec)) {
                 if (!up->command)
                         ctl_note(up->ctl, "%s has changed: reloading", up->watch.name);
                 sandbox_reload(up->sandbox);
