@@ -26,8 +26,12 @@ def install_nats_js():
     with open(os.path.join(NODE_MODULES, "lock"), "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.exists(os.path.join(NODE_MODULES, "node_modules", "@nats-io", "services", "package.json")):
-            done = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--no-save", "--prefix", ".", *PACKAGES],
-                                  cwd=NODE_MODULES, capture_output=True, text=True, timeout=scaled(40), check=False)
+            try:
+                done = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--no-save", "--prefix", ".", *PACKAGES],
+                                      cwd=NODE_MODULES, capture_output=True, text=True, timeout=40, check=False)
+            except subprocess.TimeoutExpired:
+                shutil.rmtree(os.path.join(NODE_MODULES, "node_modules"), ignore_errors=True)
+                raise unittest.SkipTest("npm did not get nats.js within 40 s") from None
             if done.returncode != 0:
                 raise unittest.SkipTest(f"npm could not install nats.js: {done.stderr.strip().splitlines()[-1:]}")
     return NODE_MODULES
@@ -43,7 +47,10 @@ class Discovery(Case):
         self.world.runtime("r1", {"greeter": "echo"}, {"runtime.labels": "zone=a"})
         self.world.runtime("r2")
         self.client = self.world.client()
-        wait_until("both dispatchers know both runtimes", lambda: all(len(self.runtimes()) == 2 for _ in range(6)), 10)
+        for dispatcher in ("d1", "d2"):
+            subject = f"compozy.dispatcher.{dispatcher}.control.list_runtimes"
+            wait_until(f"{dispatcher} knows both runtimes", lambda subject=subject: [
+                one["state"] for one in self.client.request(subject, {}, scaled(5)).json()["result"]["runtimes"]] == ["live"] * 2)
 
     def discover(self, subject, n, client=None):
         """The answers to one request, by id; waits for so many, and then for one more that should not be."""
@@ -105,13 +112,13 @@ class Discovery(Case):
 
         def after():
             now = self.endpoint("compozy-dispatcher", "trigger")
-            return now if now[0]["num_requests"] - before[0]["num_requests"] == 6 else None
+            # how long it took is known with the runtime's report, which may come after its answer
+            return now if now[0]["processing_time"] - before[0]["processing_time"] >= 5 * 20e6 else None
 
         now, errors, found = wait_until("six triggers are counted", after, 5)
-        self.assertEqual(now["num_errors"] - before[0]["num_errors"], 1)
+        self.assertEqual((now["num_requests"] - before[0]["num_requests"], now["num_errors"] - before[0]["num_errors"]), (6, 1))
         self.assertTrue(any(re.match("AGENT_UNKNOWN: .*nobody-hosts-it", error) for error in errors), errors)
         elapsed = (time.monotonic() - began) * 1e9
-        self.assertGreaterEqual(now["processing_time"] - before[0]["processing_time"], 5 * 20e6)
         self.assertLessEqual(now["processing_time"] - before[0]["processing_time"], elapsed)
         for end in found:
             self.assertEqual(end["average_processing_time"], end["processing_time"] // max(end["num_requests"], 1))
@@ -137,7 +144,8 @@ class Discovery(Case):
         watcher = self.client.subscribe("compozy.commands.agent_runtime.announce")
         self.client.publish("$SRV.PING", reply="compozy.commands.agent_runtime.announce")
         self.assertEqual(len(self.discover("$SRV.PING", 4)), 4)
-        self.assertEqual(watcher.taken(), [])
+        # a dispatcher calls the roll there after a pause of its own; nobody else says anything
+        self.assertEqual([one for one in watcher.taken() if b"io.nats.micro" in one.data], [])
         watcher.unsubscribe()
 
     def test_the_services_client_of_nats_js_finds_and_reads_them(self):

@@ -32,7 +32,7 @@ class Docs(unittest.TestCase):
 
     def page(self, name, in_tree=False):
         page = blocks.read(os.path.join(ROOT, name))
-        with tempfile.TemporaryDirectory(prefix="compozy-docs-") as home:
+        with tempfile.TemporaryDirectory(prefix="compozy-docs-", ignore_cleanup_errors=True) as home:
             environment = {"HOME": home, "TERM": "dumb", "LANG": "C.UTF-8", "TMPDIR": home,
                            "PATH": os.pathsep.join([BIN, os.path.dirname(NATS_SERVER), os.environ["PATH"]])}
             shell = blocks.Shell(NAMESPACE + [sys.executable, "-c", LOOPBACK_UP, "bash", "--norc"], cwd=ROOT if in_tree else home,
@@ -82,7 +82,7 @@ class Blocks(unittest.TestCase):
         shell = blocks.Shell(["bash", "--norc"])
         try:
             for block in page:
-                shell.check(block, patience=0.5)
+                shell.check(block, patience=0.5 * TIME_SCALE)
         finally:
             shell.close()
 
