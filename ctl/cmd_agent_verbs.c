@@ -70,6 +70,10 @@ static CtlExit run_start(Ctl *ctl, const Invocation *invocation) {
         return change(ctl, invocation, "start_agent", false, NULL);
 }
 
+static CtlExit run_restart(Ctl *ctl, const Invocation *invocation) {
+        return change(ctl, invocation, "restart_agent", false, NULL);
+}
+
 static CtlExit run_stop(Ctl *ctl, const Invocation *invocation) {
         return change(ctl, invocation, "stop_agent", true, NULL);
 }
@@ -102,6 +106,10 @@ static CtlExit run_delete(Ctl *ctl, const Invocation *invocation) {
         }
 
 VERB(start, "Start a stopped or failed agent", options, run_start);
+VERB(restart, "Start an agent again, with its mail and its state", options, run_restart,
+        .details = "What it has begun is finished first; what comes meanwhile waits in its mailbox. One that has "
+                   "failed is started;\n"
+                   "one that was stopped stays so.");
 VERB(stop, "Stop an agent: its stop hook runs, its definition stays", stop_options, run_stop,
         .details = "With --mode drain what is in its mailbox is handled first; with --mode discard it is answered "
                    "AGENT_STOPPED.");

@@ -26,7 +26,7 @@
 #define TURN_MSEC 100
 #define QUESTION_USEC (200 * USEC_PER_MSEC)
 #define PROGRAMS_USEC (500 * USEC_PER_MSEC) /* how often programs of agents are looked at */
-#define RESTART_USEC (3 * USEC_PER_SEC)     /* how long an agent may take to stop or to start */
+#define RESTART_USEC (3 * USEC_PER_SEC)     /* how long it is waited for an agent that starts again */
 #define STARTING_USEC (10 * USEC_PER_SEC)   /* how long agents may hold up the rest */
 #define READY_USEC (30 * USEC_PER_SEC)
 #define NAMES_SHOWN 8
@@ -121,7 +121,7 @@ typedef struct Up {
         const char *const *command; /* its words; NULL: none */
         SandboxOptions sandbox_options;
         char nats_server[4096], dispatcherd[4096], runtimed[4096], agents_dir[4096], plugins_dir[4200], state_dir[4096];
-        bool is_temporary, is_ready, is_stopping;
+        bool is_temporary, is_ready, is_stopping, is_plugin_changed;
         int state_lock, signals;
         Screen log_screen;
         LogView *log;
@@ -446,28 +446,39 @@ static void become_ready(Up *up, uint64_t now_usec) {
 
 /* what is edited */
 
-/* Stopped and started again: what it was handling is finished, its state is kept. */
-static void restart_agent(const char *agent_id, const char *path, void *userdata) {
-        static const char *const verbs[] = { "stop_agent", "start_agent" };
-        Up *up = userdata;
-
-        if (!up->command)
-                ctl_note(up->ctl, "%s has changed: starting agent %s again", path, agent_id);
+/* In its own place: mail waits for what the program is now, the state is handed over, and nobody is refused. */
+static void restart_agent(Up *up, const char *agent_id) {
         for (unsigned i = 1; i <= up->wanted->n_runtimes; i++) {
+                _cleanup_(answer_done) Answer answer = {};
                 char runtime_id[16];
 
                 (void)snprintf(runtime_id, sizeof(runtime_id), "r%u", i);
-                for (size_t v = 0; v < ELEMENTSOF(verbs); v++) {
-                        _cleanup_(answer_done) Answer answer = {};
-
-                        client_ask(up->ctl->client, THE_RUNTIME(runtime_id), verbs[v],
-                                json_pack("{s:s}", "agent_id", agent_id), RESTART_USEC, &answer);
-                        /* one that had failed is not running, and can't be stopped; why it can't start is news */
-                        if (answer.kind != ANSWER_RESULT && v == 1 && !up->command)
-                                ctl_note(up->ctl, "agent %s on %s: %s %s", agent_id, runtime_id,
-                                        answer.code ? answer.code : "", answer.text);
-                }
+                client_ask(up->ctl->client, THE_RUNTIME(runtime_id), "restart_agent",
+                        json_pack("{s:s}", "agent_id", agent_id), RESTART_USEC, &answer);
+                if (answer.kind == ANSWER_RESULT || up->command)
+                        continue;
+                if (answer.kind == ANSWER_TIMEOUT)
+                        ctl_note(up->ctl, "agent %s on %s is started again once it has done what it has begun",
+                                agent_id, runtime_id);
+                else
+                        ctl_note(up->ctl, "agent %s on %s: %s %s", agent_id, runtime_id, answer.code ? answer.code : "",
+                                answer.text);
         }
+}
+
+/* A shared object that is loaded stays what it is until its process ends. */
+static void on_program(const char *agent_id, const char *path, bool is_plugin, void *userdata) {
+        Up *up = userdata;
+
+        if (is_plugin) {
+                if (!up->command && !up->is_plugin_changed)
+                        ctl_note(up->ctl, "%s has changed: starting the runtimes again", path);
+                up->is_plugin_changed = true;
+                return;
+        }
+        if (!up->command)
+                ctl_note(up->ctl, "%s has changed: starting agent %s again", path, agent_id);
+        restart_agent(up, agent_id);
 }
 
 static void follow_files(Up *up, uint64_t now_usec) {
@@ -476,11 +487,14 @@ static void follow_files(Up *up, uint64_t now_usec) {
                 if (!up->command)
                         ctl_note(up->ctl, "%s has changed: reloading", up->watch.name);
                 sandbox_reload(up->sandbox);
-                programs_read(up->programs, up->agents_dir);
+                programs_read(up->programs, up->agents_dir, up->plugins_dir);
         }
         if (up->is_ready && now_usec >= up->look_usec) {
                 up->look_usec = now_usec + PROGRAMS_USEC;
-                programs_look(up->programs, restart_agent, up);
+                programs_look(up->programs, on_program, up);
+                if (up->is_plugin_changed)
+                        sandbox_restart_runtimes(up->sandbox);
+                up->is_plugin_changed = false;
         }
 }
 
@@ -549,7 +563,7 @@ static CtlExit run_sandbox(Up *up) {
                 r = watch_init(&up->watch, up->agents_dir);
         if (r < 0)
                 return ctl_fail(up->ctl, CTL_EXIT_FAILURE, "%s: %s", up->agents_dir, strerror(-r));
-        programs_read(up->programs, up->agents_dir);
+        programs_read(up->programs, up->agents_dir, up->plugins_dir);
         run_loop(up);
         return up->status;
 }
@@ -588,8 +602,9 @@ const Command command_up = {
         .summary = "A private sandbox: a NATS server, a dispatcher and runtimes, until Ctrl-C",
         .details = "Everything listens on 127.0.0.1 only, and ends when this does, whatever ends it. Runtimes take\n"
                    "the definitions in DIRECTORY, and read them again when files there change; an agent whose\n"
-                   "program changes is started again. What ends by itself is started again after a second, as\n"
-                   "systemd would do it.\n"
+                   "program changes is started again, with its mail and its state, and when a plugin changes\n"
+                   "the runtimes are. What ends by itself is started again after a second, as systemd would do\n"
+                   "it.\n"
                    "\n"
                    "With a COMMAND, that runs with NATS_URL set once all is ready, and the sandbox ends when it\n"
                    "does, with its exit status (128 + N when signal N killed it).",

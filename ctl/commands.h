@@ -19,6 +19,7 @@
         X(agent_delete)        \
         X(agent_start)         \
         X(agent_stop)          \
+        X(agent_restart)       \
         X(agent_pause)         \
         X(agent_resume)        \
         X(agent_checkpoint)    \

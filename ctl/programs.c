@@ -20,7 +20,9 @@
 typedef struct ProgramFile {
         char agent_id[ID_MAX + 1];
         char *path;
-        struct stat seen;
+        bool is_plugin;
+        struct stat seen;    /* all zero: it was not there */
+        struct stat written; /* of a plugin: as it was at the last look */
 } ProgramFile;
 
 struct Programs {
@@ -57,10 +59,32 @@ static const ProgramFile *find(const ProgramFile *files, size_t n, const char *a
         return NULL;
 }
 
+/* Takes file->path. */
+static void add(Programs *programs, ProgramFile *file, const char *agent_id, const ProgramFile *known, size_t n_known) {
+        const ProgramFile *before = find(known, n_known, agent_id, file->path);
+
+        (void)snprintf(file->agent_id, sizeof(file->agent_id), "%s", agent_id);
+        if (before)
+                file->seen = before->seen;
+        programs->files[programs->n_files++] = *file;
+}
+
+/* One that is not there yet is waited for. */
+static void add_plugin(Programs *programs, const char *agent_id, const char *directory, const char *name,
+        const ProgramFile *known, size_t n_known) {
+        ProgramFile file = { .is_plugin = true };
+
+        if (programs->n_files == FILES_MAX || !id_is_valid(slice_of(name)) ||
+                asprintf(&file.path, "%s/%s.so", directory, name) < 0)
+                return;
+        if (stat(file.path, &file.seen) < 0)
+                file.seen = (struct stat){ 0 };
+        add(programs, &file, agent_id, known, n_known);
+}
+
 /* A word of a command may be a file, seen from the working directory: an interpreter found in PATH is none. */
 static void add_word(Programs *programs, const char *agent_id, const char *directory, const char *word,
         const ProgramFile *known, size_t n_known) {
-        const ProgramFile *before;
         ProgramFile file = { 0 };
 
         if (programs->n_files == FILES_MAX || word[0] == '-' || word[0] == '\0' ||
@@ -70,27 +94,27 @@ static void add_word(Programs *programs, const char *agent_id, const char *direc
                 free(file.path);
                 return;
         }
-        (void)snprintf(file.agent_id, sizeof(file.agent_id), "%s", agent_id);
-        before = find(known, n_known, agent_id, file.path);
-        if (before)
-                file.seen = before->seen;
-        programs->files[programs->n_files++] = file;
+        add(programs, &file, agent_id, known, n_known);
 }
 
-static void read_definition(Programs *programs, const char *path, const ProgramFile *known, size_t n_known) {
+static void read_definition(
+        Programs *programs, const char *path, const char *plugins_dir, const ProgramFile *known, size_t n_known) {
         json_t *definition = json_load_file(path, 0, NULL), *word;
         const json_t *exec = json_object_get(definition, "exec");
         const char *agent_id = json_string_value(json_object_get(definition, "agent_id"));
         const char *directory = json_string_value(json_object_get(exec, "working_directory"));
+        const char *plugin = json_string_value(json_object_get(definition, "plugin"));
         size_t i;
 
         if (agent_id && id_is_valid(slice_of(agent_id)))
                 json_array_foreach(json_object_get(exec, "command"), i, word) if (json_is_string(word)) add_word(
                         programs, agent_id, directory ? directory : ".", json_string_value(word), known, n_known);
+        if (agent_id && id_is_valid(slice_of(agent_id)) && plugin)
+                add_plugin(programs, agent_id, plugins_dir, plugin, known, n_known);
         json_decref(definition);
 }
 
-void programs_read(Programs *programs, const char *directory) {
+void programs_read(Programs *programs, const char *directory, const char *plugins_dir) {
         const size_t n_known = programs->n_files;
         ProgramFile *known = calloc(n_known + 1, sizeof(*known));
         DIR *entries = opendir(directory);
@@ -106,7 +130,7 @@ void programs_read(Programs *programs, const char *directory) {
                         if (entry->d_name[0] == '.' || n < 6 || strcmp(entry->d_name + n - 5, ".json") != 0)
                                 continue;
                         (void)snprintf(path, sizeof(path), "%.3800s/%.255s", directory, entry->d_name);
-                        read_definition(programs, path, known, n_known);
+                        read_definition(programs, path, plugins_dir, known, n_known);
                 }
                 forget(known, n_known);
         }
@@ -123,7 +147,11 @@ void programs_look(Programs *programs, ProgramChanged *on_change, void *userdata
                 /* one that is not there at the moment is being replaced */
                 if (stat(file->path, &now) < 0 || now.st_size == 0 || is_same(&now, &file->seen))
                         continue;
+                if (file->is_plugin && !is_same(&now, &file->written)) {
+                        file->written = now;
+                        continue;
+                }
                 file->seen = now;
-                on_change(file->agent_id, file->path, userdata);
+                on_change(file->agent_id, file->path, file->is_plugin, userdata);
         }
 }

@@ -34,6 +34,7 @@ typedef struct Service {
         uint64_t started_usec;           /* the first time */
         uint64_t restarts[RESTARTS_MAX]; /* when; a ring */
         size_t n_restarts;
+        bool is_restarting; /* it was told to end, to be started again */
 } Service;
 
 struct Sandbox {
@@ -292,6 +293,11 @@ static void on_end(Sandbox *sandbox, Service *service, int status, uint64_t now_
 
         if (sandbox->is_stopping)
                 return;
+        if (service->is_restarting) {
+                service->is_restarting = false;
+                service->start_usec = now_usec;
+                return;
+        }
         sandbox->n_crashes++;
         (void)child_show_status(how, sizeof(how), status);
         if (service->tier == TIER_SERVER && !sandbox->url[0]) {
@@ -350,6 +356,13 @@ void sandbox_turn(Sandbox *sandbox, uint64_t now_usec) {
 
 void sandbox_reload(Sandbox *sandbox) {
         signal_tier(sandbox, TIER_RUNTIME, SIGHUP);
+}
+
+void sandbox_restart_runtimes(Sandbox *sandbox) {
+        for (size_t i = 0; i < sandbox->n_services; i++)
+                if (sandbox->services[i].tier == TIER_RUNTIME && sandbox->services[i].child.pid > 0)
+                        sandbox->services[i].is_restarting = true;
+        signal_tier(sandbox, TIER_RUNTIME, SIGTERM);
 }
 
 void sandbox_stop(Sandbox *sandbox) {

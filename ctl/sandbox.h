@@ -54,6 +54,9 @@ const char *sandbox_failure(const Sandbox *sandbox);
 /* All runtimes read their definitions again. */
 void sandbox_reload(Sandbox *sandbox);
 
+/* All runtimes finish what they have, and are started again. */
+void sandbox_restart_runtimes(Sandbox *sandbox);
+
 /* From now on: runtimes drain, then the dispatcher goes, then the server. sandbox_is_over() tells when all are gone. */
 void sandbox_stop(Sandbox *sandbox);
 bool sandbox_is_over(const Sandbox *sandbox);

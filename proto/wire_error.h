@@ -14,7 +14,7 @@ enum {
 };
 
 typedef struct WireError {
-        char text[256];
+        char text[320];
 } WireError;
 
 /*

@@ -100,7 +100,7 @@ struct Agent {
         bool is_leaving : 1;     /* is deleted as soon as it is stopped */
         bool keeps_record : 1;   /* ... and its durable state stays in the store */
         bool is_discarding : 1;  /* stops without handling what it holds */
-        bool is_to_start : 1;    /* has failed, and starts as soon as nothing of it is left */
+        bool is_to_start : 1;    /* if it fails, or has, it starts as soon as nothing of it is left */
         bool is_to_pause : 1;    /* was paused when it crashed */
         bool is_replacing : 1;   /* the successor's turn has come: its predecessor is being stopped */
         bool is_state_taken : 1; /* ... and what the successor or, if that fails, the predecessor starts with is there

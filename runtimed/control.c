@@ -363,6 +363,30 @@ static int run_start_agent(Runtime *runtime, Request *request, Instant now) {
         return 0;
 }
 
+/* Mail is not refused meanwhile: it waits, for what its program or its plugin is by then. */
+static int run_restart_agent(Runtime *runtime, Request *request, Instant now) {
+        _cleanup_(definition_freep) Definition *again = NULL;
+        AgentArguments arguments = {};
+        Agent *agent;
+        int r = find_agent(runtime, request, agent_fields, &arguments, &agent);
+
+        if (r == 0)
+                r = refuse_if_stopping(runtime, request);
+        if (r != 0)
+                return r;
+        if (agent->is_leaving || agent->state == AGENT_STOPPING || agent->state == AGENT_STOPPED)
+                return refuse_transition(request, agent, AGENT_STARTING);
+
+        r = definition_copy(agent->definition, &again);
+        if (r == 0 && !agent_need_rarely(agent))
+                r = -ENOMEM;
+        if (r == 0)
+                r = wait_for(runtime, request, agent, WAIT_READY);
+        if (r == 0)
+                core_restart_agent(runtime, agent, TAKE_PTR(again), now);
+        return r;
+}
+
 static int run_stop_agent(Runtime *runtime, Request *request, Instant now) {
         AgentArguments arguments = { .mode = MODE_DRAIN };
         Agent *agent;
@@ -588,6 +612,7 @@ static const Verb verbs[] = {
         { .name = "get_agent_subscriptions", .run = run_get_agent_subscriptions },
         { .name = "list_agents", .run = run_list_agents },
         { .name = "pause_agent", .run = run_pause_agent },
+        { .name = "restart_agent", .run = run_restart_agent },
         { .name = "resume", .run = run_resume },
         { .name = "resume_agent", .run = run_resume_agent },
         { .name = "start_agent", .run = run_start_agent },
@@ -613,7 +638,8 @@ static int refuse_verb(Request *request, Slice name) {
                 used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", i > 0 ? ", " : "", verbs[i].name);
 
         request->code = ERROR_INVALID_MESSAGE;
-        return wire_error(&request->error, "verb \"%.*s\" is none of %s", SLICE_ARG(name), list);
+        return wire_error(
+                &request->error, "verb \"%.*s\" is none of %s", (int)MIN_OF(name.size, (size_t)32), name.data, list);
 }
 
 static int run_verb(Runtime *runtime, Request *request, Slice name, Instant now) {

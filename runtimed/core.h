@@ -104,7 +104,7 @@ struct Supervision {
 };
 
 typedef enum WaitFor {
-        WAIT_READY,  /* create_agent, start_agent */
+        WAIT_READY,  /* create_agent, start_agent, restart_agent */
         WAIT_PAUSED, /* nothing is with a worker any more */
         WAIT_STOPPED,
         WAIT_GONE,

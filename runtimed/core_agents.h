@@ -25,6 +25,8 @@ int core_create_agent(Runtime *runtime, Slice definition, Slice reply, Instant n
 
 void core_start_agent(Runtime *runtime, Agent *agent, Instant now);              /* it is created, stopped or failed */
 int core_stop_agent(Runtime *runtime, Agent *agent, bool discards, Instant now); /* 0, AGENT_E_INVALID_TRANSITION */
+/* In any state but stopping and stopped; takes the copy of its definition, and its `rarely` is there. */
+void core_restart_agent(Runtime *runtime, Agent *agent, Definition *again, Instant now);
 void core_note_unsettled(Runtime *runtime, Agent *agent); /* something ended: look at it when the turn ends */
 void core_settle_agents(Runtime *runtime, Instant now);
 void core_call(Runtime *runtime, Agent *agent, Control *control, Instant now); /* takes it */

@@ -481,6 +481,24 @@ int definition_parse(Slice text, const Behavior *const *behaviors, Definition **
         return 0;
 }
 
+int definition_copy(const Definition *definition, Definition **ret) {
+        _cleanup_(definition_freep) Definition *copy = malloc(sizeof(*copy));
+
+        if (!copy)
+                return -ENOMEM;
+        *copy = *definition;
+        copy->is_again = true;
+        copy->parameters = copy->settings = copy->capabilities = copy->subscribed_topics = NULL;
+        if (keep(slice_of(definition->parameters), &copy->parameters) != 0 ||
+                keep(slice_of(definition->settings), &copy->settings) != 0 ||
+                keep(slice_of(definition->capabilities), &copy->capabilities) != 0 ||
+                keep(slice_of(definition->subscribed_topics), &copy->subscribed_topics) != 0)
+                return -ENOMEM;
+
+        *ret = TAKE_PTR(copy);
+        return 0;
+}
+
 Definition *definition_free(Definition *definition) {
         if (!definition)
                 return NULL;

@@ -79,6 +79,7 @@ typedef struct Definition {
         struct {
                 uint64_t max, window_ms, backoff_ms; /* restarts in the window; the first pause, doubled by each */
         } restart;
+        bool is_again;           /* a copy, in the same agent's place: it is to be started again */
         char *parameters;        /* raw JSON object; NULL: none */
         char *settings;          /* raw JSON value of the key named like the type ("exec", "plugin"); NULL: none */
         char *capabilities;      /* raw JSON array of texts; NULL: none */
@@ -88,6 +89,9 @@ typedef struct Definition {
 /* `behaviors` is the NULL-terminated list of types that can be had. Returns 0, WIRE_E_INVALID, -ENOMEM. */
 int definition_parse(Slice text, const Behavior *const *behaviors, Definition **ret, WireError *ret_error) _must_check_;
 Definition *definition_free(Definition *definition);
+
+/* The same once more, with is_again. Returns 0 or -ENOMEM. */
+int definition_copy(const Definition *definition, Definition **ret) _must_check_;
 
 DEFINE_CLEANUP(Definition *, definition_free);
 

@@ -183,8 +183,15 @@ void diag_agent_state(Slice agent_id, AgentState from, AgentState to) {
                 "Agent %.*s went from %s to %s", SLICE_ARG(agent_id), f, t);
 }
 
-void diag_agent_replaced(Slice agent_id, const char *why_not) {
-        if (why_not)
+void diag_agent_replaced(Slice agent_id, bool is_again, const char *why_not) {
+        if (is_again && why_not)
+                log_limited_fleet(LOG_ERR, MSG_AGENT_REPLACED, "agents that could not be started again",
+                        FIELDS(F_SLICE("AGENT_ID", agent_id)), "Agent %.*s could not be started again: %s",
+                        SLICE_ARG(agent_id), why_not);
+        else if (is_again)
+                log_limited_fleet(LOG_INFO, MSG_AGENT_REPLACED, "agents that were started again",
+                        FIELDS(F_SLICE("AGENT_ID", agent_id)), "Agent %.*s was started again", SLICE_ARG(agent_id));
+        else if (why_not)
                 log_limited_fleet(LOG_ERR, MSG_AGENT_REPLACED, "definitions that failed",
                         FIELDS(F_SLICE("AGENT_ID", agent_id)),
                         "Agent %.*s kept its old definition, as the new one failed: %s", SLICE_ARG(agent_id), why_not);

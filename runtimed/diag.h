@@ -38,7 +38,7 @@ void diag_registration_refused(Slice runtime_id, Slice code, Slice message);
 /* agents */
 
 void diag_agent_state(Slice agent_id, AgentState from, AgentState to);
-void diag_agent_replaced(Slice agent_id, const char *why_not);
+void diag_agent_replaced(Slice agent_id, bool is_again, const char *why_not);
 void diag_agent_blocks(Slice agent_id, uint64_t usec);
 void diag_agent_failed(Slice agent_id, ErrorCode code, Slice why);
 void diag_agent_restarts(Slice agent_id, Slice why, uint64_t in_usec, size_t n);

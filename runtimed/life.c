@@ -432,7 +432,8 @@ static void adopt_successor(Runtime *runtime, Agent *agent) {
                 return;
 
         (void)definition_free(set_definition(runtime, agent, TAKE_PTR(agent->rarely->successor)));
-        diag_agent_replaced(agent_id_slice(agent), NULL);
+        if (!agent->definition->is_again)
+                diag_agent_replaced(agent_id_slice(agent), /* is_again= */ false, NULL);
         core_note_changed(runtime, agent);
 }
 
@@ -451,18 +452,18 @@ static void forget_predecessor(Agent *agent) {
         agent->rarely->spare_state = free_state(agent->rarely->spare_state);
 }
 
-static void say_not_replaced(const Agent *agent, Slice why) {
+static void say_not_replaced(const Agent *agent, bool is_again, Slice why) {
         char text[256];
 
         (void)snprintf(text, sizeof(text), "%.*s", SLICE_ARG(why));
-        diag_agent_replaced(agent_id_slice(agent), text);
+        diag_agent_replaced(agent_id_slice(agent), is_again, text);
 }
 
 /* The old definition's turn again, with the state that it had. */
 static void fall_back(Runtime *runtime, Agent *agent, Slice why, Instant now) {
         AgentRarely *rarely = agent->rarely;
 
-        say_not_replaced(agent, why);
+        say_not_replaced(agent, agent->definition->is_again, why);
         (void)definition_free(set_definition(runtime, agent, TAKE_PTR(rarely->predecessor)));
         rarely->handover = free_state(rarely->handover);
         rarely->handover = TAKE_PTR(rarely->spare_state);
@@ -509,7 +510,7 @@ static int open_topics(Runtime *runtime, Agent *agent) {
 static void run_again(Runtime *runtime, Agent *agent, Instant now) {
         if (agent->is_to_pause)
                 (void)agent_apply(agent, AGENT_EV_PAUSE);
-        agent->is_to_pause = false;
+        agent->is_to_pause = agent->is_to_start = false;
         core_note_changed(runtime, agent);
         core_make_ready(runtime, agent);
         core_go_on_saving(runtime, agent, now);
@@ -524,12 +525,13 @@ static void become_ready(Runtime *runtime, Agent *agent, Instant now) {
         }
         agent->was_ready = true;
         if (agent_rarely(agent)->predecessor)
-                diag_agent_replaced(agent_id_slice(agent), NULL);
+                diag_agent_replaced(agent_id_slice(agent), agent->definition->is_again, NULL);
         if (core_n_restarts(agent) > 0)
                 diag_agent_runs_again(agent_id_slice(agent), core_n_restarts(agent));
         forget_predecessor(agent);
-        core_answer_waiters(runtime, agent, WAIT_READY, UINT64_MAX, ERROR_NONE, SLICE_NONE);
         run_again(runtime, agent, now);
+        if (!agent_rarely(agent)->successor) /* else who waits for that is not served by this one */
+                core_answer_waiters(runtime, agent, WAIT_READY, UINT64_MAX, ERROR_NONE, SLICE_NONE);
 }
 
 static void on_init(Runtime *runtime, Agent *agent, const Control *control, Instant now) {
@@ -609,11 +611,12 @@ static void begin_replace(Runtime *runtime, Agent *agent) {
 
 /* It goes on as it was. */
 static void give_up_replacing(Runtime *runtime, Agent *agent, Slice why, Instant now) {
-        say_not_replaced(agent, why);
+        say_not_replaced(agent, agent->rarely->successor->is_again, why);
         agent->rarely->successor = definition_free(agent->rarely->successor);
         agent->is_replacing = false;
         (void)agent_apply(agent, AGENT_EV_READY);
         run_again(runtime, agent, now);
+        core_answer_waiters(runtime, agent, WAIT_READY, UINT64_MAX, ERROR_STATE_ERROR, why);
 }
 
 /* What the successor starts with, if it is of the same kind; the other copy is for when that fails. */
@@ -666,6 +669,31 @@ static void on_replacing_checkpoint(Runtime *runtime, Agent *agent, Control *con
         }
 }
 
+/*
+ * What runs is replaced by itself. One that waits for a restart, or has failed, has nothing to hand over: it begins
+ * anew, as if an operator had started it. One that is being started has begun with what was there before; it is not
+ * replaced but started once more if that fails.
+ */
+void core_restart_agent(Runtime *runtime, Agent *agent, Definition *again, Instant now) {
+        AgentRarely *rarely = agent->rarely;
+
+        if (agent->state == AGENT_FAILED || agent->step == STEP_BACKOFF || rarely->successor)
+                (void)definition_free(again);
+        else
+                rarely->successor = again;
+        if (agent->state == AGENT_FAILED) {
+                core_start_agent(runtime, agent, now);
+        } else if (agent->step == STEP_BACKOFF) {
+                deadline_disarm(&runtime->deadlines, &rarely->supervision->due);
+                forget_failures(agent);
+                core_on_restart_time(runtime, rarely->supervision, now);
+        } else {
+                agent->is_to_start = agent->state == AGENT_STARTING;
+                core_recall(agent);
+                core_note_unsettled(runtime, agent);
+        }
+}
+
 static void settle_starting(Runtime *runtime, Agent *agent, Instant now) {
         if (!agent->is_replacing)
                 return;
@@ -687,7 +715,7 @@ int core_stop_agent(Runtime *runtime, Agent *agent, bool discards, Instant now) 
                 agent->step = STEP_NONE;
         }
         if (r == 0)
-                agent->is_replacing = false; /* a checkpoint for the successor becomes the last one */
+                agent->is_replacing = agent->is_to_start = false; /* a checkpoint for it becomes the last one */
         if (r == 0 && !agent->has_behavior && agent->step == STEP_NONE)
                 discards = true; /* nobody is there to handle it any more */
         if (discards && agent->state == AGENT_STOPPING) {

@@ -4,13 +4,15 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import unittest
 
 import natsclient
-from harness import BIN, NATS_SERVER, PREFIX, Case, is_alive, scaled, wait_until
+from harness import BIN, NATS_SERVER, PREFIX, ROOT, Case, is_alive, scaled, wait_until
+from test_plugin import COMPILER, GREETER
 
 
 def descendants(pid):
@@ -119,23 +121,59 @@ class Up(Case):
         is_read_again(3)
         self.assertIn("Agent definition new.json was refused", self.log())
 
-    def test_an_agent_is_started_again_when_its_program_is_edited(self):
-        def write(word):
-            with open(program + ".new", "w", encoding="ascii") as file:
-                file.write("import json, sys\nfor line in sys.stdin:\n    request = json.loads(line)\n"
-                           f"    result = {{'output': '{word}'}} if request['method'] == 'handle' else {{}}\n"
-                           "    print(json.dumps({'id': request['id'], 'result': result}), flush=True)\n")
-            os.rename(program + ".new", program)  # as editors do
+    def write_program(self, word):
+        """Slow to start; the state is how often it has answered."""
+        path = os.path.join(self.world.directory, "say.py")
+        with open(path + ".new", "w", encoding="ascii") as file:
+            file.write("import json, sys, time\nn = 0\nfor line in sys.stdin:\n    request = json.loads(line)\n    result = {}\n"
+                       "    if request['method'] == 'initialize':\n        n = request['params'].get('state') or 0\n        time.sleep(0.3)\n"
+                       f"    elif request['method'] == 'handle':\n        n += 1\n        result = {{'output': ['{word}', n]}}\n"
+                       "    elif request['method'] == 'checkpoint':\n        result = {'state': n}\n"
+                       "    print(json.dumps({'id': request['id'], 'result': result}), flush=True)\n")
+        os.rename(path + ".new", path)  # as editors do
 
-        program = os.path.join(self.world.directory, "say.py")
-        write("first")
+    def test_an_agent_is_started_again_when_its_program_is_edited_and_refuses_nothing_meanwhile(self):
+        self.write_program("first")
         with open(os.path.join(self.agents, "say.json"), "w", encoding="ascii") as file:
             json.dump({"agent_id": "say", "agent_type": "exec", "exec": {"command": [sys.executable, "say.py"]}}, file)
         self.start_ready(self.agents)
-        self.assertEqual(self.output("say", 1), "first")
-        write("second")
-        wait_until("the new program answers", lambda: self.trigger_input("say", 1)["payload"].get("result", {}).get("output") == "second")
+        self.assertEqual(self.output("say", 1), ["first", 1])
+        self.write_program("second")
+        answers = [["first", 1]]
+
+        def next_answer():
+            answer = self.trigger_input("say", 1)
+            self.assert_success(answer)  # never AGENT_STOPPED
+            answers.append(answer["payload"]["result"]["output"])
+            return answers[-1][0]
+
+        wait_until("the new program answers", lambda: next_answer() == "second")
+        self.assertEqual([n for _, n in answers], list(range(1, len(answers) + 1)))
         self.assertEqual(self.log().count("starting agent say again"), 0)  # --json: no notes
+        self.assertEqual(self.output("greeter", 2), 2)
+        os.truncate(os.path.join(self.world.directory, "say.py"), 30)  # breaks it
+        wait_until("it has failed", lambda: "Agent say has failed" in self.log(), 20)
+        self.write_program("third")
+        wait_until("it is repaired", lambda: self.trigger_input("say", 1)["payload"].get("result", {}).get("output", [""])[0] == "third", 20)
+
+    @unittest.skipUnless(COMPILER, "there is no C compiler")
+    def test_the_runtimes_are_started_again_when_a_plugin_is_edited(self):
+        def compile_plugin(word):
+            source = GREETER.replace('\\"greeting\\"', f'\\"{word}\\"')
+            path = os.path.join(self.agents, "plugins", "greeter.so")
+            subprocess.run([*shlex.split(COMPILER), "-shared", "-fPIC", '-DPLUGIN_NAME="greeter"', "-I", ROOT, "-x", "c", "-", "-o", path],
+                           input=source.encode(), check=True)
+            os.chmod(path, 0o755)
+
+        os.makedirs(os.path.join(self.agents, "plugins"))
+        compile_plugin("hello")
+        with open(os.path.join(self.agents, "polite.json"), "w", encoding="ascii") as file:
+            json.dump({"agent_id": "polite", "agent_type": "plugin", "plugin": "greeter", "parameters": {"a": 1}}, file)
+        self.start_ready(self.agents)
+        self.assertEqual(self.output("polite", 1), {"hello": {"a": 1}, "times": 1})
+        compile_plugin("goodbye")
+        wait_until("the new one answers", lambda: "goodbye" in (self.trigger_input("polite", 1)["payload"].get("result", {}).get("output") or {}), 20)
+        self.assertNotIn("it is started again in a second", self.log())
         self.assertEqual(self.output("greeter", 2), 2)
 
     def test_what_dies_is_reported_and_started_again(self):

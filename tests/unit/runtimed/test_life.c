@@ -140,6 +140,7 @@ static void every_verb_is_answered_in_every_state_and_a_refusal_names_both(void 
         } rows[] = {
                 /*                               starting running paused stopping stopped failed */
                 { "start_agent", "starting", { false, false, false, false, true, true } },
+                { "restart_agent", "starting", { true, true, true, false, false, true } },
                 { "stop_agent", "stopped", { true, true, true, false, false, false } },
                 { "pause_agent", "paused", { false, true, false, false, false, false } },
                 { "resume_agent", "running", { false, false, true, false, false, false } },
@@ -181,8 +182,11 @@ static void a_quick_agent_answers_every_verb_at_once(void **state) {
                 { "pause_agent", "ok", "paused" },
                 { "pause_agent", "INVALID_TRANSITION", "paused" },
                 { "checkpoint_agent", "ok", "paused" },
+                { "restart_agent", "ok", "paused" },
                 { "resume_agent", "ok", "running" },
+                { "restart_agent", "ok", "running" },
                 { "stop_agent", "ok", "stopped" },
+                { "restart_agent", "INVALID_TRANSITION", "stopped" },
                 { "stop_agent", "INVALID_TRANSITION", "stopped" },
                 { "checkpoint_agent", "INVALID_TRANSITION", "stopped" },
                 { "start_agent", "ok", "running" },
@@ -574,6 +578,137 @@ static void a_change_whose_state_can_not_be_had_does_not_lose_it(void **state) {
         }
 }
 
+/* starting again */
+
+static void a_restart_takes_over_state_and_mail_and_refuses_nothing_meanwhile(void **state) {
+        (void)state;
+
+        FOR_EACH_TYPE(type)
+        for (unsigned n_steps = 0; n_steps < 6; n_steps++) {
+                size_t restarted;
+                World w;
+
+                begin_scripted(&w, /* has_store= */ true);
+                make(&w, types[type], ",\"subscribed_topics\":[\"news\"]");
+                trigger(&w, "e1", "1");
+                play_once(&w);
+                trigger(&w, "e2", "2");
+                restarted = ask_about(&w, "restart_agent", "a");
+                for (unsigned i = 0; i < n_steps; i++) {
+                        char exec[8];
+
+                        (void)snprintf(exec, sizeof(exec), "m%u", i);
+                        trigger(&w, exec, "x");
+                        if (w.n_runs > 0)
+                                work(&w, 0);
+                        if (w.n_calls > 0)
+                                end_call(&w, 0);
+                        turn(&w);
+                }
+                play_once(&w);
+                assert_string_equal(answered(&w, restarted), "ok");
+                assert_string_equal(state_of(&w, "a"), "running");
+                assert_int_equal(script.n_inits, 2);
+                assert_int_equal(script.n_alive, 1);
+                assert_string_not_equal(script.state, "none");
+                for (unsigned i = 0; i < n_steps; i++) {
+                        char exec[8];
+
+                        (void)snprintf(exec, sizeof(exec), "m%u", i);
+                        assert_string_equal(result_of(&w, exec), "SUCCESS");
+                }
+                assert_string_equal(result_of(&w, "e2"), "SUCCESS");
+                assert_true(is_subscribed(&w, "news"));
+                end_world(&w);
+        }
+}
+
+static void a_restart_of_what_can_not_be_started_says_so_and_the_next_one_starts_it(void **state) {
+        (void)state;
+
+        FOR_EACH_TYPE(type) {
+                size_t restarted;
+                World w;
+
+                begin_scripted(&w, /* has_store= */ true);
+                make(&w, types[type], "");
+                trigger(&w, "e1", "1");
+                play_once(&w);
+                script.init_result = BEHAVIOR_E_REFUSED;
+                restarted = ask_about(&w, "restart_agent", "a");
+                play_once(&w);
+                assert_string_equal(answered(&w, restarted), "INIT_FAILED");
+                assert_non_null(strstr(answer_text(&w, restarted), "the script says no"));
+                assert_string_equal(state_of(&w, "a"), "failed");
+                script.init_result = 0;
+                restarted = ask_about(&w, "restart_agent", "a");
+                play_once(&w);
+                assert_string_equal(answered(&w, restarted), "ok");
+                assert_string_equal(state_of(&w, "a"), "running");
+                end_world(&w);
+        }
+}
+
+/* Of what there was before, that is: whoever has repaired a program waits for neither a time-out nor a pause. */
+static void a_restart_meanwhile_starts_what_is_starting_once_more_even_if_it_fails(void **state) {
+        (void)state;
+
+        for (unsigned n_refused = 0; n_refused < 2; n_refused++)
+                for (size_t type = 1; type < ELEMENTSOF(types); type++) {
+                        World w;
+
+                        begin_scripted(&w, /* has_store= */ true);
+                        make(&w, types[type], "");
+                        (void)ask_about(&w, "stop_agent", "a");
+                        play_once(&w);
+                        (void)ask_about(&w, "start_agent", "a");
+                        (void)ask_about(&w, "restart_agent", "a");
+                        script.n_inits_refused = n_refused;
+                        play_once(&w);
+                        assert_string_equal(state_of(&w, "a"), "running");
+                        assert_int_equal(script.n_inits, 3);
+                        assert_int_equal(script.n_alive, 1);
+                        end_world(&w);
+                }
+}
+
+static void a_restart_ends_the_pause_after_a_crash(void **state) {
+        size_t restarted;
+        World w;
+
+        (void)state;
+
+        begin_scripted(&w, /* has_store= */ false);
+        make(&w, "remote", ",\"restart\":{\"backoff_ms\":60000}");
+        crash(&w, "a");
+        play_once(&w);
+        assert_string_equal(state_of(&w, "a"), "starting");
+        restarted = ask_about(&w, "restart_agent", "a");
+        play_once(&w);
+        assert_string_equal(answered(&w, restarted), "ok");
+        assert_string_equal(state_of(&w, "a"), "running");
+        end_world(&w);
+}
+
+static void a_restart_whose_state_can_not_be_had_is_not_done(void **state) {
+        (void)state;
+
+        FOR_EACH_TYPE(type) {
+                size_t restarted;
+                World w;
+
+                begin_scripted(&w, /* has_store= */ false);
+                make(&w, types[type], "");
+                script.checkpoint_result = BEHAVIOR_E_REFUSED;
+                restarted = ask_about(&w, "restart_agent", "a");
+                play_once(&w);
+                assert_string_equal(answered(&w, restarted), "STATE_ERROR");
+                assert_string_equal(state_of(&w, "a"), "running");
+                assert_int_equal(script.n_inits, 1);
+                end_world(&w);
+        }
+}
+
 /* crashes */
 
 static void what_a_crashed_behaviour_held_is_answered_and_what_waited_is_handled(void **state) {
@@ -914,7 +1049,8 @@ static void random_definition(Rng *rng, const char *id, char *ret, size_t size) 
 
 static void do_anything_to(World *world, Rng *rng, const char *id) {
         static const char *const verbs[] = { "start_agent", "stop_agent", "pause_agent", "resume_agent", "delete_agent",
-                "checkpoint_agent", "get_agent", "get_agent_subscriptions", "resume_agent", "start_agent" };
+                "checkpoint_agent", "get_agent", "get_agent_subscriptions", "resume_agent", "start_agent",
+                "restart_agent", "restart_agent" };
         static const char *const words[] = { "x", "quiet", "fail", "defer", "pending" };
         char text[512], exec[32], topic[8];
         ErrorCode code;
@@ -1073,6 +1209,11 @@ int main(void) {
                 cmocka_unit_test(a_stop_overtakes_a_change_at_any_of_its_steps),
                 cmocka_unit_test(a_change_of_an_agent_that_does_not_run_is_there_when_it_starts),
                 cmocka_unit_test(a_change_whose_state_can_not_be_had_does_not_lose_it),
+                cmocka_unit_test(a_restart_takes_over_state_and_mail_and_refuses_nothing_meanwhile),
+                cmocka_unit_test(a_restart_of_what_can_not_be_started_says_so_and_the_next_one_starts_it),
+                cmocka_unit_test(a_restart_meanwhile_starts_what_is_starting_once_more_even_if_it_fails),
+                cmocka_unit_test(a_restart_ends_the_pause_after_a_crash),
+                cmocka_unit_test(a_restart_whose_state_can_not_be_had_is_not_done),
                 cmocka_unit_test(what_a_crashed_behaviour_held_is_answered_and_what_waited_is_handled),
                 cmocka_unit_test(each_restart_in_the_window_waits_twice_as_long_until_the_agent_fails),
                 cmocka_unit_test(restarts_before_the_window_do_not_count),

@@ -1155,7 +1155,7 @@ static void control_answers_and_names_its_verbs(void **state) {
         say(&w, CONTROL "get_agent", "_INBOX.ctl", "{\"agent_id\":\"nobody\"}");
         assert_int_equal(count_sent(&w, "_INBOX.ctl", "AGENT_NOT_FOUND"), 1);
         say(&w, CONTROL "dance", "_INBOX.ctl", "{}");
-        assert_int_equal(count_sent(&w, "_INBOX.ctl", "list_agents, pause_agent, resume"), 1);
+        assert_int_equal(count_sent(&w, "_INBOX.ctl", "list_agents, pause_agent, restart_agent, resume"), 1);
         end_world(&w);
 }
 
