@@ -176,7 +176,7 @@ static void print_event(Watch *watch, const char *subject, const json_t *event) 
                 watch_print_line(stdout, &ctl->screen, watch_kind(subject), event, instant_now().real_usec);
                 return;
         }
-        text = json_dumps(event, JSON_COMPACT); /* a line, whatever it was written like */
+        text = ctl_json_text(event, JSON_COMPACT); /* a line, whatever it was written like */
         if (text && ctl->screen.is_terminal)
                 screen_print_lines(stdout, text, strlen(text));
         else if (text)

@@ -16,6 +16,7 @@
 #include "ctl/exchange.h"
 #include "ctl/fields.h"
 #include "ctl/hints.h"
+#include "ctl/load_answer.h"
 #include "ctl/trigger_many.h"
 #include "proto/subject.h"
 
@@ -155,7 +156,7 @@ static void tell_how_it_went(const Ctl *ctl, const json_t *result, const char *s
 }
 
 static void tell_details(const Ctl *ctl, const json_t *details) {
-        _cleanup_(free_charp) char *text = json_object_size(details) > 0 ? json_dumps(details, JSON_COMPACT) : NULL;
+        _cleanup_(free_charp) char *text = json_object_size(details) > 0 ? ctl_json_text(details, JSON_COMPACT) : NULL;
         char shown[2048];
 
         if (!text)
@@ -181,14 +182,28 @@ static CtlExit tell_error(
         return is_agents ? CTL_EXIT_AGENT_ERROR : CTL_EXIT_REFUSED;
 }
 
+/* jansson has no place for its numbers, such as 12345678901234567890: what it can't show as data is shown as it came.
+ */
+static CtlExit tell_large_numbers(const Ctl *ctl, Slice body, const char *why, bool is_short) {
+        const Slice output = load_answer_output(body);
+
+        if (!output.data)
+                return ctl_fail(ctl, CTL_EXIT_FAILURE, "the answer can't be read: %s", why);
+        return is_short ? CTL_EXIT_OK : ctl_print_text(ctl, ctl->global.json ? body : output);
+}
+
 /* Prints a result message. `is_short`: nobody waited for it, so only what went wrong is told. */
 static CtlExit tell_result(
         const Ctl *ctl, natsMsg *msg, const Invocation *invocation, const char *exec_id, bool is_short) {
-        json_t *result = json_loadb(natsMsg_GetData(msg), (size_t)natsMsg_GetDataLength(msg), JSON_ALLOW_NUL, NULL);
+        const Slice body = { natsMsg_GetData(msg), (size_t)natsMsg_GetDataLength(msg) };
+        json_error_t error;
+        json_t *result = json_loadb(body.data, body.size, JSON_ALLOW_NUL, &error);
         const json_t *payload = json_object_get(result, "payload");
         const char *status = json_string_value(json_object_get(payload, "status"));
         CtlExit exit_status = CTL_EXIT_OK;
 
+        if (!result && json_error_code(&error) == json_error_numeric_overflow)
+                return tell_large_numbers(ctl, body, error.text, is_short);
         if (!status) {
                 json_decref(result);
                 return ctl_fail(

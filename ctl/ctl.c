@@ -149,20 +149,39 @@ CtlExit ctl_print_table(const Ctl *ctl, const Table *table) {
                                                             : CTL_EXIT_OK;
 }
 
-static CtlExit print_json(const Ctl *ctl, const json_t *value, size_t flags) {
-        const size_t layout = ctl->screen.is_terminal ? JSON_INDENT(2) : JSON_COMPACT;
-        _cleanup_(free_charp) char *text = json_dumps(value, flags | layout | JSON_ENCODE_ANY);
+/* jansson writes 17 digits, 0.1 as 0.10000000000000001; 15 are enough for what people write, but not for each double.
+ */
+char *ctl_json_text(const json_t *value, size_t flags) {
+        char *text = json_dumps(value, flags | JSON_REAL_PRECISION(15));
+        json_t *again = text ? json_loads(text, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL) : NULL;
 
-        if (!text)
-                return ctl_fail(ctl, CTL_EXIT_FAILURE, "out of memory");
+        if (text && !json_equal(again, value)) {
+                free(text);
+                text = json_dumps(value, flags);
+        }
+        json_decref(again);
+        return text;
+}
+
+CtlExit ctl_print_text(const Ctl *ctl, Slice text) {
         /* JSON escapes control characters below 0x20 only */
         if (ctl->screen.is_terminal)
-                screen_print_lines(stdout, text, strlen(text));
+                screen_print_lines(stdout, text.data, text.size);
         else
-                (void)fputs(text, stdout);
+                (void)fwrite(text.data, 1, text.size, stdout);
         if (fputc('\n', stdout) == EOF)
                 return ctl_fail(ctl, CTL_EXIT_FAILURE, "can't write to standard output: %s", strerror(errno));
         return CTL_EXIT_OK;
+}
+
+static CtlExit print_json(const Ctl *ctl, const json_t *value, size_t precision) {
+        const size_t flags = (ctl->screen.is_terminal ? JSON_INDENT(2) : JSON_COMPACT) | JSON_ENCODE_ANY;
+        _cleanup_(free_charp) char *text =
+                precision > 0 ? json_dumps(value, flags | precision) : ctl_json_text(value, flags);
+
+        if (!text)
+                return ctl_fail(ctl, CTL_EXIT_FAILURE, "out of memory");
+        return ctl_print_text(ctl, slice_of(text));
 }
 
 CtlExit ctl_print_json(const Ctl *ctl, const json_t *value) {

@@ -59,6 +59,12 @@ CtlExit ctl_locate(Ctl *ctl, const char *agent_id, const char *runtime_id, char 
 /* Prints `value` on stdout as --json prints it; a line of its own. `value` is borrowed. */
 CtlExit ctl_print_json(const Ctl *ctl, const json_t *value);
 
+/* The same of a JSON text, which is printed as it stands. */
+CtlExit ctl_print_text(const Ctl *ctl, Slice text);
+
+/* json_dumps() with real numbers as short as they can be; free() it. NULL: memory is out. */
+char *ctl_json_text(const json_t *value, size_t flags);
+
 /* The same for what was measured here: reals have nine digits, instead of the seventeen that keep every bit of them. */
 CtlExit ctl_print_figures(const Ctl *ctl, const json_t *value);
 

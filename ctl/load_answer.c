@@ -7,6 +7,15 @@
 #include "ctl/load_answer.h"
 #include "proto/result.h"
 
+Slice load_answer_output(Slice body) {
+        _cleanup_(arena_clear) Arena arena = {};
+        Result result;
+
+        if (result_decode(body, &result, &arena, NULL) != 0 || result.status != STATUS_SUCCESS)
+                return SLICE_NONE;
+        return result.output;
+}
+
 void load_answer_tally(Tally *tally, const InMessage *message, uint64_t usec) {
         _cleanup_(arena_clear) Arena arena = {};
         WireError error;

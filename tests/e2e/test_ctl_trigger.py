@@ -34,6 +34,17 @@ class Trigger(Case):
         result = self.ctl_json("trigger", "greeter", '"hi"', "--wait", "--exec-id", "mine-1")
         self.assertEqual((result["payload"]["result"]["output"], result["agent"]["exec_id"]), ("hi", "mine-1"))
 
+    def test_numbers_are_shown_as_they_were_written(self):
+        for numbers in ('{"a":0.1,"b":2.5,"c":9007199254740993}', "0.12345678901234568"):
+            self.assertEqual(self.ctl_ok("trigger", "greeter", numbers, "-w"), numbers + "\n")
+        huge = '{"n":12345678901234567890}'
+        self.client.subscribe("huge.commands.agent.*.trigger.*", lambda message: self.client.publish(message.reply, (
+            '{"metadata":{"type":"AgentExecutionResult"},"workflow":{"id":"w"},"agent":{"id":"x","exec_id":"e"},'
+            '"payload":{"status":"SUCCESS","result":{"output":%s},"duration_ms":1,"attempt":1}}' % huge).encode()))
+        self.client.flush()
+        self.assertEqual(self.ctl_ok("trigger", "x", "-w", "-o", "nats.subject_prefix=huge"), huge + "\n")
+        self.assertIn(huge, self.ctl_ok("--json", "trigger", "x", "-w", "-o", "nats.subject_prefix=huge"))
+
     def test_without_waiting_it_prints_the_execution_s_id(self):
         exec_id = self.ctl_ok("trigger", "sleeper", '{"ms":25000}').strip()
         self.assertEqual(self.ctl_json("why", exec_id)["phase"], "in_flight")
