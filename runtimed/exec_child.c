@@ -205,11 +205,11 @@ void exec_child_kill(ExecChild *child, const char *format, ...) {
 }
 
 /* What it has begun to say is most likely the answer, by somebody who does not know that a line has to end. */
-void exec_child_kill_late(ExecChild *child, const char *what, uint64_t timeout_ms) {
+void exec_child_kill_late(ExecChild *child, const char *what, uint64_t timeout_ms, const char *key) {
         const Slice begun = buffer_slice(&child->in);
 
-        exec_child_kill(child, "did not answer %s within %llu ms%s%.*s%s", what, (unsigned long long)timeout_ms,
-                begun.size > 0 ? "; it has begun a line that has no end: \"" : "",
+        exec_child_kill(child, "did not answer %s within %llu ms (%s)%s%.*s%s", what, (unsigned long long)timeout_ms,
+                key, begun.size > 0 ? "; it has begun a line that has no end: \"" : "",
                 (int)MIN_OF(begun.size, (size_t)EXEC_SHOWN_MAX), begun.size > 0 ? begun.data : "",
                 begun.size > EXEC_SHOWN_MAX ? "...\""
                 : begun.size > 0            ? "\""
@@ -441,7 +441,7 @@ void exec_child_on_deadline(ExecChild *child) {
                 if (child->host->is_held)
                         deadline_arm(&child->host->deadlines, &child->deadline, child->host->now + EXEC_HELD_USEC);
                 else
-                        exec_child_kill_late(child, "initialize", child->settings.start_timeout_ms);
+                        exec_child_kill_late(child, "initialize", child->settings.start_timeout_ms, "start_timeout_ms");
                 return;
         case EXEC_STOPPING:
                 stop_harder(child);

@@ -168,7 +168,8 @@ void exec_child_listen(ExecChild *child); /* to its stdout, or not while the hos
 
 /* It is at fault: why, as in "it <why>". Its outcomes come when it is reaped. */
 void exec_child_kill(ExecChild *child, const char *format, ...) _printf_(2, 3);
-void exec_child_kill_late(ExecChild *child, const char *what, uint64_t timeout_ms); /* "did not answer <what> ..." */
+/* It did not answer <what> within that setting. */
+void exec_child_kill_late(ExecChild *child, const char *what, uint64_t timeout_ms, const char *key);
 
 /* exec_talk.c: what is said to it, and what it says */
 

@@ -141,8 +141,8 @@ static void on_call_deadline(ExecCall *call) {
         }
         call->has_timed_out = true;
         child->host->stats.n_call_timeouts++;
-        exec_child_kill_late(
-                child, call->mail->kind == MAIL_CHECKPOINT ? "checkpoint" : "handle", child->settings.call_timeout_ms);
+        exec_child_kill_late(child, call->mail->kind == MAIL_CHECKPOINT ? "checkpoint" : "handle",
+                child->settings.call_timeout_ms, "call_timeout_ms");
 }
 
 /* calls */

@@ -401,7 +401,7 @@ static void on_line(ExecChild *child, Slice line) {
 
         r = line.size <= child->settings.max_line_bytes
                     ? exec_line_read(line, &host->arena, &read, &error)
-                    : wire_error(&error, "it has %zu bytes, the limit is %llu", line.size,
+                    : wire_error(&error, "it has %zu bytes, the limit is max_line_bytes, %llu", line.size,
                               (unsigned long long)child->settings.max_line_bytes);
         if (r == 0 && read.method.data)
                 on_wish(child, &read);
@@ -451,7 +451,7 @@ static void drop_lines(ExecChild *child, size_t done) {
                 in->size -= done;
         }
         if (in->size > child->settings.max_line_bytes)
-                exec_child_kill(child, "wrote a line of more than %llu bytes",
+                exec_child_kill(child, "wrote a line of more than %llu bytes (max_line_bytes)",
                         (unsigned long long)child->settings.max_line_bytes);
 }
 

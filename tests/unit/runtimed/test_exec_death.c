@@ -47,10 +47,10 @@ static void a_crash_ends_what_was_held_and_only_that_child(void **state) {
                 { "kill self", "was killed by signal 9 (Killed)" },
                 { "garbage", "wrote a line that is not of the protocol: \"Hello?world!\"" },
                 { "unknown id", "answered request 999999, which is not open" },
-                { "endless", "wrote a line of more than 100000 bytes" },
+                { "endless", "wrote a line of more than 100000 bytes (max_line_bytes)" },
                 { "close stdout", "closed its stdout and did not exit" },
                 { "greedy", "had more than 1024 requests open" },
-                { "hang", "did not answer handle within 300 ms" },
+                { "hang", "did not answer handle within 300 ms (call_timeout_ms)" },
         };
         Harness *h = harness_new();
 
@@ -120,8 +120,9 @@ static void the_line_that_was_begun_when_the_time_was_up_is_shown(void **state) 
 
         seen = harness_wait(h, harness_send(h, 0, "{\"do\":\"hang\"}"));
         assert_int_equal(seen->code, ERROR_TIMEOUT);
-        assert_string_equal(seen->text, "the agent's process did not answer handle within 300 ms; it has begun a line "
-                                        "that has no end: \"{\"id\": 3, \"resu\"");
+        assert_string_equal(seen->text,
+                "the agent's process did not answer handle within 300 ms (call_timeout_ms); it has begun a line "
+                "that has no end: \"{\"id\": 3, \"resu\"");
         harness_free(h);
 }
 

@@ -479,7 +479,7 @@ static void a_start_that_fails_says_why_and_leaves_nothing(void **state) {
                         "were "
                         "\"no configuration\"" },
                 { "mute", ",\"start_timeout_ms\":50", NULL, BEHAVIOR_E_REFUSED,
-                        "the agent's process did not answer initialize within 50 ms" },
+                        "the agent's process did not answer initialize within 50 ms (start_timeout_ms)" },
                 { "refuse", "", NULL, BEHAVIOR_E_REFUSED, "the agent's process refused to be initialized: I won't" },
                 { "refuse state", "", NULL, BEHAVIOR_E_STATE,
                         "the agent's process refused to be initialized: what is that?" },
