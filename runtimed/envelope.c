@@ -224,6 +224,11 @@ int envelope_read(Slice headers, Slice nats_reply, Buffer *scratch, Envelope *re
         assert(scratch);
         assert(ret);
 
+        if (headers.size == 0 && !nats_reply.data) { /* the usual message of who knows nothing of envelopes */
+                *ret = (Envelope){ .ttl = ENVELOPE_TTL_DEFAULT - 1, .hop = 1 };
+                return 0;
+        }
+
         read_block(headers, &values);
         r = check_received(&values, ret_error);
         if (r != 0)
