@@ -19,7 +19,7 @@ class Agents(Case):
     def build(self):
         self.world.server(monitored=True)
         for name in self.dispatchers:
-            self.world.dispatcher(name, options={"dispatcher.rehost_wait_ms": 100})
+            self.world.dispatcher(name, options={"dispatcher.rehost_wait_ms": round(scaled(100))})
         self.runtime = self.world.runtime("r1", options=FAST_HEARTBEAT)
         self.client = self.world.client()
         self.wait_runtimes("r1")
@@ -335,7 +335,7 @@ class Reloading(Case):
 
     def start(self, agents):
         self.world.server()
-        self.world.dispatcher(options={"dispatcher.rehost_wait_ms": 100})
+        self.world.dispatcher(options={"dispatcher.rehost_wait_ms": round(scaled(100))})
         self.runtime = self.world.runtime("r1", agents=agents, options=FAST_HEARTBEAT)
         self.client = self.world.client()
         self.wait_runtimes("r1")
