@@ -92,6 +92,7 @@ class Page(Case):
         for i in range(30):
             self.assert_success(self.trigger_input("greeter", i))
         self.trigger("nobody")
+        wait_until("all are reported", lambda: self.dispatcher.metrics()['compozy_dispatcher_triggers_ended_total{status="SUCCESS"}'] == 30, 5)
         page = self.read(self.dispatcher)
         self.assertEqual(page.title, "d1 · Compozy dispatcher")
         self.assertEqual(page.tiles["Live runtimes"], "1")
@@ -126,7 +127,7 @@ class Page(Case):
 
         self.world.nats.kill()
         for daemon in (self.dispatcher, self.runtime):
-            wait_until(f"{daemon.name} says it on its page", lambda daemon=daemon: "not ready" in daemon.get("/")[1], 3)
+            wait_until(f"{daemon.name} says it on its page", lambda daemon=daemon: "not ready" in daemon.get("/")[1], 5)
             self.assertEqual(self.read(daemon).tables["Connection to NATS"][1][1], "not connected")
 
     def test_of_very_many_agents_and_runtimes_it_shows_some_and_counts_the_others(self):
@@ -134,7 +135,7 @@ class Page(Case):
         self.assertTrue(directory)
         self.runtime.signal(signal.SIGHUP)
         wait_until("the agents are there", lambda: self.control("status")["agents"] == 1203, 20)
-        fakes = [FakeRuntime(self.client, f"fake-{number:03}", max_in_flight=1) for number in range(130)]
+        fakes = [FakeRuntime(self.client, f"fake-{number:03}", max_in_flight=1, interval_ms=10000) for number in range(130)]
         for fake in fakes:
             self.client.publish(f"compozy.events.agent.definition.{fake.id}.registered", fake.registration())
         wait_until("all are registered", lambda: self.verb_ok("list_runtimes", {"limit": 1})["total"] == 131, 10)
@@ -147,7 +148,7 @@ class Page(Case):
 
     def test_names_are_shown_and_never_run_in_a_browser(self):
         fake = FakeRuntime(self.client, "fake")
-        fake.register(hostname=HOSTILE, version='"><script>1</script>', labels={"zone": "</td><script>2</script>"})
+        fake.start_beating().register(hostname=HOSTILE, version='"><script>1</script>', labels={"zone": "</td><script>2</script>"})
         self.wait_runtimes("r1", "fake")
         page = Reader(self.browse(self.dispatcher, "--dump-dom"))
         self.assertEqual(page.title, "d1 · Compozy dispatcher")

@@ -178,7 +178,7 @@ class Permissions(Case):
                         "another.topic"):
             rogue.publish(subject, {"runtime_id": "r1"})
             self.assert_refused(rogue)
-        self.assertEqual(self.runtimes()["r1"]["state"], "live")
+        self.wait_runtimes("r1", "r2")  # not draining, that is: a moment's silence makes one suspect
         # its agents neither, whatever their behaviours want
         for method, params in (("trigger", {"agent_id": "greeter", "input": 1}), ("ask", {"agent_id": "greeter", "payload": 1}),
                                ("invoke", {"capability": "shutdown", "input": 1})):

@@ -157,11 +157,11 @@ class PythonRuntime(Case):
         self.verb_ok("resume_runtime", {"runtime_id": "python"})
         wait_until("it is given work again", lambda: self.shout()[0] == "python")
 
-        inbox = self.client.subscribe("napping")
-        self.client.publish(f"{PREFIX}.commands.agent.adhoc.trigger.py-nap", {"payload": {"context": {"input": {"ms": 700}}}}, "napping")
+        inbox, nap = self.client.subscribe("napping"), int(scaled(700))
+        self.client.publish(f"{PREFIX}.commands.agent.adhoc.trigger.py-nap", {"payload": {"context": {"input": {"ms": nap}}}}, "napping")
         wait_until("it naps", lambda: self.ask_runtime("status", runtime="python")["result"]["in_flight"] == 1)
         self.assertEqual(self.python.terminate(), 0)
-        self.assert_success(inbox.next(scaled(5)).json(), {"slept_ms": 700})
+        self.assert_success(inbox.next(scaled(5)).json(), {"slept_ms": nap})
         self.known("r1")
         goodbyes = [m.json() for m in self.said._kept if m.subject == f"{DEFINITIONS}.python.deregistered"]
         self.assertEqual([body["payload"]["context"]["reason"] for body in goodbyes], ["shutdown"])
@@ -201,7 +201,7 @@ class PythonRuntime(Case):
         self.known("python")
         epoch = self.runtimes()["python"]["epoch"]
         inbox = self.client.subscribe("napping")
-        self.client.publish(f"{PREFIX}.commands.agent.adhoc.trigger.py-nap", {"payload": {"context": {"input": {"ms": 500}}}}, "napping")
+        self.client.publish(f"{PREFIX}.commands.agent.adhoc.trigger.py-nap", {"payload": {"context": {"input": {"ms": int(scaled(700))}}}}, "napping")
         wait_until("it naps", lambda: self.ask_runtime("status", runtime="python")["result"]["in_flight"] == 1)
         self.python.pause()
         self.assert_failure(inbox.next(scaled(10)).json(), "RUNTIME_LOST")
@@ -216,18 +216,17 @@ class PythonRuntime(Case):
         reports, answers = self.client.subscribe("reports"), self.client.subscribe("answers")
         relay = {"metadata": {"correlation_id": "c1"}, "agent": {"id": "py-nap", "exec_id": "e1"},
                  "agent_runtime": {"runtime_id": "python", "epoch": self.runtimes()["python"]["epoch"]},
-                 "dispatch": {"dispatcher_id": "d9", "attempt": 1, "deadline_ms": 5000, "report_to": "reports", "reply_to": "answers"},
+                 "dispatch": {"dispatcher_id": "d9", "attempt": 1, "deadline_ms": 60000, "report_to": "reports", "reply_to": "answers"},
                  "payload": {"context": {"input": {"ms": 300}}}}
 
-        def send(**changes):
+        def send(times=1, **changes):
             message = dict(relay, **changes)
-            self.client.publish(f"{PREFIX}.runtime.python.trigger", message)
+            self.client.publish_many([self.client.encode(f"{PREFIX}.runtime.python.trigger", message)] * times)
 
         def reported():
             return reports.next(scaled(5)).json()["payload"]["executions"][0]
 
-        send()
-        send()  # under way: no second nap
+        send(times=2)  # the second is under way: no second nap
         self.assertEqual([reported()["state"] for _ in range(3)], ["started", "started", "done"])
         first = answers.next(scaled(5)).json()
         send(dispatch=dict(relay["dispatch"], attempt=2, age_ms=400))

@@ -4,7 +4,7 @@
 import time
 
 from fakeruntime import FakeRuntime
-from harness import DEFINITIONS, PREFIX, SHORT_WINDOWS, VERBS, Case, holds_for, scaled, wait_until
+from harness import DEFINITIONS, PREFIX, SHORT_WINDOWS, VERBS, Case, holds_for, in_time, scaled, wait_until
 
 
 class FakeFleet(Case):
@@ -47,7 +47,7 @@ class FakeFleet(Case):
         fake.register()
         fake.start_beating()
         body = {"metadata": {"type": "TriggerAgent", "request_id": "q1", "correlation_id": "c1"},
-                "task": {"id": "t1", "exec_id": "t1x"}, "payload": {"context": {"input": [1, 2]}, "deadline_ms": 5000}}
+                "task": {"id": "t1", "exec_id": "t1x"}, "payload": {"context": {"input": [1, 2]}, "deadline_ms": 60000}}
         result = self.trigger("relayed-agent", body, workflow="wf1",
                               headers={"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"})
         self.assert_success(result, [1, 2])
@@ -61,7 +61,7 @@ class FakeFleet(Case):
         self.assertEqual(relay["agent_runtime"], {"runtime_id": "relayed", "epoch": fake.epoch})
         dispatch = relay["dispatch"]
         self.assertEqual((dispatch["dispatcher_id"], dispatch["attempt"]), ("d1", 1))
-        self.assertTrue(4000 < dispatch["deadline_ms"] <= 5000, dispatch)
+        self.assertTrue(60000 - in_time(0) * 1000 < dispatch["deadline_ms"] <= 60000, dispatch)
         self.assertTrue(dispatch["reply_to"].startswith("_INBOX."), dispatch)
         self.assertTrue(dispatch["report_to"], dispatch)
 
@@ -289,7 +289,7 @@ class RollCall(Case):
         wait_until("it answers", lambda: self.client.request(f"{VERBS}.status", {}), 10)
         began = time.monotonic()
         self.wait_runtimes("f1", "f2", "f3", "r1")
-        self.assertLess(time.monotonic() - began, 1.0 + scaled(0.3))
+        self.assertLess(time.monotonic() - began, in_time(1))
         self.assert_success(self.trigger_input("f2-agent", 1), 1)
         self.assertTrue(all(fake.announces for fake in fakes))
 
@@ -326,14 +326,14 @@ class Verdicts(Case):
         fake = self.fake("gone")
         self.fake("stays")
         holds_for("both stay while they beat", lambda: len(self.runtimes()) == 2, 1.0)
-        fake.vanish()
         began = time.monotonic()
+        fake.vanish()
         event = self.verdicts.next(scaled(5)).json()
         took = time.monotonic() - began
         self.assertEqual(event["agent_runtime"]["runtime_id"], "gone")
         self.assertEqual(event["payload"]["context"]["reason"], "heartbeat_timeout")
         self.assertGreater(took, 0.3)
-        self.assertLess(took, scaled(3))
+        self.assertLess(took, in_time(0.5))
         self.assertEqual(set(self.runtimes()), {"stays"})
         changes = [message.json()["payload"]["change"] for message in updates.taken()
                    if message.json()["agent_runtime"]["runtime_id"] == "gone"]
@@ -362,7 +362,7 @@ class Verdicts(Case):
         for fake in fakes[:5]:
             fake.answers_probes = False
             fake.stop_beating()
-        holds_for("nobody is declared dead", lambda: len(self.verdicts) == 0, 1.2)
+        holds_for("nobody is declared dead", lambda: len(self.verdicts) == 0, 2.0)  # alone one is so after 1.5 s; together it takes 4
         for fake in fakes[:5]:
             fake.answers_probes = True
             fake.start_beating()
@@ -411,7 +411,7 @@ class Verdicts(Case):
         result, second = self.dies_holding("unstarted", ["accepted"])
         self.assert_success(result, "again")
         self.assertEqual(result["payload"]["attempt"], 2)
-        self.assertEqual(len(second.relays), 1)
+        self.assertEqual({relay["dispatch"]["attempt"] for relay in second.relays}, {2})
 
     def test_an_execution_that_was_reported_started_is_not_run_again_under_unstarted(self):
         result, second = self.dies_holding("unstarted", ["accepted", "started"])
@@ -421,7 +421,7 @@ class Verdicts(Case):
     def test_an_execution_that_was_reported_started_is_run_again_under_always(self):
         result, second = self.dies_holding("always", ["accepted", "started"])
         self.assert_success(result, "again")
-        self.assertEqual(len(second.relays), 1)
+        self.assertEqual({relay["dispatch"]["attempt"] for relay in second.relays}, {2})
 
     def test_an_execution_is_not_run_again_under_never(self):
         result, second = self.dies_holding("never", ["accepted"])
@@ -441,10 +441,11 @@ class Verdicts(Case):
         for i in range(20):
             began = time.monotonic()
             self.assert_success(self.trigger_input("shared", i), i)
-            self.assertLess(time.monotonic() - began, scaled(1))
+            self.assertLess(time.monotonic() - began, in_time(0))
 
     def test_a_relay_to_a_runtime_that_has_just_vanished_is_placed_again_at_once(self):
-        gone = FakeRuntime(self.world.client("gone"), "gone", agents=["shared"], interval_ms=100, max_in_flight=1000)
+        # its silence is noticed after a minute and a half
+        gone = FakeRuntime(self.world.client("gone"), "gone", agents=["shared"], interval_ms=30000, max_in_flight=1000)
         gone.register()
         gone.start_beating()
         self.wait_runtimes("gone")
@@ -455,7 +456,7 @@ class Verdicts(Case):
         for i in range(10):
             began = time.monotonic()
             self.assert_success(self.trigger_input("shared", i), i)
-            self.assertLess(time.monotonic() - began, scaled(0.4))
+            self.assertLess(time.monotonic() - began, in_time(0))
 
     def test_a_result_report_of_a_superseded_attempt_is_not_taken(self):
         relayed = []

@@ -258,12 +258,20 @@ class Sharing(Topics):
     def test_realtime_topics_overtake_and_what_is_late_on_them_is_dropped_and_counted(self):
         self.create("sensor", topics=["sensor.batch", {"topic": "sensor.now", "qos": "realtime"}, {"topic": "sensor.log", "qos": "background"}])
         inbox = self.client.subscribe("sensor-inbox")
+        for _ in range(5):
+            if self.what_was_in_time_took(inbox) < 1:
+                return
+        self.fail("this machine stood still each time")
+
+    def what_was_in_time_took(self, inbox):
+        """Seconds that the one which was in time was under way; when it is late as well, for a machine that stood still, that shows nothing."""
         self.control("pause_agent", "sensor")
         self.publish("sensor.now", "sensor-inbox", [1])
         self.publish("sensor.log", "sensor-inbox", [2])
         self.publish("sensor.batch", "sensor-inbox", [3])
         wait_until("they are in its mailbox", lambda: self.control("get_agent", "sensor")["mailbox"]["queued"] == 3, 5)
         wait_until("the first is late", lambda began=time.monotonic(): time.monotonic() - began > 1.05, 5)
+        began = time.monotonic()
         self.publish("sensor.now", "sensor-inbox", [4])
         wait_until("it is in its mailbox, too", lambda: self.control("get_agent", "sensor")["mailbox"]["queued"] == 4, 5)
         self.control("resume_agent", "sensor")
@@ -271,8 +279,11 @@ class Sharing(Topics):
         for _ in range(4):
             message = inbox.next(scaled(5))
             (errors if "Nats-Service-Error" in message.headers else numbers).append(message)
-        self.assertEqual([int(message.data) for message in numbers], [4, 3, 2])
-        self.assertEqual([message.json()["error"]["code"] for message in errors], ["DEADLINE_EXCEEDED"])
+        took = time.monotonic() - began
+        if took < 1:
+            self.assertEqual([int(message.data) for message in numbers], [4, 3, 2])
+            self.assertEqual([message.json()["error"]["code"] for message in errors], ["DEADLINE_EXCEEDED"])
+        return took
 
 
 class TwoRuntimes(Topics):
@@ -485,7 +496,7 @@ class Fates(Case):
             self.assertEqual(sorted(file.read().split()), sorted(f"guest-{number}" for number in range(8)))
         got = collections.Counter(agent for agent, _ in self.answers(inbox, 1600))
         self.assertEqual(set(got.values()), {200})
-        self.assertEqual(self.world.nats.subscriptions("house.topic"), [])
+        wait_until("its subscriptions are gone", lambda: self.world.nats.subscriptions("house.topic") == [], 5)
 
     def test_what_mailboxes_hold_together_is_bounded_and_each_message_over_it_is_answered_and_counted(self):
         self.runtime.terminate()

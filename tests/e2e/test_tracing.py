@@ -9,7 +9,7 @@ import time
 
 import natsclient
 from collector import Collector, new_trace
-from harness import BIN, Case, exec_agent, scaled, wait_until
+from harness import BIN, Case, exec_agent, in_time, scaled, wait_until
 
 STATE = "vendor=1,other=2"
 CLIENT, SERVER, CONSUMER = 3, 2, 5
@@ -57,7 +57,7 @@ class Traced(Case):
         answers = result.json()["payload"]["result"]["output"]
         self.assertEqual(["error" in answer for answer in answers], [False] * 5, answers)
         wait_until("the timer has fired", lambda: self.met.get("t.ticked"), 5)
-        wait_until("both executions' events came", lambda: len(self.met.get("completed", [])) == 2, 5)
+        wait_until("both executions' events came", lambda: len(self.met.get("completed", [])) >= 2, 5)
         return result
 
 
@@ -222,17 +222,18 @@ class Moved(Case):
         options = {"tracing.otlp_endpoint": collector.url}
         self.world.dispatcher(options=options)
         self.client = self.world.client()
-        lost = self.world.runtime("r1", {"sleeper": "delay"}, dict(options, **{"runtime.heartbeat_interval_ms": 100}))
+        lost = self.world.runtime("r1", {"patient": exec_agent()}, dict(options, **{"runtime.heartbeat_interval_ms": 100}))
         self.wait_runtimes("r1")
         traceparent, trace, _ = new_trace()
-        inbox = self.client.subscribe(f"{self.client.inbox}.moved")
-        self.client.publish("compozy.commands.agent.wf.trigger.sleeper", {"payload": {"retry": "always", "context": {"input": {"ms": 400}}}},
-                            inbox.subject, {"traceparent": traceparent})
+        inbox, done = self.client.subscribe(f"{self.client.inbox}.moved"), os.path.join(self.world.directory, "done")
+        self.client.publish("compozy.commands.agent.wf.trigger.patient", {
+            "payload": {"retry": "always", "context": {"input": {"do": "wait_for", "path": done}}}}, inbox.subject, {"traceparent": traceparent})
         wait_until("it is with r1", lambda: self.runtimes()["r1"]["in_flight"] == 1, 5)
         lost.kill()
-        self.world.runtime("r2", {"sleeper": "delay"}, options)
+        self.world.runtime("r2", {"patient": exec_agent()}, options)
+        open(done, "w", encoding="ascii").close()
         self.assert_success(inbox.next(scaled(15)).json())
-        span = collector.wait(trace, ["dispatcher: trigger sleeper", "runtime: handle sleeper"])["dispatcher: trigger sleeper"]
+        span = collector.wait(trace, ["dispatcher: trigger patient", "runtime: handle patient"])["dispatcher: trigger patient"]
         told = [(name, what["compozy.attempt"], what["compozy.runtime.id"], what.get("error.type")) for name, _, what in span.events]
         self.assertEqual(told, [("placed", 1, "r1", None), ("attempt failed", 1, "r1", "RUNTIME_LOST"), ("placed", 2, "r2", None)])
         self.assertEqual(span.attributes["compozy.attempts"], 2)
@@ -314,7 +315,7 @@ class Trouble(Case):
         began = time.monotonic()
         for _ in range(n):
             self.assert_success(self.trigger("leaf"))
-        self.assertLess(time.monotonic() - began, scaled(5))
+        self.assertLess(time.monotonic() - began, in_time(0))
 
     def settled(self, n):
         """All spans of the dispatcher are accounted for."""
@@ -375,13 +376,13 @@ class Trouble(Case):
         traceparent, trace, _ = new_trace()
         self.trigger("leaf", headers={"traceparent": traceparent})
         self.assertEqual(self.runtime.terminate(), 0)
-        self.collector.wait(trace, ["runtime: handle leaf"], timeout=1)
+        self.collector.wait(trace, ["runtime: handle leaf"])
         self.collector.mode = "hang"
         self.trigger("nobody", headers={"traceparent": traceparent})
         self.collector.wait_requests("hang")
         began = time.monotonic()
         self.assertEqual(self.dispatcher.terminate(), 0)
-        self.assertLess(time.monotonic() - began, scaled(2) + 2)
+        self.assertLess(time.monotonic() - began, in_time(2))
 
 
 class Https(Case):
