@@ -165,8 +165,10 @@ class AfterAKill(Journal):
         story = self.story(exec_id, ("d", "ended"))
         self.assert_in_order(story, ("d", "relayed"), (first, "started"), ("d", "retried"), ("d", "relayed"), (second, "accepted"),
                              (second, "started"), (second, "done"))
-        relayed = self.journal.entries(COMPOZY_EXEC_ID=exec_id, COMPOZY_STEP="relayed")
-        self.assertEqual([(entry["COMPOZY_RUNTIME_ID"], entry["COMPOZY_ATTEMPT"]) for entry in relayed], [(first, "1"), (second, "2")])
+        relayed = [(entry["COMPOZY_RUNTIME_ID"], entry["COMPOZY_ATTEMPT"]) for entry in
+                   self.journal.entries(COMPOZY_EXEC_ID=exec_id, COMPOZY_STEP="relayed")]
+        # the second may refuse at first, when it stood still itself and does not know what was concluded from that
+        self.assertEqual(relayed, [(first, "1")] + [(second, str(attempt)) for attempt in range(2, len(relayed) + 1)])
         lost = self.journal.entries(COMPOZY_REASON="heartbeat_timeout", COMPOZY_RUNTIME_ID=first)
         self.assertEqual([entry["PRIORITY"] for entry in lost], ["4"])
 
