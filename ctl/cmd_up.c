@@ -30,6 +30,7 @@
 #define STARTING_USEC (10 * USEC_PER_SEC)   /* how long agents may hold up the rest */
 #define READY_USEC (30 * USEC_PER_SEC)
 #define NAMES_SHOWN 8
+#define AGENTS_LOOKED_AT 1000 /* for one to suggest */
 
 typedef struct Options {
         uint64_t n_runtimes, port;
@@ -360,6 +361,24 @@ static bool look_whether_ready(Up *up, uint64_t now_usec, json_t **ret) {
         return is_ready;
 }
 
+/* It takes no work anywhere. */
+static bool has_failed(const json_t *agent) {
+        const size_t n = json_array_size(json_object_get(agent, "failed_in"));
+
+        return n > 0 && n >= field_number(agent, "n_runtimes");
+}
+
+static const char *pick_agent(const json_t *list) {
+        json_t *agent;
+        size_t i;
+
+        json_array_foreach(json_object_get(list, "agents"), i, agent) {
+                if (!has_failed(agent))
+                        return field_text(agent, "agent_id");
+        }
+        return "AGENT";
+}
+
 static void name_agents(char *place, size_t size, const json_t *list) {
         const uint64_t total = field_number(list, "total");
         json_t *agent;
@@ -369,7 +388,10 @@ static void name_agents(char *place, size_t size, const json_t *list) {
         json_array_foreach(json_object_get(list, "agents"), i, agent) {
                 const size_t n = strlen(place);
 
-                (void)snprintf(place + n, size - n, "%s%s", i == 0 ? ": " : ", ", field_text(agent, "agent_id"));
+                if (i == NAMES_SHOWN)
+                        break;
+                (void)snprintf(place + n, size - n, "%s%s%s", i == 0 ? ": " : ", ", field_text(agent, "agent_id"),
+                        has_failed(agent) ? " (failed)" : "");
         }
         if (total > NAMES_SHOWN)
                 (void)snprintf(place + strlen(place), size - strlen(place), ", …");
@@ -379,15 +401,13 @@ static void say_ready(const Up *up, const json_t *status, const json_t *agents) 
         const Screen *screen = &up->ctl->screen;
         const char *url = sandbox_url(up->sandbox), *bold = screen_on(screen, COLOUR_STRONG),
                    *plain = screen_off(screen, COLOUR_STRONG);
-        const char *first = field_text(json_array_get(json_object_get(agents, "agents"), 0), "agent_id");
         char names[1024];
 
         name_agents(names, sizeof(names), agents);
         (void)printf("\n%sThe sandbox is ready%s: %s\n\n", screen_on(screen, COLOUR_GOOD),
                 screen_off(screen, COLOUR_GOOD), names);
         (void)printf("  In another terminal:\n\n    %sexport NATS_URL=%s%s\n", bold, url, plain);
-        (void)printf(
-                "    %scompozyctl trigger %s '\"hello\"' --wait%s\n", bold, first[0] == '-' ? "AGENT" : first, plain);
+        (void)printf("    %scompozyctl trigger %s '\"hello\"' --wait%s\n", bold, pick_agent(agents), plain);
         (void)printf("    %scompozyctl top%s\n\n", bold, plain);
         (void)printf("  Dispatcher  http://%s/\n", field_text(status, "http"));
         (void)printf("  Agents      %s; what is written there takes effect at once\n", up->agents_dir);
@@ -401,7 +421,7 @@ static void announce(Up *up, json_t *status) {
 
         if (up->command && !up->ctl->global.json)
                 return;
-        client_ask(up->ctl->client, ANY_DISPATCHER, "list_agents", json_pack("{s:i}", "limit", NAMES_SHOWN),
+        client_ask(up->ctl->client, ANY_DISPATCHER, "list_agents", json_pack("{s:i}", "limit", AGENTS_LOOKED_AT),
                 QUESTION_USEC * 10, &answer);
         if (up->ctl->global.json) {
                 line = json_pack("{s:s, s:O?, s:s, s:s, s:I}", "nats_url", sandbox_url(up->sandbox), "http",

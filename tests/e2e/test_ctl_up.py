@@ -236,6 +236,18 @@ class Up(Case):
         status, out = self.run_up(self.agents, "--", os.path.join(BIN, "compozyctl"), "send", "slow.news", "1", "--wait")
         self.assertEqual((status, out.strip()), (0, '"heard"'), self.log())
 
+    def test_it_suggests_an_agent_that_can_run(self):
+        with open(os.path.join(self.agents, "broken.json"), "w", encoding="ascii") as file:
+            json.dump({"agent_id": "broken", "agent_type": "exec", "exec": {"command": ["/no/such/program"]}}, file)
+        process = self.start(self.agents)
+        lines = []
+        while not lines or "Ctrl-C" not in lines[-1]:
+            lines.append(process.stdout.readline())
+            self.assertTrue(lines[-1], self.log())
+        text = "".join(lines)
+        self.assertIn("The sandbox is ready: 3 agents: broken (failed), greeter, tally", text)
+        self.assertIn("compozyctl trigger greeter ", text)
+
     def test_a_signal_for_it_reaches_the_command(self):
         ready = os.path.join(self.world.directory, "ready")
         self.start(self.agents, "--", sys.executable, "-c",
