@@ -10,6 +10,7 @@
 
 #include "common/log.h"
 #include "dispatcherd/diag.h"
+#include "proto/message.h"
 
 #define MSG_STARTING "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a01"
 #define MSG_READY "5a0d5f2b8c6e4b0f9c4b1c6f6f1f0a02"
@@ -80,8 +81,12 @@ void diag_reload_ignored(const char *key) {
                 key);
 }
 
-void diag_nats_up(const char *url) {
+void diag_nats_up(const char *url, uint64_t max_payload) {
         log_line(LOG_NOTICE, MSG_NATS_LINK, FIELDS(F_STR("URL", url)), "NATS at %s was connected", url);
+        if (max_payload < MESSAGE_BYTES_MIN)
+                log_line(LOG_ERR, MSG_NATS_LINK, FIELDS(F_STR("URL", url), F_U64("MAX_PAYLOAD", max_payload)),
+                        "NATS at %s takes messages of %llu bytes at most, and %d are needed", url,
+                        (unsigned long long)max_payload, MESSAGE_BYTES_MIN);
 }
 
 void diag_nats_down(const char *why) {

@@ -23,7 +23,7 @@ void diag_start_failed(int error, const char *why); /* `error`: -errno, or anyth
 void diag_reloaded(const char *file);
 void diag_reload_refused(const char *why);
 void diag_reload_ignored(const char *key);
-void diag_nats_up(const char *url);
+void diag_nats_up(const char *url, uint64_t max_payload);
 void diag_nats_down(const char *why);
 void diag_nats_error(const char *why);
 void diag_publish_refused(uint64_t n_refused);

@@ -122,7 +122,7 @@ static void on_up(uint64_t max_payload, const char *server_version, void *userda
         Instant now = instant_now();
 
         (void)server_version; /* nats.c does not know it */
-        diag_nats_up(app->names.shown_url);
+        diag_nats_up(app->names.shown_url, max_payload);
         app->trouble[0] = '\0';
         dispatcher_on_link_up(app->core, max_payload, now);
         finish_turn(app, now);

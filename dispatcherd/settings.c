@@ -54,9 +54,8 @@ static const ConfigKey keys[] = {
                 .min = 1, .max = 1000000),
         KEY("limits", "max_agents", CONFIG_U64, max_agents, "2000000",
                 "Agents of all runtimes together; more are refused", .min = 1, .max = 100000000),
-        /* Below 16 KiB the parts of a registration, each with its head, do not fit. */
         KEY("limits", "max_message_bytes", CONFIG_U64, max_message_bytes, "1048576", "Larger messages are refused",
-                .min = 16384, .max = 64 * 1024 * 1024),
+                .min = MESSAGE_BYTES_MIN, .max = 64 * 1024 * 1024),
 
         KEY("events", "executions", CONFIG_CHOICE, events, "all",
                 "Execution events to publish: all (but dispatched), verbose, outcomes, none", .choices = events_names),

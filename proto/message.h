@@ -17,6 +17,7 @@
 #include "proto/wire_error.h"
 
 #define MESSAGE_BYTES_MAX_DEFAULT (1024 * 1024)
+#define MESSAGE_BYTES_MIN 16384             /* below it the parts of a registration, each with its head, do not fit */
 #define LABELS_MAX 16                       /* labels of a runtime, or of a trigger */
 #define LABEL_TEXT_MAX 64                   /* bytes of a label's name, and of its value */
 #define EPOCH_MAX ((UINT64_C(1) << 53) - 1) /* what a double of another language still holds */

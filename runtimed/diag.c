@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proto/message.h"
 #include "runtimed/diag.h"
 
 /* What an operator acts on: each has a paragraph in systemd/compozy.catalog. */
@@ -341,6 +342,10 @@ void diag_link_up(const char *url, const char *server_version, uint64_t max_payl
                         F_U64("MAX_PAYLOAD", max_payload)),
                 server_version[0] ? "NATS at %s was connected (nats-server %s)" : "NATS at %s was connected%s", url,
                 server_version);
+        if (max_payload < MESSAGE_BYTES_MIN)
+                log_line(LOG_ERR, MSG_LINK_TROUBLE, FIELDS(F_STR("URL", url), F_U64("MAX_PAYLOAD", max_payload)),
+                        "NATS at %s takes messages of %llu bytes at most, and %d are needed", url,
+                        (unsigned long long)max_payload, MESSAGE_BYTES_MIN);
 }
 
 void diag_link_down(const char *why) {

@@ -53,9 +53,8 @@ static const ConfigKey keys[] = {
         KEY("runtime", "memory_bytes", CONFIG_U64, memory_bytes, "16777216", "Bytes of their answers that are kept",
                 .min = 65536, .max = UINT64_C(1) << 36, .at_start = true),
 
-        /* Below 16 KiB the parts of a registration, each with its head, do not fit. */
         KEY("limits", "max_message_bytes", CONFIG_U64, max_message_bytes, "1048576", "Larger messages are refused",
-                .min = 16384, .max = 64 * 1024 * 1024),
+                .min = MESSAGE_BYTES_MIN, .max = 64 * 1024 * 1024),
         KEY("limits", "max_result_bytes", CONFIG_U64, max_result_bytes, "1048576",
                 "An output that is larger becomes the error LIMIT_EXCEEDED; the server's max_payload is a limit as "
                 "well",

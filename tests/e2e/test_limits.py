@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The table of limits in docs/security.md, row by row: what is beyond one is refused, and the answer names what, how much, and the limit."""
 
+import os
 import re
 import socket
 
@@ -162,3 +163,13 @@ class Limits(Case):
                         socket.create_connection((host, int(port)), scaled(5)) as connection:
                     connection.sendall(request)
                     self.assertEqual(connection.makefile("rb").readline().split()[1:2], [status])
+
+
+class SmallServer(Case):
+    def test_a_server_whose_messages_are_too_small_for_registrations_is_named_by_both_daemons(self):
+        config = os.path.join(self.world.directory, "small.conf")
+        with open(config, "w", encoding="ascii") as file:
+            file.write("max_payload: 4096\n")
+        self.world.server(config=config)
+        for daemon in (self.world.dispatcher(wait=False), self.world.runtime(wait=False)):
+            daemon.wait_log(r"ERROR +NATS at .* takes messages of 4096 bytes at most, and 16384 are needed", 10)
