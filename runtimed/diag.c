@@ -218,8 +218,8 @@ void diag_agent_failed(Slice agent_id, ErrorCode code, Slice why) {
 void diag_agent_restarts(Slice agent_id, Slice why, uint64_t in_usec, size_t n) {
         log_limited_fleet(LOG_WARNING, MSG_AGENT_RESTARTS, "agents that will be restarted",
                 FIELDS(F_SLICE("AGENT_ID", agent_id), F_U64("MS", in_usec / 1000), F_U64("RESTARTS", n)),
-                "Agent %.*s was lost and will be restarted in %llu ms (restart %zu): its process %.*s",
-                SLICE_ARG(agent_id), (unsigned long long)(in_usec / 1000), n, SLICE_ARG(why));
+                "Agent %.*s was lost and will be restarted in %llu ms (restart %zu): %.*s", SLICE_ARG(agent_id),
+                (unsigned long long)(in_usec / 1000), n, SLICE_ARG(why));
 }
 
 void diag_agent_runs_again(Slice agent_id, size_t n) {

@@ -440,7 +440,7 @@ void exec_child_on_deadline(ExecChild *child) {
         case EXEC_STARTING:
                 if (child->host->is_held)
                         deadline_arm(&child->host->deadlines, &child->deadline, child->host->now + EXEC_HELD_USEC);
-                else
+                else if (exec_talk_is_late(child, TAILQ_FIRST(&child->calls)->id)) /* INIT: there is no other yet */
                         exec_child_kill_late(child, "initialize", child->settings.start_timeout_ms, "start_timeout_ms");
                 return;
         case EXEC_STOPPING:

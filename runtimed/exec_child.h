@@ -189,4 +189,6 @@ void exec_talk_flush(ExecChild *child);
 /* `all`: until there is nothing, for its process has ended; else as much as is fair. */
 void exec_talk_read_output(ExecChild *child, bool all);
 void exec_talk_read_stderr(ExecChild *child, bool all);
+/* Its time is over: is that request still without an answer, after all that is in the pipe? Else the call is gone. */
+bool exec_talk_is_late(ExecChild *child, uint64_t id);
 void exec_talk_end_stderr(ExecChild *child);

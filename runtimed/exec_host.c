@@ -139,6 +139,8 @@ static void on_call_deadline(ExecCall *call) {
                 deadline_arm(&child->host->deadlines, &call->deadline, child->host->now + EXEC_HELD_USEC);
                 return;
         }
+        if (!exec_talk_is_late(child, call->id))
+                return;
         call->has_timed_out = true;
         child->host->stats.n_call_timeouts++;
         exec_child_kill_late(child, call->mail->kind == MAIL_CHECKPOINT ? "checkpoint" : "handle",

@@ -490,6 +490,12 @@ void exec_talk_read_output(ExecChild *child, bool all) {
         }
 }
 
+/* When this process stood still, what the child has said in time is still in the pipe. */
+bool exec_talk_is_late(ExecChild *child, uint64_t id) {
+        exec_talk_read_output(child, /* all= */ false);
+        return is_listened_to(child) && call_find(child, id);
+}
+
 /* from the child: its stderr */
 
 /* What it says belongs to the message that it handles, if that is one: a traceback is found by its execution. */

@@ -384,11 +384,11 @@ static void restart_later(Runtime *runtime, Agent *agent, Slice why, Instant now
         uint64_t usec;
 
         if (!note_restart(agent, now)) {
-                char text[256];
+                char text[384];
 
                 (void)snprintf(text, sizeof(text), "%llu restarts within %llu ms were not enough; the last time: %.*s",
                         (unsigned long long)agent->definition->restart.max,
-                        (unsigned long long)agent->definition->restart.window_ms, (int)MIN_OF(why.size, (size_t)120),
+                        (unsigned long long)agent->definition->restart.window_ms, (int)MIN_OF(why.size, (size_t)280),
                         why.data);
                 give_up(runtime, agent, ERROR_AGENT_FAILED, slice_of(text), now);
                 return;
@@ -566,6 +566,8 @@ static void on_init(Runtime *runtime, Agent *agent, const Control *control, Inst
 /* losing the behaviour */
 
 void runtime_on_crash(Runtime *runtime, Agent *agent, const char *why, Instant now) {
+        char text[sizeof(WireError) + 16];
+
         runtime->now = now;
         runtime->counters.crashes++;
         agent->has_behavior = false;
@@ -578,7 +580,8 @@ void runtime_on_crash(Runtime *runtime, Agent *agent, const char *why, Instant n
                 agent->is_to_pause = agent->state == AGENT_PAUSED;
                 (void)agent_apply(agent, AGENT_EV_RESTART);
                 core_note_changed(runtime, agent);
-                restart_later(runtime, agent, slice_of(why), now);
+                (void)snprintf(text, sizeof(text), "its process %s", why);
+                restart_later(runtime, agent, slice_of(text), now);
         } else {
                 diag_agent_crashed(agent_id_slice(agent), why);
                 core_note_unsettled(runtime, agent);

@@ -267,6 +267,8 @@ class Dying(Exec):
         self.assert_failure(self.trigger_input("stubborn", {"do": "exit"}, retry="never"), "AGENT_CRASHED")
         self.wait_agent("stubborn", "starting")
         self.runtime.wait_log(r"stubborn.*died beside", 5)
+        self.runtime.wait_log(r"stubborn was lost and will be restarted in \d+ ms \(restart 1\): its process exited with status 1", 5)
+        self.runtime.wait_log(r"stubborn was lost and will be restarted in \d+ ms \(restart 2\): the agent's process exited with status 7 before", 5)
         inbox = self.client.subscribe("stubborn.inbox")
         self.post("stubborn", "stubborn.inbox", "echo", value="at last")
         self.client.flush()

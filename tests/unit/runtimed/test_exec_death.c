@@ -4,10 +4,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 
 #include <cmocka.h>
 
+#include "runtimed/exec_child.h"
 #include "tests/unit/runtimed/exec_harness.h"
 
 /* What was logged about one agent, newest last. */
@@ -123,6 +125,39 @@ static void the_line_that_was_begun_when_the_time_was_up_is_shown(void **state) 
         assert_string_equal(seen->text,
                 "the agent's process did not answer handle within 300 ms (call_timeout_ms); it has begun a line "
                 "that has no end: \"{\"id\": 3, \"resu\"");
+        harness_free(h);
+}
+
+/* As when this process was stopped for long: an answer is in the pipe, and the time-out is handled first. */
+static void stand_still(Harness *h, const ExecChild *child, Deadline *deadline) {
+        struct pollfd answer = { .fd = child->process.out, .events = POLLIN };
+
+        assert_int_equal(poll(&answer, 1, HARNESS_LIMIT_USEC / USEC_PER_MSEC), 1);
+        deadline_arm(&h->host->deadlines, deadline, 1);
+        event_active(h->host->on_timer, EV_TIMEOUT, 0);
+}
+
+static void an_answer_that_was_there_in_time_is_not_late_though_this_process_stood_still(void **state) {
+        Harness *h = harness_new();
+        ExecChild *child;
+        Mail *mail;
+
+        (void)state;
+
+        mail = harness_init(h, 0, harness_settings("plain", ""), NULL);
+        child = h->host->children;
+        while (child->state < EXEC_STARTING)
+                (void)event_base_loop(h->base, EVLOOP_ONCE);
+        assert_int_equal(child->state, EXEC_STARTING);
+        stand_still(h, child, &child->deadline);
+        assert_int_equal(harness_wait(h, mail)->result, 0);
+
+        mail = harness_send(h, 0, "1");
+        while (child->out.size > 0)
+                (void)event_base_loop(h->base, EVLOOP_ONCE);
+        stand_still(h, child, &TAILQ_FIRST(&child->calls)->deadline);
+        assert_string_equal(harness_wait(h, mail)->text, "1");
+        assert_int_equal(h->n_crashes, 0);
         harness_free(h);
 }
 
@@ -402,6 +437,8 @@ int main(int argc, char **argv) {
                 cmocka_unit_test_setup(a_crash_ends_what_was_held_and_only_that_child, setup),
                 cmocka_unit_test_setup(only_the_call_that_took_too_long_is_a_time_out, setup),
                 cmocka_unit_test_setup(the_line_that_was_begun_when_the_time_was_up_is_shown, setup),
+                cmocka_unit_test_setup(
+                        an_answer_that_was_there_in_time_is_not_late_though_this_process_stood_still, setup),
                 cmocka_unit_test_setup(an_answer_before_the_exit_counts, setup),
                 cmocka_unit_test_setup(a_child_that_does_not_read_is_killed_before_it_fills_our_memory, setup),
                 cmocka_unit_test_setup(a_crash_while_it_is_being_stopped_is_its_stop, setup),
