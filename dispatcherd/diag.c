@@ -233,7 +233,7 @@ void diag_message_invalid(Slice subject, const char *why) {
 void diag_result_forbidden(Slice subject) {
         log_limited(LOG_WARNING, MSG_INVALID, "results that were wanted on reserved subjects",
                 FIELDS(F_SLICE("SUBJECT", subject)),
-                "A trigger wanted its result on %.*s, which is reserved; nothing was published there",
+                "Somebody wanted an answer on %.*s, which is reserved; nothing was published there",
                 SLICE_ARG(subject));
 }
 
