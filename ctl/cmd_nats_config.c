@@ -68,8 +68,7 @@ static const Option options_table[] = {
                 .kind = OPTION_TEXT,
                 .offset = offsetof(Options, prefix),
                 .value = "SUBJECT",
-                .fallback = "compozy",
-                .help = "nats.subject_prefix" },
+                .help = "nats.subject_prefix; that of the context or -o" },
         { .name = "store-dir",
                 .kind = OPTION_TEXT,
                 .offset = offsetof(Options, store_dir),
@@ -218,12 +217,12 @@ static CtlExit set_tls(Job *job) {
 
 static CtlExit set_server(Job *job) {
         const Options *options = job->options;
-        const Slice prefix = slice_of(options->prefix);
+        const char *text = options->prefix ? options->prefix : job->ctl->settings.daemon.subject_prefix;
+        const Slice prefix = slice_of(text);
         CtlExit status;
 
-        if (!subject_is_valid(prefix) || prefix.size > SUBJECT_PREFIX_MAX || !is_plain(options->prefix) ||
-                options->prefix[0] == '$')
-                return ctl_fail(job->ctl, CTL_EXIT_USAGE, "--prefix %s: is no subject", options->prefix);
+        if (!subject_is_valid(prefix) || prefix.size > SUBJECT_PREFIX_MAX || !is_plain(text) || text[0] == '$')
+                return ctl_fail(job->ctl, CTL_EXIT_USAGE, "--prefix %s: is no subject", text);
         if (!is_plain(options->listen) || !strrchr(options->listen, ':'))
                 return ctl_fail(job->ctl, CTL_EXIT_USAGE, "--listen %s: is not ADDRESS:PORT", options->listen);
         if (options->url && !is_plain(options->url))
@@ -487,7 +486,9 @@ static CtlExit run(Ctl *ctl, const Invocation *invocation) {
         job->ctl = ctl;
         job->options = invocation->options;
         job->files = json_array();
-        status = set_server(job);
+        status = ctl_load_settings(ctl);
+        if (status == CTL_EXIT_OK)
+                status = set_server(job);
         if (status == CTL_EXIT_OK)
                 status = set_tls(job);
         if (status == CTL_EXIT_OK)

@@ -293,6 +293,15 @@ class Generating(Case):
         self.assertNotEqual(self.key("runtime-r1"), first[0])
         self.assertEqual(self.key("dispatcher-main"), first[1])
 
+    def test_the_prefix_is_that_of_the_settings_in_use_unless_given(self):
+        for options, prefix in ((["-o", "nats.subject_prefix=acme.prod"], "acme.prod"),
+                                (["-o", "nats.subject_prefix=acme", "--prefix", "other"], "other")):
+            self.assertEqual(self.make("--force", *options).returncode, 0)
+            with open(os.path.join(self.directory, "accounts.conf"), encoding="utf-8") as file:
+                text = file.read()
+            self.assertIn(f'"{prefix}.runtime.*.trigger"', text)
+            self.assertIn(f" --prefix {prefix}", text)
+
     def test_bad_options_are_named_with_their_value(self):
         for options, part in ((["--runtime", "a b"], "--runtime a b"), (["--topic", "compozy.>"], "--topic compozy.>"), (["--topic", ">"], "--topic >"),
                               (["--caller", "x", "--caller", "x"], "given twice"), (["--rotate", "runtime-r9"], "--rotate runtime-r9"),
