@@ -3,11 +3,16 @@
 
 import json
 import os
+import re
 import signal
 import time
 
-from harness import PREFIX, Case, in_time, scaled, wait_until
+from harness import INSTANCES, PREFIX, Case, in_time, scaled, wait_until
 from terminal import Terminal
+
+
+def some_were_answered(shown):
+    return re.search(r"[1-9][\d,]*/1,000,000 triggers", shown)
 
 
 class Trigger(Case):
@@ -196,7 +201,7 @@ class Trigger(Case):
 
     def test_ctrl_c_ends_many_with_a_summary_of_what_was_done(self):
         terminal = Terminal(self, "trigger", "greeter", "-n", 1000000, "--rate", 1000)
-        terminal.read_until(lambda shown: "p50" in shown)
+        terminal.read_until(some_were_answered)
         terminal.process.send_signal(signal.SIGINT)
         status, out = terminal.end()
         self.assertEqual(status, 130)
@@ -253,11 +258,12 @@ class Restart(Case):
         self.client = self.world.client()
         self.wait_runtimes("r1")
         terminal = Terminal(self, "trigger", "greeter", "-n", 1000000, "--rate", 500, "--timeout", "2s")
-        terminal.read_until(lambda shown: "p50" in shown)
+        terminal.read_until(some_were_answered)
         self.world.nats.kill()
         terminal.read_until(lambda shown: "no connection" in shown)
         self.world.nats.start()
         seen = len(terminal.shown)
+        self.world.client("again").subscribe(f"{INSTANCES}.*.completed").next(scaled(15))
         terminal.read_until(lambda shown: "p50" in shown[seen:])
         terminal.process.send_signal(signal.SIGINT)
         status, out = terminal.end()
