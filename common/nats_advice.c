@@ -112,3 +112,26 @@ void nats_explain(const NatsLinkOptions *options, const char *before, const char
 
         (void)snprintf(ret, size, "%s%.200s%s%s", before, why, advice ? ": " : "", advice ? advice : "");
 }
+
+/* `why` is behind its words; what stands between the next quotes. */
+static bool read_quoted(const char **why, const char *words, Slice *ret) {
+        const char *begin, *end;
+
+        if (strncasecmp(*why, words, strlen(words)) != 0)
+                return false;
+        begin = *why + strlen(words);
+        end = strchr(begin, '"');
+        if (!end || end == begin)
+                return false;
+        *ret = (Slice){ begin, (size_t)(end - begin) };
+        *why = end + 1;
+        return true;
+}
+
+bool nats_error_forbids_subscription(const char *why, Slice *ret_subject, Slice *ret_queue) {
+        if (!read_quoted(&why, "Permissions Violation for Subscription to \"", ret_subject))
+                return false;
+        if (!read_quoted(&why, " using queue \"", ret_queue))
+                *ret_queue = SLICE_NONE;
+        return true;
+}

@@ -40,7 +40,7 @@ static const Argument topic_arguments[] = {
 };
 
 static const Column columns[] = { { .title = "TOPIC", .may_shrink = true }, { .title = "QUEUE" }, { .title = "QOS" },
-        { .title = "MANAGED" } };
+        { .title = "MANAGED" }, { .title = "HEARD" } };
 
 /* Asks and returns the result; `body` is taken. */
 static CtlExit ask(Ctl *ctl, const Invocation *invocation, const char *verb, json_t *body, json_t **ret) {
@@ -102,6 +102,10 @@ static CtlExit run_subscriptions(Ctl *ctl, const Invocation *invocation) {
                         table_cell(table, COLOUR_NONE, "%s", field_text(one, "queue"));
                         table_cell(table, COLOUR_NONE, "%s", field_text(one, "qos"));
                         table_cell(table, COLOUR_NONE, "%s", field_is_true(one, "managed") ? "by the runtime" : "-");
+                        if (field_is_true(one, "refused"))
+                                table_cell(table, COLOUR_BAD, "no: the NATS server's permissions forbid it");
+                        else
+                                table_cell(table, COLOUR_NONE, "yes");
                 }
                 status = ctl_print_table(ctl, table);
         }

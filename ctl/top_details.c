@@ -173,9 +173,10 @@ void top_details_agent(const TopModel *model, const char *runtime_id, const char
         json_array_foreach(json_object_get(model->subscriptions, "subscriptions"), i, value) {
                 const char *queue = json_string_value(json_object_get(value, "queue"));
 
-                add(ret, field_text(value, "qos"), COLOUR_NONE, "%s%s%s%s", field_text(value, "topic"),
-                        queue ? ", queue " : "", queue ? queue : "",
-                        field_is_true(value, "managed") ? ", its own" : "");
+                add(ret, field_text(value, "qos"), field_is_true(value, "refused") ? COLOUR_BAD : COLOUR_NONE,
+                        "%s%s%s%s%s", field_text(value, "topic"), queue ? ", queue " : "", queue ? queue : "",
+                        field_is_true(value, "managed") ? ", its own" : "",
+                        field_is_true(value, "refused") ? ", refused by the NATS server" : "");
         }
 }
 

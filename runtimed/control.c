@@ -595,6 +595,7 @@ static int run_get_agent_subscriptions(Runtime *runtime, Request *request, Insta
                         buffer_append_slice(out, SLICE("null"));
                 emit_string(out, "qos", qos_names[info.qos]);
                 emit_bool(out, "managed", info.is_managed);
+                emit_bool(out, "refused", info.is_refused);
                 emit_object_end(out);
         }
         emit_array_end(out);

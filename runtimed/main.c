@@ -19,6 +19,7 @@
 #include "common/link_metrics.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "common/nats_advice.h"
 #include "runtimed/agents_dir.h"
 #include "runtimed/diag.h"
 #include "runtimed/exec_host.h"
@@ -281,8 +282,11 @@ static void on_turn_end(void *userdata) {
 
 static void on_link_error(const char *why, void *userdata) {
         App *app = userdata;
+        Slice topic, queue;
 
         diag_link_error(why);
+        if (nats_error_forbids_subscription(why, &topic, &queue))
+                runtime_on_subscription_refused(app->core, topic, queue);
         if (!nats_link_is_up(app->link))
                 (void)snprintf(app->trouble, sizeof(app->trouble), "%s", why);
 }

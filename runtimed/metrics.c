@@ -205,6 +205,7 @@ void core_emit_numbers(const Runtime *runtime, Buffer *out, Instant now) {
         emit_u64(out, "held_messages", runtime->letters.n_letters);
         emit_u64(out, "held_message_bytes", runtime->letters.n_bytes);
         emit_u64(out, "subscriptions", topics.n_subscriptions);
+        emit_u64(out, "subscriptions_refused", topics.n_refused);
         emit_object(out, "counters");
         for (size_t i = 0; i < ELEMENTSOF(counters); i++)
                 emit_u64(out, counters[i].name, counter_value(runtime, &counters[i]));
@@ -332,6 +333,8 @@ static void write_conversations(const Runtime *runtime, Buffer *buffer) {
                 buffer, PREFIX "subscriptions", "Subscriptions of agents, reply topics apart", topics.n_subscriptions);
         metrics_gauge_value(buffer, PREFIX "nats_subscriptions",
                 "Subscriptions on NATS that stand for them, reply topics included", topics.n_open);
+        metrics_gauge_value(buffer, PREFIX "nats_subscriptions_refused",
+                "Those of them that the NATS server's permissions forbid", topics.n_refused);
         metrics_gauge_value(buffer, PREFIX "pending_asks", "Answers that agents wait for", asks_size(&runtime->asks));
         metrics_gauge_value(buffer, PREFIX "held_messages", "Application messages held", runtime->letters.n_letters);
         metrics_gauge_value(buffer, PREFIX "held_message_bytes", "Memory they hold", runtime->letters.n_bytes);

@@ -444,6 +444,7 @@ void runtime_on_link_down(Runtime *runtime, Instant now) {
         runtime->is_up = false;
         reporters_discard(&runtime->reporters);
         runtime->report_usec = USEC_NEVER;
+        topics_forget_refusals(runtime->topics);
         core_drop_parts(runtime);
         core_apply(runtime, session_on_down(&runtime->session, now), now);
 }

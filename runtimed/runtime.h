@@ -94,6 +94,8 @@ int runtime_delete_agent(Runtime *runtime, Slice agent_id, Instant now);
 
 void runtime_on_link_up(Runtime *runtime, uint64_t max_payload, Instant now);
 void runtime_on_link_down(Runtime *runtime, Instant now);
+/* The server's permissions forbid it; unknown ones are ignored. `queue` absent: none. */
+void runtime_on_subscription_refused(Runtime *runtime, Slice topic, Slice queue);
 void runtime_on_message(Runtime *runtime, const InMessage *message, Instant now);
 void runtime_on_outcome(Runtime *runtime, Outcome *outcome, Instant now); /* takes it */
 void runtime_on_turn_end(Runtime *runtime, Instant now);                  /* after a batch: reports that are due */

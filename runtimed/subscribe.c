@@ -290,3 +290,25 @@ void core_leave_topics(Runtime *runtime) {
         if (topics_end(runtime->topics) < 0)
                 diag_subscription_refused(runtime->id, SLICE("all of them"), "memory is out for their end");
 }
+
+/* "agent.<id>.replies", in its queue group: whose is it? */
+static const Agent *owner_of_reply_topic(const Runtime *runtime, Slice topic, Slice queue) {
+        static const Slice before = SLICE("agent."), behind = SLICE(".replies");
+        Slice id;
+
+        if (queue.size <= before.size || topic.size != queue.size + behind.size || !slice_starts_with(topic, before))
+                return NULL;
+        id = slice_after(queue, before.size);
+        if (!id_is_valid(id) || !slice_equal(slice_after(topic, queue.size), behind))
+                return NULL;
+        return core_find_agent(runtime, id);
+}
+
+void runtime_on_subscription_refused(Runtime *runtime, Slice topic, Slice queue) {
+        const Agent *owner = owner_of_reply_topic(runtime, topic, queue);
+        const Subscription *one = topics_refuse(runtime->topics, topic, queue, owner ? &owner->subscriber : NULL);
+
+        for (; one; one = topics_next_receiver(one))
+                diag_subscription_refused(
+                        id_slice(subscription_subscriber(one)->id), topic, "the NATS server's permissions forbid it");
+}

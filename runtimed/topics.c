@@ -30,6 +30,7 @@ struct Topic {
         HashEntry entry; /* in `names`, unless it is a reply topic */
         uint32_t n_having;
         struct SubscriptionList receivers;
+        bool is_refused;                  /* by the server, since the connection is there */
         uint8_t pattern_size, queue_size; /* TOPIC_BYTES_MAX; 0 and 0: a reply topic. The texts follow the struct */
 };
 
@@ -54,7 +55,7 @@ struct Topics {
         HashIndex names; /* topics by pattern and queue group */
         HashIndex pairs; /* subscriptions by pattern and subscriber */
         NumberIndex tags;
-        size_t n_unsaid;
+        size_t n_unsaid, n_refused;
         bool is_ended;     /* nothing more is written */
         size_t end_cursor; /* up to where all of `tags` is ended */
 };
@@ -121,6 +122,7 @@ void subscription_read(const Subscription *subscription, char scratch[REPLY_TOPI
                 .qos = (Qos)subscription->qos,
                 .is_managed = is_managed(topic),
                 .is_active = subscription->is_active,
+                .is_refused = topic->is_refused,
                 .tag = topic->tag.number,
         };
         if (ret->is_managed) {
@@ -166,14 +168,20 @@ static int topic_new(Topics *topics, Slice pattern, Slice queue, uint32_t hash, 
         return 0;
 }
 
-static int topic_find_or_new(Topics *topics, Slice pattern, Slice queue, Topic **ret) {
+static Topic *topic_find(const Topics *topics, Slice pattern, Slice queue, uint32_t hash) {
         const TopicKey key = { pattern, queue };
-        const uint32_t hash = hash_index_hash(&topics->names, pattern, queue);
         HashEntry *entry = hash_index_find(&topics->names, hash, topic_matches, &key);
 
-        if (!entry)
+        return entry ? CONTAINER_OF(entry, Topic, entry) : NULL;
+}
+
+static int topic_find_or_new(Topics *topics, Slice pattern, Slice queue, Topic **ret) {
+        const uint32_t hash = hash_index_hash(&topics->names, pattern, queue);
+        Topic *topic = topic_find(topics, pattern, queue, hash);
+
+        if (!topic)
                 return topic_new(topics, pattern, queue, hash, ret);
-        *ret = CONTAINER_OF(entry, Topic, entry);
+        *ret = topic;
         return 0;
 }
 
@@ -215,6 +223,8 @@ static int topic_open(Topics *topics, const Subscription *subscription) {
 static bool topic_close(Topics *topics, Topic *topic) {
         if (!topics->is_ended && outbox_unsubscribe(topics->outbox, topic->tag.number) < 0)
                 return false;
+        topics->n_refused -= topic->is_refused;
+        topic->is_refused = false;
         number_index_remove(&topics->tags, &topic->tag);
         return true;
 }
@@ -474,6 +484,32 @@ Topics *topics_free(Topics *topics) {
         return NULL;
 }
 
+/* what the server will not have */
+
+Subscription *topics_refuse(Topics *topics, Slice pattern, Slice queue, const Subscriber *reply_topic_of) {
+        const Subscription *own = reply_topic_of ? TAILQ_FIRST(&reply_topic_of->having) : NULL;
+        Topic *topic =
+                own ? own->topic : topic_find(topics, pattern, queue, hash_index_hash(&topics->names, pattern, queue));
+
+        if (!topic || topic->tag.number == 0 || topic->is_refused || is_managed(topic) != !!own)
+                return NULL;
+        topic->is_refused = true;
+        topics->n_refused++;
+        return TAILQ_FIRST(&topic->receivers);
+}
+
+void topics_forget_refusals(Topics *topics) {
+        size_t cursor = 0;
+        Numbered *tag;
+
+        while (topics->n_refused > 0 && (tag = number_index_next(&topics->tags, &cursor))) {
+                Topic *topic = CONTAINER_OF(tag, Topic, tag);
+
+                topics->n_refused -= topic->is_refused;
+                topic->is_refused = false;
+        }
+}
+
 /* receiving */
 
 Subscription *topics_first_receiver(Topics *topics, uint64_t tag) {
@@ -514,6 +550,7 @@ void topics_stats(const Topics *topics, TopicsStats *ret) {
         *ret = (TopicsStats){
                 .n_subscriptions = topics->pairs.n,
                 .n_open = topics->tags.n,
+                .n_refused = topics->n_refused,
                 .n_unsaid = topics->n_unsaid,
         };
 }
@@ -586,12 +623,16 @@ static const char *check_names(const Topics *topics) {
 }
 
 const char *topics_check(const Topics *topics) {
-        size_t cursor = 0, n_active = 0, n_unsaid = 0;
+        size_t cursor = 0, n_active = 0, n_unsaid = 0, n_refused = 0;
         const char *wrong = NULL;
         const Numbered *tag;
 
-        while (!wrong && (tag = number_index_next(&topics->tags, &cursor)))
+        while (!wrong && (tag = number_index_next(&topics->tags, &cursor))) {
                 wrong = check_open(CONTAINER_OF(tag, const Topic, tag), &n_active, &n_unsaid);
+                n_refused += CONTAINER_OF(tag, const Topic, tag)->is_refused;
+        }
+        if (!wrong && n_refused != topics->n_refused)
+                wrong = "the number of NATS subscriptions that the server refused is wrong";
         if (!wrong && n_unsaid != topics->n_unsaid)
                 wrong = "the number of NATS subscriptions whose end is unsaid is wrong";
         if (!wrong)

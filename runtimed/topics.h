@@ -97,6 +97,16 @@ void topics_settle(Topics *topics);
  */
 int topics_end(Topics *topics);
 
+/*
+ * The server will not have that NATS subscription: who is subscribed gets nothing through it. `reply_topic_of` is whose
+ * reply topic it is, or NULL when it is none. Returns one of its receivers, or NULL: nobody has it (any more), or it was
+ * known.
+ */
+Subscription *topics_refuse(Topics *topics, Slice pattern, Slice queue, const Subscriber *reply_topic_of);
+
+/* The connection is lost, and with the next one the server is asked for all of them again. */
+void topics_forget_refusals(Topics *topics);
+
 /* receiving */
 
 /*
@@ -114,7 +124,7 @@ Qos subscription_qos(const Subscription *subscription);
 typedef struct SubscriptionInfo {
         Slice topic, queue; /* queue absent: none */
         Qos qos;
-        bool is_managed, is_active;
+        bool is_managed, is_active, is_refused; /* the last: by the server */
         uint64_t tag; /* of the NATS subscription; 0: there is none now */
 } SubscriptionInfo;
 
@@ -127,6 +137,7 @@ const Subscription *subscriber_next(const Subscriber *subscriber, const Subscrip
 typedef struct TopicsStats {
         size_t n_subscriptions; /* of agents, without reply topics */
         size_t n_open;          /* on NATS, with reply topics */
+        size_t n_refused;       /* of those that are open, by the server */
         size_t n_unsaid;        /* whose end has to be said yet */
 } TopicsStats;
 

@@ -65,6 +65,19 @@ class Permissions(Case):
 
     # everything works
 
+    def test_a_topic_that_the_server_forbids_is_marked_with_the_agent_that_has_it(self):
+        def marks(agent="asker"):
+            return {one["topic"]: one["refused"] for one in self.control("get_agent_subscriptions", agent)["subscriptions"]}
+
+        self.control("subscribe_agent", {"agent_id": "asker", "topic": "forbidden.>", "queue": "readers"})
+        wait_until("the server's word is heard", lambda: marks() == {"agent.asker.replies": False, "news": False, "forbidden.>": True})
+        self.assertEqual(self.r1.metrics()["compozy_runtime_nats_subscriptions_refused"], 1)
+        self.assertIn("Agent asker could not be subscribed to forbidden.>: the NATS server's permissions forbid it", self.r1.log())
+        told = self.ctl_ok("--context", "operator-alice", "--server", self.world.nats.url, "agent", "subscriptions", "asker")
+        self.assertRegex(told, r"forbidden\.> +readers +batched +- +no: the NATS server's permissions forbid it")
+        self.control("unsubscribe_agent", {"agent_id": "asker", "topic": "forbidden.>"})
+        self.assertEqual(self.control("status")["subscriptions_refused"], 0)
+
     def test_a_caller_triggers_and_is_answered_and_hears_of_results_sent_to_its_own_subject(self):
         self.assert_success(self.trigger("greeter", {"payload": {"context": {"input": 1}}}, client=self.web), 1)
         self.assert_success(self.trigger("helper", {"payload": {"context": {"input": 2}}}, client=self.batch), 2)
@@ -140,7 +153,7 @@ class Permissions(Case):
     def test_z_the_daemons_were_refused_nothing_but_what_the_tests_had_them_try(self):
         """Last of its class: what the ones above made the daemons do is in the logs."""
         self.trigger_input("greeter", 1)
-        for process, allowed in ((self.dispatcher, r"action.pay.invoice|agent.helper.replies|other.topic"), (self.r1, r"^$"), (self.r2, r"agent.adhoc.trigger.greeter|agent.greeter.replies|action.shutdown")):
+        for process, allowed in ((self.dispatcher, r"action.pay.invoice|agent.helper.replies|other.topic"), (self.r1, r"forbidden\.>"), (self.r2, r"agent.adhoc.trigger.greeter|agent.greeter.replies|action.shutdown")):
             for line in process.log(since=0).splitlines():
                 if "ermissions" in line:
                     self.assertRegex(line, allowed)

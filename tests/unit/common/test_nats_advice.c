@@ -53,9 +53,37 @@ static void an_explanation_is_cut_and_not_overrun(void **state) {
         assert_string_equal(text, "could not connect: short");
 }
 
+static void a_subscription_that_is_forbidden_is_read_from_what_the_server_says(void **state) {
+        static const struct {
+                const char *why, *subject, *queue;
+        } cases[] = {
+                { "Permissions Violation for Subscription to \"a.>\"", "a.>", "" },
+                { "permissions violation for subscription to \"a.b\"", "a.b", "" },
+                { "Permissions Violation for Subscription to \"a.b\" using queue \"g\"", "a.b", "g" },
+                { "Permissions Violation for Subscription to \"a.b\" using queue \"g", "a.b", "" },
+                { "Permissions Violation for Subscription to \"a.b", NULL, NULL },
+                { "Permissions Violation for Subscription to \"\"", NULL, NULL },
+                { "Permissions Violation for Publish to \"a.b\"", NULL, NULL },
+                { "", NULL, NULL },
+        };
+
+        (void)state;
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                Slice subject, queue;
+
+                assert_int_equal(nats_error_forbids_subscription(cases[i].why, &subject, &queue), !!cases[i].subject);
+                if (!cases[i].subject)
+                        continue;
+                assert_true(slice_equal(subject, slice_of(cases[i].subject)));
+                assert_true(slice_equal(queue, slice_of(cases[i].queue)));
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_advice_names_the_key_that_was_tried),
+                cmocka_unit_test(a_subscription_that_is_forbidden_is_read_from_what_the_server_says),
                 cmocka_unit_test(an_explanation_is_cut_and_not_overrun),
         };
 

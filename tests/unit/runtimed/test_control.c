@@ -222,9 +222,10 @@ static void subscriptions_are_listed_with_queue_qos_and_what_is_managed(void **s
         make(&w, "quick", ",\"subscribed_topics\":[{\"topic\":\"jobs\",\"queue\":\"w\",\"qos\":\"background\"}]");
         asked = ask_about(&w, "get_agent_subscriptions", "a");
         assert_non_null(strstr(answer_text(&w, asked),
-                "\"subscriptions\":[{\"topic\":\"agent.a.replies\",\"queue\":null,\"qos\":\"batched\",\"managed\":true}"
+                "\"subscriptions\":[{\"topic\":\"agent.a.replies\",\"queue\":null,\"qos\":\"batched\",\"managed\":true,"
+                "\"refused\":false}"
                 ","
-                "{\"topic\":\"jobs\",\"queue\":\"w\",\"qos\":\"background\",\"managed\":false}]"));
+                "{\"topic\":\"jobs\",\"queue\":\"w\",\"qos\":\"background\",\"managed\":false,\"refused\":false}]"));
         end_world(&w);
 }
 

@@ -194,6 +194,68 @@ static void the_reply_topic_comes_and_goes_with_the_agent(void **state) {
         bench_done(&bench);
 }
 
+static bool is_refused(const Member *member, const char *topic) {
+        const Subscription *one = NULL;
+        char scratch[REPLY_TOPIC_MAX];
+        SubscriptionInfo info;
+
+        while ((one = subscriber_next(&member->subscriber, one))) {
+                subscription_read(one, scratch, &info);
+                if (slice_equal(info.topic, slice_of(topic)))
+                        return info.is_refused;
+        }
+        fail_msg("nobody has %s", topic);
+        return false;
+}
+
+static size_t n_refused(const Bench *bench) {
+        TopicsStats stats;
+
+        assert_null(topics_check(bench->topics));
+        topics_stats(bench->topics, &stats);
+        return stats.n_refused;
+}
+
+static void what_the_server_refuses_is_known_until_it_is_asked_again(void **state) {
+        Member a, b;
+        Bench bench;
+
+        (void)state;
+
+        bench_init(&bench);
+        member_init(&a, "a");
+        member_init(&b, "b");
+        assert_int_equal(topics_add_reply_topic(bench.topics, &a.subscriber), 0);
+        assert_int_equal(subscribe(&bench, &a, "x", NULL), 0);
+        assert_int_equal(subscribe(&bench, &b, "x", NULL), 0);
+        assert_int_equal(subscribe(&bench, &b, "y", "q"), 0);
+        outbox_clear(&bench.outbox);
+
+        assert_null(topics_refuse(bench.topics, SLICE("z"), SLICE_NONE, NULL));
+        assert_null(topics_refuse(bench.topics, SLICE("y"), SLICE_NONE, NULL)); /* another one */
+        assert_non_null(topics_refuse(bench.topics, SLICE("x"), SLICE_NONE, NULL));
+        assert_null(topics_refuse(bench.topics, SLICE("x"), SLICE_NONE, NULL)); /* known */
+        assert_non_null(topics_refuse(bench.topics, SLICE("y"), SLICE("q"), NULL));
+        assert_non_null(topics_refuse(bench.topics, SLICE("agent.a.replies"), SLICE("agent.a"), &a.subscriber));
+        assert_null(topics_refuse(bench.topics, SLICE("agent.b.replies"), SLICE("agent.b"), &b.subscriber));
+        assert_int_equal(n_refused(&bench), 3);
+        assert_true(is_refused(&a, "x") && is_refused(&b, "x") && is_refused(&a, "agent.a.replies"));
+
+        /* with the last that has it it goes, and the next one is asked for anew */
+        assert_int_equal(unsubscribe(&bench, &b, "y"), 0);
+        assert_int_equal(subscribe(&bench, &b, "y", "q"), 0);
+        assert_false(is_refused(&b, "y"));
+        assert_int_equal(n_refused(&bench), 2);
+        topics_forget_refusals(bench.topics);
+        assert_int_equal(n_refused(&bench), 0);
+        assert_false(is_refused(&a, "x") || is_refused(&a, "agent.a.replies"));
+
+        outbox_clear(&bench.outbox);
+        topics_leave(bench.topics, &a.subscriber);
+        topics_leave(bench.topics, &b.subscriber);
+        bench_done(&bench);
+}
+
 static void a_suspended_agent_keeps_its_topics_and_gets_nothing(void **state) {
         uint64_t tag = 0, again = 0;
         Member a, b;
@@ -550,6 +612,7 @@ int main(void) {
                 cmocka_unit_test(a_queue_group_gives_each_message_to_one_after_the_other),
                 cmocka_unit_test(an_agent_has_a_topic_once_whatever_the_queue),
                 cmocka_unit_test(the_reply_topic_comes_and_goes_with_the_agent),
+                cmocka_unit_test(what_the_server_refuses_is_known_until_it_is_asked_again),
                 cmocka_unit_test(a_suspended_agent_keeps_its_topics_and_gets_nothing),
                 cmocka_unit_test(limits_hold_for_each_and_for_all),
                 cmocka_unit_test(what_was_sent_before_the_end_still_has_its_receivers),
