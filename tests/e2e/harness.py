@@ -40,7 +40,8 @@ VERBS = f"{PREFIX}.commands.agent_dispatcher"
 DEFINITIONS = f"{PREFIX}.events.agent.definition"
 INSTANCES = f"{PREFIX}.events.agent.instance"
 
-# Windows that let a test see a verdict soon: suspect after 0.2 s of silence, probe and verdict after 0.5 s.
+# Windows that let a test see a verdict soon: suspect after 0.2 s of silence, probe and verdict after 0.5 s. For tests that need one: a runtime
+# that stood still for so long gives up what it has.
 SHORT_WINDOWS = {"liveness.dead_after": 5, "liveness.suspect_after": 2}
 FAST_HEARTBEAT = {"runtime.heartbeat_interval_ms": 100}
 

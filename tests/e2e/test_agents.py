@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from harness import FAST_HEARTBEAT, INSTANCES, PREFIX, Case, exec_agent, holds_for, in_time, is_alive, scaled, wait_until
+from harness import INSTANCES, PREFIX, Case, exec_agent, holds_for, in_time, is_alive, scaled, wait_until
 from load import Load
 
 TRIGGER = f"{PREFIX}.commands.agent.adhoc.trigger"
@@ -20,7 +20,7 @@ class Agents(Case):
         self.world.server(monitored=True)
         for name in self.dispatchers:
             self.world.dispatcher(name, options={"dispatcher.rehost_wait_ms": round(scaled(100))})
-        self.runtime = self.world.runtime("r1", options=FAST_HEARTBEAT)
+        self.runtime = self.world.runtime("r1")
         self.client = self.world.client()
         self.wait_runtimes("r1")
 
@@ -336,7 +336,7 @@ class Reloading(Case):
     def start(self, agents):
         self.world.server()
         self.world.dispatcher(options={"dispatcher.rehost_wait_ms": round(scaled(100))})
-        self.runtime = self.world.runtime("r1", agents=agents, options=FAST_HEARTBEAT)
+        self.runtime = self.world.runtime("r1", agents=agents)
         self.client = self.world.client()
         self.wait_runtimes("r1")
         for agent in agents:

@@ -17,7 +17,7 @@ import time
 
 import natsclient
 import nkeys
-from harness import BIN, FAST_HEARTBEAT, PREFIX, VERBS, Case, Daemon, NatsServer, scaled, wait_until
+from harness import BIN, PREFIX, VERBS, Case, Daemon, NatsServer, scaled, wait_until
 
 CONNECTED = r"NATS.*connected|connected to NATS"
 
@@ -173,7 +173,7 @@ class Credentials(AuthCase):
 
         server = self.serve(configuration(keys[0]), seed=keys[2].seed)
         dispatcher = self.assert_connects(server, {"nats.nkey_seed_file": seed}, "nats://127.0.0.1:{}")
-        runtime = self.world.runtime(self.name("r"), options=dict(FAST_HEARTBEAT, **{"nats.nkey_seed_file": seed}))
+        runtime = self.world.runtime(self.name("r"), options={"nats.nkey_seed_file": seed})
         self.addCleanup(runtime.terminate)
         self.assert_refused(server, "Authorization Violation", "nats.nkey_seed_file",
                             {"nats.nkey_seed_file": self.write("other.nk", keys[1].seed)}, "nats://127.0.0.1:{}")
@@ -256,7 +256,7 @@ class Tls(AuthCase):
         trusting = {"nats.tls_ca": self.certificates.ca}
         self.assert_connects(server, trusting)
         self.assert_connects(server, trusting, "tls://localhost:{}")
-        runtime = self.world.runtime(self.name("r"), options=dict(FAST_HEARTBEAT, **trusting))
+        runtime = self.world.runtime(self.name("r"), options=trusting)
         self.addCleanup(runtime.terminate)
         self.assert_refused(server, "certificate", "nats.tls_ca", {"nats.tls_ca": self.others.ca})
         self.assert_refused(server, "certificate", "nats.tls_ca")

@@ -5,7 +5,7 @@ import json
 import threading
 import time
 
-from harness import FAST_HEARTBEAT, Case, exec_agent, in_time, scaled, wait_until
+from harness import Case, exec_agent, in_time, scaled, wait_until
 
 
 class Capabilities(Case):
@@ -14,7 +14,7 @@ class Capabilities(Case):
     def build(self):
         self.world.server()
         self.world.dispatcher()
-        self.runtime = self.world.runtime("r1", options=FAST_HEARTBEAT, agents={"caller": exec_agent(max_concurrency=4)})
+        self.runtime = self.world.runtime("r1", agents={"caller": exec_agent(max_concurrency=4)})
         self.client = self.world.client()
         self.services = self.world.client("services")
         self.wait_runtimes("r1")
@@ -127,7 +127,7 @@ class Outage(Case):
     def test_a_call_that_the_server_takes_down_with_it_times_out_and_the_next_works(self):
         self.world.server()
         self.world.dispatcher()
-        self.world.runtime("r1", options=FAST_HEARTBEAT, agents={"caller": exec_agent({"at_timer": {
+        self.world.runtime("r1", agents={"caller": exec_agent({"at_timer": {
             "do": "wish", "method": "invoke", "params": {"capability": "steady", "input": 1, "timeout_ms": 1500}}})})
         self.client = self.world.client()
         self.wait_runtimes("r1")

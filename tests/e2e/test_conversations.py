@@ -6,7 +6,7 @@ import json
 import os
 import time
 
-from harness import FAST_HEARTBEAT, PREFIX, Case, exec_agent, holds_for, in_time, scaled, wait_until
+from harness import PREFIX, Case, exec_agent, holds_for, in_time, scaled, wait_until
 
 TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
 
@@ -17,7 +17,7 @@ class Conversations(Case):
     def build(self):
         self.world.server(monitored=True)
         self.dispatcher = self.world.dispatcher()
-        self.runtime = self.world.runtime("r1", options=FAST_HEARTBEAT)
+        self.runtime = self.world.runtime("r1")
         self.client = self.world.client()
         self.wait_runtimes("r1")
 
@@ -263,7 +263,7 @@ class Others(Case):
         self.world.dispatcher()
         store = os.path.join(self.world.directory, "state.db")
         runtime = self.world.runtime("r1", agents={"careful": exec_agent(checkpoint_interval_ms=600000)},
-                                     options=dict(FAST_HEARTBEAT, **{"runtime.state_store": f"sqlite:{store}"}))
+                                     options={"runtime.state_store": f"sqlite:{store}"})
         self.client = self.world.client()
         self.wait_runtimes("r1")
         self.wait_agent("careful")
@@ -281,7 +281,7 @@ class Others(Case):
         self.world.dispatcher()
         self.client = self.world.client()
         for name, agents in (("r1", {"here": exec_agent({"answers": True})}), ("r2", {"there": exec_agent({"answers": True})})):
-            self.world.runtime(name, agents=agents, options=FAST_HEARTBEAT)
+            self.world.runtime(name, agents=agents)
         self.wait_runtimes("r1", "r2")
         self.wait_agent("here")
         self.wait_agent("there", runtime="r2")
@@ -294,7 +294,7 @@ class Others(Case):
         self.world.dispatcher()
         self.client = self.world.client()
         runtime = self.world.runtime("r1", agents={"asker": exec_agent(), "silent": exec_agent({"at_topic": {"do": "hang"}})},
-                                     options=dict(FAST_HEARTBEAT, **{"runtime.drain_timeout_ms": 500}))
+                                     options={"runtime.drain_timeout_ms": 500})
         self.wait_runtimes("r1")
         self.wait_agent("asker")
         self.wait_agent("silent")

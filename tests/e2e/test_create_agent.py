@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """create_agent asked of a dispatcher, which finds a runtime; and triggers for agents in every state."""
 
-from harness import FAST_HEARTBEAT, PREFIX, Case, scaled
+from harness import PREFIX, Case, scaled
 
 VERB = f"{PREFIX}.commands.agent_dispatcher.create_agent"
 
@@ -11,7 +11,7 @@ class CreateAgent(Case):
         self.world.server()
         self.world.dispatcher("d1")
         for name, labels, limit in (("r1", "zone=a", 3), ("r2", "zone=b", 100)):
-            self.world.runtime(name, agents={}, options={**FAST_HEARTBEAT, "runtime.labels": labels, "runtime.max_agents": limit})
+            self.world.runtime(name, agents={}, options={"runtime.labels": labels, "runtime.max_agents": limit})
         self.client = self.world.client()
         self.wait_runtimes("r1", "r2")
 

@@ -12,7 +12,7 @@ import subprocess
 import threading
 import unittest
 
-from harness import BIN, FAST_HEARTBEAT, PREFIX, Case, exec_agent, scaled, wait_until
+from harness import BIN, PREFIX, Case, exec_agent, scaled, wait_until
 
 
 class Ctl(Case):
@@ -23,7 +23,7 @@ class Ctl(Case):
         self.world.dispatcher("d1")
         self.world.dispatcher("d2")
         for name, zone in (("r1", "a"), ("r2", "b")):
-            self.world.runtime(name, options={**FAST_HEARTBEAT, "runtime.labels": f"zone={zone}"})
+            self.world.runtime(name, options={"runtime.labels": f"zone={zone}"})
         self.client = self.world.client()
         self.wait_runtimes("r1", "r2")
 
@@ -43,7 +43,7 @@ class Ctl(Case):
         return wait_until("both dispatchers are there", told)
 
     def test_not_all_is_well_while_an_agent_has_failed(self):
-        runtime = self.world.runtime("r3", {"broken": {"agent_type": "exec", "exec": {"command": ["/nonexistent"]}}}, FAST_HEARTBEAT)
+        runtime = self.world.runtime("r3", {"broken": {"agent_type": "exec", "exec": {"command": ["/nonexistent"]}}})
         self.addCleanup(runtime.terminate)
         wait_until("the status tells of it", lambda: "An agent has failed in 1 place, and takes no work there" in self.ctl_ok("status"))
         self.assertNotIn("All is well.", self.ctl_ok("status"))

@@ -9,7 +9,7 @@ import termios
 import time
 import unittest
 
-from harness import BIN, FAST_HEARTBEAT, PREFIX, Case, scaled, wait_until
+from harness import BIN, PREFIX, Case, scaled, wait_until
 from screen import Screen
 
 CTL = os.path.join(BIN, "compozyctl")
@@ -49,8 +49,8 @@ class Top(OnAScreen, Case):
     def build(self):
         self.world.server()
         self.world.dispatcher("d1")
-        self.world.runtime("r1", options={**FAST_HEARTBEAT, "runtime.labels": "zone=a"})
-        self.world.runtime("r2", options={**FAST_HEARTBEAT, "runtime.labels": "zone=b"})
+        self.world.runtime("r1", options={"runtime.labels": "zone=a"})
+        self.world.runtime("r2", options={"runtime.labels": "zone=b"})
         self.client = self.world.client()
         self.wait_runtimes("r1", "r2")
 

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 
-from harness import FAST_HEARTBEAT, INSTANCES, PREFIX, Case, exec_agent, in_time, is_alive, scaled, wait_until
+from harness import INSTANCES, PREFIX, Case, exec_agent, in_time, is_alive, scaled, wait_until
 from load import Load
 
 TRIGGER = f"{PREFIX}.commands.agent.adhoc.trigger"
@@ -19,7 +19,7 @@ class Exec(Case):
     def build(self):
         self.world.server(monitored=True)
         self.dispatcher = self.world.dispatcher()
-        self.runtime = self.world.runtime("r1", options=FAST_HEARTBEAT)
+        self.runtime = self.world.runtime("r1")
         self.client = self.world.client()
         self.wait_runtimes("r1")
 
@@ -303,7 +303,7 @@ class Runtimes(Case):
         self.world.server()
         self.dispatcher = self.world.dispatcher()
         agents = {f"child-{number}": exec_agent(max_concurrency=4) for number in range(3)}
-        self.runtime = self.world.runtime("r1", agents=agents, options=FAST_HEARTBEAT)
+        self.runtime = self.world.runtime("r1", agents=agents)
         self.client = self.world.client()
         self.wait_runtimes("r1")
         for number in range(3):
@@ -377,7 +377,7 @@ class Starting(Case):
         with open(script, "w", encoding="utf-8") as file:
             file.write(SHELL_ECHO)
         agents = {f"team-{number}": {"agent_type": "exec", "exec": {"command": ["sh", script]}} for number in range(50)}
-        runtime = self.world.runtime("r1", agents=agents, options=FAST_HEARTBEAT)
+        runtime = self.world.runtime("r1", agents=agents)
         self.wait_runtimes("r1")
         wait_until("all run", lambda: sum(agent["state"] == "running" for agent in self.control("list_agents", {"limit": 100})["agents"]) == 50, 20)
         for number in range(50):

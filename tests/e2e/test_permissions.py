@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 
-from harness import DEFINITIONS, FAST_HEARTBEAT, INSTANCES, PREFIX, VERBS, Case, exec_agent, scaled, wait_until
+from harness import DEFINITIONS, INSTANCES, PREFIX, VERBS, Case, exec_agent, scaled, wait_until
 
 OPTIONS = ["--runtime", "r1:greeter,helper", "--runtime", "r2", "--operator", "alice", "--observer", "olga", "--caller", "web:greeter,asker",
            "--caller", "batch", "--service", "bank:pay.*", "--topic", "thread.>", "--topic", "news"]
@@ -43,7 +43,7 @@ class Permissions(Case):
         return self.world.client(f"{role} {name}", **self.access(role, name))
 
     def runtime(self, name, agents):
-        return self.world.runtime(name, agents, FAST_HEARTBEAT, arguments=["-c", f"{self.directory}/runtime-{name}.conf"])
+        return self.world.runtime(name, agents, arguments=["-c", f"{self.directory}/runtime-{name}.conf"])
 
     def wish(self, agent, method, client=None, **params):
         result = self.trigger(agent, {"payload": {"context": {"input": {"do": "wish", "method": method, "params": params}}}},

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import unittest
 
-from harness import FAST_HEARTBEAT, ROOT, Case, scaled
+from harness import ROOT, Case, scaled
 from load import Load
 
 COMPILER = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
@@ -93,7 +93,7 @@ class Plugins(Case):
         return path
 
     def start(self, agents, **options):
-        options = dict(FAST_HEARTBEAT, **{"runtime.plugins_dir": self.plugins}, **options)
+        options = dict(options, **{"runtime.plugins_dir": self.plugins})
         self.runtime = self.world.runtime("r1", agents=agents, options=options)
         self.wait_runtimes("r1")
         return self.runtime

@@ -7,7 +7,7 @@ import random
 import re
 import time
 
-from harness import FAST_HEARTBEAT, SHORT_WINDOWS, Case, exec_agent, holds_for, scaled, wait_until
+from harness import Case, exec_agent, holds_for, scaled, wait_until
 from load import Load
 
 EACH = {"agent_type": "counter", "checkpoint_interval_ms": 0}  # no answer before it is durable
@@ -17,7 +17,7 @@ SELDOM = {"agent_type": "counter", "checkpoint_interval_ms": 600000}
 class State(Case):
     def build(self):
         self.world.server()
-        self.dispatcher = self.world.dispatcher(options=SHORT_WINDOWS)
+        self.dispatcher = self.world.dispatcher()
         self.client = self.world.client()
 
     @property
@@ -25,7 +25,7 @@ class State(Case):
         return os.path.join(self.world.directory, "state.db")
 
     def start(self, agents, name="r1", path=None, wait=True):
-        runtime = self.world.runtime(name, agents=agents, options=dict(FAST_HEARTBEAT, **{"runtime.state_store": f"sqlite:{path or self.path}"}))
+        runtime = self.world.runtime(name, agents=agents, options={"runtime.state_store": f"sqlite:{path or self.path}"})
         if wait:
             self.wait_runtimes(*[process.id for process in self.world.processes if process.name.startswith("r")])
         return runtime

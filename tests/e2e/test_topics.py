@@ -9,7 +9,7 @@ import os
 import threading
 import time
 
-from harness import FAST_HEARTBEAT, PREFIX, Case, exec_agent, scaled, wait_until
+from harness import PREFIX, Case, exec_agent, scaled, wait_until
 
 TRIGGER = f"{PREFIX}.commands.agent.adhoc.trigger"
 CONTROL = f"{PREFIX}.runtime.r1.control"
@@ -23,7 +23,7 @@ class Topics(Case):
         self.world.server(monitored=True)
         self.dispatcher = self.world.dispatcher()
         for name in self.runtimes_wanted:
-            self.world.runtime(name, options=FAST_HEARTBEAT, agents={})
+            self.world.runtime(name, agents={})
         self.runtime = self.world.processes[-1]
         self.client = self.world.client()
         self.wait_runtimes(*self.runtimes_wanted)
@@ -419,7 +419,7 @@ class Fates(Case):
     def build(self):
         self.world.server(monitored=True)
         self.dispatcher = self.world.dispatcher()
-        self.runtime = self.world.runtime("r1", options=FAST_HEARTBEAT, agents={})
+        self.runtime = self.world.runtime("r1", agents={})
         self.client = self.world.client()
         self.wait_runtimes("r1")
 

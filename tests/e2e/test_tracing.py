@@ -31,7 +31,7 @@ class Traced(Case):
         self.world.server()
         options = self.daemon_options()
         self.dispatcher = self.world.dispatcher(options=options)
-        self.runtime = self.world.runtime("r1", AGENTS, dict(options, **{"runtime.heartbeat_interval_ms": 200}))
+        self.runtime = self.world.runtime("r1", AGENTS, options)
         self.client = self.world.client()
         self.wait_runtimes("r1")
         for agent in AGENTS:
@@ -302,7 +302,7 @@ class Trouble(Case):
             file.write("# ours\nAuthorization: Bearer secret-of-ours\n\nX-Tenant: seven\n")
         options = {"tracing.otlp_endpoint": self.collector.url, "tracing.queue_limit": 64, "tracing.headers_file": self.headers_file}
         self.dispatcher = self.world.dispatcher(options=options)
-        self.runtime = self.world.runtime("r1", {"leaf": "echo"}, dict(options, **{"runtime.heartbeat_interval_ms": 100}))
+        self.runtime = self.world.runtime("r1", {"leaf": "echo"}, options)
         self.client = self.world.client()
         self.wait_runtimes("r1")
 
