@@ -9,6 +9,7 @@
 #define PING_USEC (5 * USEC_PER_SEC)   /* how often new dispatchers are looked for */
 #define PING_ANSWER_USEC (1 * USEC_PER_SEC)
 #define SWEEP_REST 9 /* times its length */
+#define CUT_REST_USEC (1 * USEC_PER_SEC)
 #define PAGE_RUNTIMES 1000
 #define SAY_USEC (6 * USEC_PER_SEC)
 #define AGENTS_SHOWN_MAX 100 /* what a runtime tells at most when it sorts */
@@ -66,7 +67,7 @@ static void begin_sweep(TopPlan *plan, const TopModel *model, uint64_t now_usec)
         if (plan->sweep.is_running || model->n_dispatchers == 0 || now_usec < plan->sweep.next_usec)
                 return;
         plan->sweep.is_running = true;
-        plan->sweep.any = false;
+        plan->sweep.any = plan->sweep.is_cut = false;
         plan->sweep.start_usec = now_usec;
         begin_list(plan, model, 0);
 }
@@ -82,7 +83,7 @@ static void go_on_sweeping(TopPlan *plan, TopModel *model, uint64_t now_usec) {
         if (plan->sweep.any)
                 top_model_swept(model);
         plan->sweep.is_running = false;
-        plan->sweep.next_usec = now_usec + SWEEP_REST * length;
+        plan->sweep.next_usec = now_usec + (plan->sweep.is_cut ? CUT_REST_USEC : SWEEP_REST * length);
 }
 
 /* what is on the screen */
@@ -213,6 +214,7 @@ static void take_page(
         }
         if (answer->kind == ANSWER_RESULT)
                 top_model_runtimes(model, place, answer->result);
+        plan->sweep.is_cut |= answer->kind == ANSWER_TIMEOUT;
         plan->sweep.any |= answer->kind == ANSWER_RESULT && !next;
         /* a list that does not get on would be read for ever */
         if (next && id_is_valid(slice_of(next)) && strcmp(next, plan->sweep.after) > 0) {

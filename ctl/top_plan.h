@@ -6,7 +6,8 @@
  *
  * Each interval every dispatcher is asked for its status, and then only what is on the screen. The lists of runtimes
  * are read in pages, one question at a time, dispatcher after dispatcher; a sweep over a large fleet is followed by a
- * rest of nine times its length, so watching never takes more than a tenth of anybody's time.
+ * rest of nine times its length, so watching never takes more than a tenth of anybody's time. After one that lacks a
+ * page, because an answer did not come, the next one begins soon: half a fleet is not to stand there for long.
  */
 
 #include "ctl/client.h"
@@ -44,7 +45,8 @@ typedef struct TopSweep {
         char dispatcher_id[TOP_ID_MAX];
         char after[ID_MAX + 1];
         uint64_t start_usec, next_usec;
-        bool any; /* of the dispatchers has told its whole list */
+        bool any;    /* of the dispatchers has told its whole list */
+        bool is_cut; /* some page did not come */
 } TopSweep;
 
 typedef struct TopPlan {

@@ -24,7 +24,8 @@ typedef struct Fleet {
         const char *last_verb;
         uint64_t page_usec; /* how long a page takes */
         uint64_t now_usec;
-        bool is_dumb; /* answers nothing */
+        unsigned lost_page; /* the number of a page whose answer does not come; 0: none */
+        bool is_dumb;       /* answers nothing */
 } Fleet;
 
 static void begin(Fleet *fleet, unsigned n_dispatchers, unsigned n_runtimes) {
@@ -71,7 +72,7 @@ static void reply(Fleet *fleet, const TopQuestion *asked) {
         fleet->n_pages += question.kind == TOP_ASK_LIST;
         fleet->n_status += question.kind == TOP_ASK_STATUS;
         fleet->n_agents += question.kind == TOP_ASK_AGENTS;
-        if (fleet->is_dumb)
+        if (fleet->is_dumb || (question.kind == TOP_ASK_LIST && fleet->n_pages == fleet->lost_page))
                 return;
         switch (question.kind) {
         case TOP_ASK_PING:
@@ -131,6 +132,20 @@ static void test_a_large_fleet_is_read_in_pages_and_rarely(void **state) {
         fleet.n_pages = 0;
         run(&fleet, 2000); /* 20 s and what the pages take */
         assert_in_range(fleet.n_pages, 60, 120);
+        end(&fleet);
+}
+
+static void test_a_list_of_which_a_page_was_lost_is_read_again_soon(void **state) {
+        Fleet fleet;
+
+        (void)state;
+        begin(&fleet, 1, 10000);
+        fleet.lost_page = 7;
+        run(&fleet, 100);
+        assert_int_equal(fleet.model.n_runtimes, 6000);
+        run(&fleet, 400); /* its two seconds, one of rest, and the next tick */
+        assert_int_equal(fleet.model.n_runtimes, 10000);
+        assert_int_equal(fleet.n_pages, 17);
         end(&fleet);
 }
 
@@ -237,6 +252,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_all_dispatchers_are_found_and_asked_once_an_interval),
                 cmocka_unit_test(test_a_large_fleet_is_read_in_pages_and_rarely),
+                cmocka_unit_test(test_a_list_of_which_a_page_was_lost_is_read_again_soon),
                 cmocka_unit_test(test_only_what_is_looked_at_is_asked_for),
                 cmocka_unit_test(test_whoever_does_not_answer_is_not_asked_twice_and_given_up),
                 cmocka_unit_test(test_a_lost_connection_forgets_questions_and_nothing_else),
