@@ -18,7 +18,7 @@ typedef struct DaemonSettings {
         char *subject_prefix, *inbox_prefix;
         uint64_t pending_bytes_max;
         char *http_listen;
-        char *otlp_endpoint, *otlp_headers_file; /* "": none */
+        char *otlp_endpoint, *otlp_headers_file, *otlp_tls_ca; /* "": none */
         double trace_sample;
         uint64_t trace_queue_limit;
         unsigned log_level;  /* as in syslog(3): LOG_ERR … LOG_DEBUG */
@@ -67,6 +67,8 @@ typedef struct DaemonSettings {
                 DAEMON_KEY("tracing", "headers_file", CONFIG_SECRET, type, member.otlp_headers_file, "",               \
                         "File with a \"Name: value\" on each line, sent to the collector: a secret's place",           \
                         .at_start = true),                                                                             \
+                DAEMON_KEY("tracing", "tls_ca", CONFIG_SECRET, type, member.otlp_tls_ca, "",                           \
+                        "CAs that the collector's certificate must be of; empty: the system's", .at_start = true),     \
                 DAEMON_KEY("tracing", "sample", CONFIG_REAL, type, member.trace_sample, "1",                           \
                         "Share, 0 to 1, of what comes without a traceparent that begins a trace", .min = 0, .max = 1), \
                 DAEMON_KEY("tracing", "queue_limit", CONFIG_U64, type, member.trace_queue_limit, "8192",               \

@@ -64,6 +64,7 @@ static TraceExportOptions trace_options(const DaemonSettings *settings) {
         return (TraceExportOptions){
                 .endpoint = settings->otlp_endpoint,
                 .headers_file = settings->otlp_headers_file,
+                .tls_ca = settings->otlp_tls_ca,
                 .sample = settings->trace_sample,
                 .queue_limit = settings->trace_queue_limit,
                 .version = COMPOZY_VERSION,

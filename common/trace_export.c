@@ -23,6 +23,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <openssl/pem.h>
+
 #include "common/curl_library.h"
 #include "common/instant.h"
 #include "common/metrics.h"
@@ -41,6 +43,7 @@
 #define ATTEMPTS_MAX 6         /* with the pauses between them a quarter of a minute */
 #define ANSWER_BYTES_MAX 16384 /* a success is "{}"; what is longer is not read */
 #define HEADERS_FILE_BYTES_MAX 16384
+#define CA_FILE_BYTES_MAX (1024 * 1024) /* all that Debian trusts is a fifth of that */
 #define HEADERS_MAX 32
 
 typedef struct Chunk {
@@ -172,15 +175,16 @@ static Slice take_line(Slice *text) {
         return line;
 }
 
-static int read_file(const char *path, Buffer *ret) {
+/* One byte more than `max` at most. */
+static int read_file(const char *path, size_t max, Buffer *ret) {
         int fd = open(path, O_RDONLY | O_CLOEXEC), r = 0;
         ssize_t n = 0;
 
         if (fd < 0)
                 return -errno;
-        r = buffer_reserve(ret, HEADERS_FILE_BYTES_MAX + 1);
-        while (r == 0 && ret->size <= HEADERS_FILE_BYTES_MAX) {
-                n = read(fd, ret->data + ret->size, HEADERS_FILE_BYTES_MAX + 1 - ret->size);
+        r = buffer_reserve(ret, max + 1);
+        while (r == 0 && ret->size <= max) {
+                n = read(fd, ret->data + ret->size, max + 1 - ret->size);
                 if (n <= 0)
                         break;
                 ret->size += (size_t)n;
@@ -200,7 +204,7 @@ static bool read_headers(const char *path, struct curl_slist **list, char *ret_w
 
         if (path[0] == '\0')
                 return true;
-        r = read_file(path, &text);
+        r = read_file(path, HEADERS_FILE_BYTES_MAX, &text);
         if (r < 0)
                 return refuse(ret_why, size, "%s: %s: %s", key, path, strerror(-r));
         if (text.size > HEADERS_FILE_BYTES_MAX)
@@ -225,6 +229,34 @@ static bool read_headers(const char *path, struct curl_slist **list, char *ret_w
         return true;
 }
 
+/* curl would say so with the first request. */
+static bool check_ca(const TraceExportOptions *options, const char *url, char *ret_why, size_t size) {
+        static const char key[] = "tracing.tls_ca";
+        _cleanup_(buffer_done) Buffer text = {};
+        const char *path = options->tls_ca;
+        X509 *certificate;
+        BIO *bio;
+        int r;
+
+        if (path[0] == '\0')
+                return true;
+        if (strncmp(url, "https://", 8) != 0)
+                return refuse(ret_why, size, "%s: tracing.otlp_endpoint is no https://", key);
+        r = read_file(path, CA_FILE_BYTES_MAX, &text);
+        if (r < 0)
+                return refuse(ret_why, size, "%s: %s: %s", key, path, strerror(-r));
+        if (text.size > CA_FILE_BYTES_MAX)
+                return refuse(ret_why, size, "%s: %s: it has more than %d bytes", key, path, CA_FILE_BYTES_MAX);
+
+        bio = BIO_new_mem_buf(text.data, (int)text.size);
+        certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+        (void)BIO_free(bio);
+        if (!certificate)
+                return refuse(ret_why, size, "%s: %s: it holds no certificate in PEM", key, path);
+        X509_free(certificate);
+        return true;
+}
+
 static void curl_slist_freep(struct curl_slist **list) {
         if (*list) /* else there may be no libcurl */
                 curl_slist_free_all(*list);
@@ -235,7 +267,7 @@ bool trace_export_check(const TraceExportOptions *options, char *ret_why, size_t
         _cleanup_(free_charp) char *url = NULL;
 
         return curl_library_load(ret_why, size) && make_url(options->endpoint, &url, ret_why, size) &&
-               read_headers(options->headers_file, &headers, ret_why, size);
+               check_ca(options, url, ret_why, size) && read_headers(options->headers_file, &headers, ret_why, size);
 }
 
 /* requests; from here on the thread's */
@@ -518,6 +550,15 @@ static void *run(void *userdata) {
 
 /* construction; the loop's again */
 
+/* Instead of the system's, and read again for each connection, which curl would not for a day. */
+static bool set_ca(CURL *curl, const char *path) {
+        if (path[0] == '\0')
+                return true;
+        (void)curl_easy_setopt(curl, CURLOPT_CA_CACHE_TIMEOUT, 0L);
+        return curl_easy_setopt(curl, CURLOPT_CAINFO, path) == CURLE_OK &&
+               curl_easy_setopt(curl, CURLOPT_CAPATH, NULL) == CURLE_OK;
+}
+
 static bool set_options(TraceExporter *exporter) {
         CURL *curl = exporter->curl;
 
@@ -587,7 +628,8 @@ int trace_exporter_new(const TraceExportOptions *options, TraceExporter **ret, c
         tracer_init(&exporter->tracer, options->random_seed, options->sample, (size_t)options->queue_limit);
         if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
                 return -ENOMEM;
-        if (!make_url(options->endpoint, &exporter->url, ret_why, size))
+        if (!make_url(options->endpoint, &exporter->url, ret_why, size) ||
+                !check_ca(options, exporter->url, ret_why, size))
                 return -EINVAL;
         if (!add_header(&exporter->headers, "Content-Type: application/json") ||
                 !add_header(&exporter->headers, "Expect:")) /* no waiting for a "100 Continue" */
@@ -598,7 +640,8 @@ int trace_exporter_new(const TraceExportOptions *options, TraceExporter **ret, c
         exporter->multi = curl_multi_init();
         exporter->curl = curl_easy_init();
         if (exporter->head.failed || !exporter->multi || !exporter->curl || !set_options(exporter) ||
-                start_news(exporter, options->base) < 0 || start_thread(exporter) < 0)
+                !set_ca(exporter->curl, options->tls_ca) || start_news(exporter, options->base) < 0 ||
+                start_thread(exporter) < 0)
                 return -ENOMEM;
         *ret = TAKE_PTR(exporter);
         return 0;

@@ -28,6 +28,7 @@ typedef struct TraceExportNews {
 typedef struct TraceExportOptions {
         const char *endpoint;     /* http(s)://HOST[:PORT][/PATH]; "/v1/traces" is added unless it ends so */
         const char *headers_file; /* "Name: value" on each line, sent with each request; "": none */
+        const char *tls_ca;       /* file of CAs in PEM that take the place of the system's; "": those */
         double sample;
         uint64_t queue_limit;
         uint64_t random_seed;

@@ -388,22 +388,32 @@ class Trouble(Case):
 class Https(Case):
     waits = True
 
-    def test_spans_go_to_no_collector_whose_certificate_nobody_vouches_for(self):
-        key, certificate = (os.path.join(self.world.directory, name) for name in ("key.pem", "certificate.pem"))
+    def build(self):
+        key, self.certificate = (os.path.join(self.world.directory, name) for name in ("key.pem", "certificate.pem"))
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key,
-                        "-out", certificate, "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"],
+                        "-out", self.certificate, "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"],
                        check=True, capture_output=True, timeout=30)
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(certificate, key)
-        collector = Collector(tls=tls)
-        self.addCleanup(collector.close)
+        tls.load_cert_chain(self.certificate, key)
+        self.collector = Collector(tls=tls)
+        self.addCleanup(self.collector.close)
         self.world.server()
-        dispatcher = self.world.dispatcher(options={"tracing.otlp_endpoint": collector.url})
         self.client = self.world.client()
-        traceparent, _, _ = new_trace()
+
+    def trace_of_nobody(self):
+        traceparent, trace, _ = new_trace()
         self.assert_failure(self.trigger("nobody", headers={"traceparent": traceparent}), "AGENT_UNKNOWN")
+        return trace
+
+    def test_spans_go_to_no_collector_whose_certificate_nobody_vouches_for(self):
+        dispatcher = self.world.dispatcher(options={"tracing.otlp_endpoint": self.collector.url})
+        self.trace_of_nobody()
         dispatcher.wait_log("Spans could not be sent to the collector: .*(certificate|SSL)")
-        self.assertEqual((collector.requests, collector.spans), ([], []))
+        self.assertEqual((self.collector.requests, self.collector.spans), ([], []))
+
+    def test_spans_go_to_a_collector_of_our_own_ca(self):
+        self.world.dispatcher(options={"tracing.otlp_endpoint": self.collector.url, "tracing.tls_ca": self.certificate})
+        self.collector.wait(self.trace_of_nobody(), ["dispatcher: trigger nobody"])
 
 
 class Configured(Case):
@@ -418,7 +428,7 @@ class Configured(Case):
         path = os.path.join(self.world.directory, "headers")
         with open(path, "w", encoding="ascii") as file:
             file.write("Good: 1\nBearer secret-of-ours\n")
-        good = {"otlp_endpoint": "http://localhost:4318"}
+        good, https = {"otlp_endpoint": "http://localhost:4318"}, {"otlp_endpoint": "https://localhost:4318"}
         for program in ("compozy-dispatcherd", "compozy-runtimed"):
             self.assertEqual(self.refusal(program, **good), "")
             self.assertEqual(self.refusal(program, otlp_endpoint="https://collector.example/otlp/v1/traces"), "")
@@ -429,6 +439,10 @@ class Configured(Case):
                                    (dict(good, headers_file="/no/such/file"), ("tracing.headers_file", "/no/such/file", "No such file")),
                                    (dict(good, headers_file=path), ("tracing.headers_file", path + ":2")),
                                    (dict(good, headers_file="/dev/zero"), ("tracing.headers_file", "16384 bytes")),
+                                   (dict(good, tls_ca=path), ("tracing.tls_ca", "no https://")),
+                                   (dict(https, tls_ca="/no/such/file"), ("tracing.tls_ca", "/no/such/file", "No such file")),
+                                   (dict(https, tls_ca=path), ("tracing.tls_ca", path, "no certificate in PEM")),
+                                   (dict(https, tls_ca="/dev/zero"), ("tracing.tls_ca", "1048576 bytes")),
                                    (dict(good, sample="2"), ("tracing.sample", "2")), (dict(good, queue_limit="1"), ("tracing.queue_limit", "64"))):
                 text = self.refusal(program, **options)
                 for word in words:

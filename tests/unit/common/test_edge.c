@@ -28,6 +28,7 @@ static const DaemonSettings good = {
         .http_listen = (char *)"none",
         .otlp_endpoint = (char *)"",
         .otlp_headers_file = (char *)"",
+        .otlp_tls_ca = (char *)"",
 };
 
 static void names_hold_no_secret_and_are_never_the_same_twice(void **state) {

@@ -244,6 +244,7 @@ static void an_exporter_that_reaches_nobody_keeps_its_bounds_and_says_so_once(vo
                 .on_news = on_news,
                 .endpoint = "http://127.0.0.1:1",
                 .headers_file = "",
+                .tls_ca = "",
                 .sample = 1,
                 .queue_limit = 100,
                 .service = "compozy-test",
