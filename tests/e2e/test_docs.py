@@ -39,7 +39,7 @@ class Docs(unittest.TestCase):
                                  env=environment, start_new_session=True)
             try:
                 for block in page:
-                    shell.check(block, patience=15 * TIME_SCALE, timeout=150 * TIME_SCALE)
+                    shell.check(block, patience=30 * TIME_SCALE, timeout=150 * TIME_SCALE)
             except blocks.Wrong as error:
                 self.fail(str(error))
             finally:
