@@ -16,6 +16,7 @@
 
 #include "proto/scan.h"
 #include "runtimed/plugin_call.h"
+#include "runtimed/plugin_crash.h"
 #include "runtimed/plugin_host.h"
 #include "runtimed/plugin_library.h"
 
@@ -29,6 +30,7 @@ struct PluginHost {
 typedef struct PluginAgent {
         const PluginLibrary *library;
         void *state; /* the plugin's own */
+        Id id;
 } PluginAgent;
 
 static_assert((int)COMPOZY_TRIGGER == MESSAGE_TRIGGER, "one is the other");
@@ -56,6 +58,7 @@ static int add_library(PluginHost *host, Slice name, WireError *ret_error) {
         if (r != 0)
                 return r;
 
+        plugin_crash_watch();
         library->next = atomic_load_explicit(&host->libraries, memory_order_relaxed);
         atomic_store_explicit(&host->libraries, library, memory_order_release);
         return 0;
@@ -97,6 +100,10 @@ static int plugin_check(const BehaviorStart *start, WireError *ret_error) {
 
 /* hooks */
 
+static void enter(const PluginAgent *agent, const char *hook) {
+        plugin_crash_enter(hook, &agent->library->name, &agent->id);
+}
+
 static int refuse(char *ret_why, size_t why_size, Slice why) {
         (void)snprintf(ret_why, why_size, "%.*s", SLICE_ARG(why));
         return BEHAVIOR_E_REFUSED;
@@ -128,7 +135,9 @@ static int call_init(PluginAgent *agent, const BehaviorStart *start, char *ret_w
         int r;
 
         plugin_call_begin(&call);
+        enter(agent, "init");
         r = agent->library->table.init(&call.shown, &shown, &agent->state);
+        plugin_crash_leave();
         plugin_call_end(&call);
 
         if (r != COMPOZY_OK && start->effects)
@@ -152,6 +161,7 @@ static int plugin_init(const BehaviorStart *start, void **ret_state, char *ret_w
         if (!agent)
                 return -ENOMEM;
 
+        agent->id = id_of(start->agent_id);
         agent->library = find_library(host, name);
         r = agent->library ? call_init(agent, start, ret_why, why_size)
                            : refuse(ret_why, why_size, SLICE("this plugin is not loaded"));
@@ -167,7 +177,9 @@ static int plugin_init(const BehaviorStart *start, void **ret_state, char *ret_w
 static void plugin_stop(void *state) {
         PluginAgent *agent = state;
 
+        enter(agent, "stop");
         agent->library->table.stop(agent->state);
+        plugin_crash_leave();
         free(agent);
 }
 
@@ -213,7 +225,9 @@ static void plugin_handle(void *state, const BehaviorMessage *message, BehaviorR
         };
 
         plugin_call_begin(&call);
+        enter(agent, "handle");
         agent->library->table.handle(agent->state, &call.shown, &shown);
+        plugin_crash_leave();
         plugin_call_end(&call);
 
         if (call.verdict == BEHAVIOR_NONE && is_of_trigger(message))
@@ -232,7 +246,9 @@ static int plugin_checkpoint(void *state, Buffer *ret) {
                 return 0;
 
         plugin_call_begin(&call);
+        enter(agent, "checkpoint");
         r = agent->library->table.checkpoint(agent->state, &call.shown);
+        plugin_crash_leave();
         plugin_call_end(&call);
 
         if (ret->failed || r == COMPOZY_E_MEMORY)

@@ -4,10 +4,11 @@
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import unittest
 
-from harness import ROOT, Case, scaled
+from harness import PREFIX, ROOT, Case, scaled
 from load import Load
 
 COMPILER = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
@@ -153,6 +154,17 @@ class Working(Plugins):
         definition = dict(self.agent(parameters={"long": "x" * 100}), agent_id="refused")
         self.assertIn("parameters of 1 to 63 bytes", self.control_error("create_agent", definition, "INIT_FAILED")["message"])
         self.assertIsNone(self.agent_state("refused"))
+
+
+class Crashing(Plugins):
+    def test_a_plugin_that_takes_the_runtime_along_is_named_with_its_agent(self):
+        self.compile("greeter", GREETER.replace("if (message->kind == COMPOZY_RESUME) {", "if (message->input.size == 7)\n                abort();\n"
+                                                "        if (message->kind == COMPOZY_RESUME) {"))
+        runtime = self.start({"polite": self.agent()})
+        self.assert_success(self.trigger_input("polite", "hello, you"))
+        self.client.publish(f"{PREFIX}.commands.agent.adhoc.trigger.polite", {"payload": {"context": {"input": "crash"}}})
+        self.assertEqual(runtime.wait(), -signal.SIGABRT)
+        self.assertIn('SIGABRT in handle() of the plugin "greeter", agent "polite"\n', runtime.log())
 
 
 class Refused(Plugins):

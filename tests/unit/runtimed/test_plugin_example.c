@@ -73,6 +73,7 @@ static void what_makes_no_sense_to_it_is_refused(void **state) {
         assert_int_equal(check_plugin(host, WORDCOUNT, &error), 0);
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
                 const BehaviorStart start = {
+                        .agent_id = SLICE("agent-7"),
                         .behavior = plugin_host_behavior(host),
                         .settings = SLICE(WORDCOUNT),
                         .parameters = slice_of(cases[i].parameters),

@@ -245,6 +245,7 @@ static void init_decides_whether_there_is_an_agent(void **state) {
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
                 _cleanup_(effects_clear) EffectList effects = {};
                 const BehaviorStart start = {
+                        .agent_id = SLICE("agent-7"),
                         .behavior = behavior,
                         .settings = SLICE(PROBE),
                         .parameters = slice_of(cases[i].parameters),
@@ -276,7 +277,9 @@ static void what_init_wants_is_kept_if_somebody_takes_it(void **state) {
 
 static void a_plugin_that_was_never_asked_for_is_not_there(void **state) {
         _cleanup_(plugin_host_freep) PluginHost *host = host_of(built_plugins());
-        const BehaviorStart start = { .behavior = plugin_host_behavior(host), .settings = SLICE(PROBE) };
+        const BehaviorStart start = {
+                .agent_id = SLICE("agent-7"), .behavior = plugin_host_behavior(host), .settings = SLICE(PROBE)
+        };
         void *agent = NULL;
         char why[128] = "";
 
@@ -342,7 +345,7 @@ static void without_memory_each_hook_says_so(void **state) {
                 skip();
         host = host_of(built_plugins());
         behavior = plugin_host_behavior(host);
-        start = (BehaviorStart){ .behavior = behavior, .settings = SLICE(PROBE) };
+        start = (BehaviorStart){ .agent_id = SLICE("agent-7"), .behavior = behavior, .settings = SLICE(PROBE) };
         assert_int_equal(check_plugin(host, PROBE, &error), 0);
         for (size_t n = 1; r == -ENOMEM; n++) {
                 assert_null(agent);
@@ -374,7 +377,9 @@ static void *run_agents(void *userdata) {
         PluginHost *host = userdata;
 
         for (int i = 0; i < 200; i++) {
-                const BehaviorStart start = { .behavior = plugin_host_behavior(host), .settings = SLICE(PROBE) };
+                const BehaviorStart start = {
+                        .agent_id = SLICE("agent-7"), .behavior = plugin_host_behavior(host), .settings = SLICE(PROBE)
+                };
                 void *agent = NULL;
                 char why[128];
 
