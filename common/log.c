@@ -20,6 +20,7 @@
 
 #include "common/instant.h"
 #include "common/log.h"
+#include "proto/utf8.h"
 
 #define TEXT_SIZE 4608    /* a sentence; those of agents have up to 4096 bytes */
 #define RECORD_SIZE 16384 /* a sentence and its fields */
@@ -123,21 +124,9 @@ static void line_text(Line *line, const char *text) {
 
 /* How many bytes of a printable UTF-8 character begin at `text`; 0 when none does. */
 static size_t printable_length(const char *text, size_t size) {
-        const unsigned char *p = (const unsigned char *)text;
-        const size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+        const size_t n = utf8_size(text, text + size);
 
-        if (n == 0 || n > size || p[0] < 0x20 || p[0] == 0x7f)
-                return 0;
-        for (size_t i = 1; i < n; i++)
-                if ((p[i] & 0xc0) != 0x80)
-                        return 0;
-        if (n == 2 && p[0] == 0xc2 && p[1] < 0xa0) /* the control characters of ISO 8859 */
-                return 0;
-        if (n == 3 && ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0))) /* too long; surrogates */
-                return 0;
-        if (n == 4 && ((p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90)))
-                return 0;
-        return n;
+        return n > 0 && utf8_is_control(text, n) ? 0 : n;
 }
 
 static void line_clean(Line *line, Slice text) {

@@ -73,21 +73,6 @@ static void append(Buffer *buffer, const char *html) {
         buffer_append_slice(buffer, slice_of(html));
 }
 
-/* Control characters, and those that turn the direction of what follows: U+200E, U+200F, U+202A..E, U+2066..9, U+061C,
- * and the separators of lines and paragraphs. */
-static bool is_unfit(const char *at, size_t size) {
-        const unsigned char *c = (const unsigned char *)at;
-
-        if (size == 1)
-                return c[0] < 0x20 || c[0] == 0x7f;
-        if (size == 2)
-                return (c[0] == 0xc2 && c[1] < 0xa0) || (c[0] == 0xd8 && c[1] == 0x9c);
-        if (size != 3 || c[0] != 0xe2)
-                return false;
-        return (c[1] == 0x80 && (c[2] == 0x8e || c[2] == 0x8f || (c[2] >= 0xa8 && c[2] <= 0xae))) ||
-               (c[1] == 0x81 && c[2] >= 0xa6 && c[2] <= 0xa9);
-}
-
 static void append_escaped(Buffer *buffer, const char *at, size_t size) {
         switch (*at) {
         case '<':
@@ -116,7 +101,7 @@ void page_text(Buffer *buffer, Slice text) {
         while (at < end) {
                 size_t size = utf8_size(at, end);
 
-                if (size == 0 || is_unfit(at, size))
+                if (size == 0 || utf8_is_control(at, size))
                         append(buffer, "\xef\xbf\xbd");
                 else
                         append_escaped(buffer, at, size);

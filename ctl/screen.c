@@ -11,6 +11,7 @@
 
 #include "ctl/screen.h"
 #include "common/instant.h"
+#include "proto/utf8.h"
 
 #define COLUMN_GAP 2
 #define SHRUNK_MIN 8 /* a cell is not cut below this */
@@ -53,13 +54,21 @@ const char *screen_off(const Screen *screen, Colour colour) {
         return screen->has_colour && colour != COLOUR_NONE ? "\033[0m" : "";
 }
 
-static bool is_control(unsigned char c) {
-        return c < 0x20 || c == 0x7f;
-}
+/* Of a character that is not shown as it is: its bytes, and what is shown. Else 0. */
+static size_t read_control(const char *at, const char *end, char *ret_shown, size_t shown_max) {
+        const size_t size = utf8_size(at, end);
+        const unsigned char *c = (const unsigned char *)at;
 
-/* C1 controls (U+0080 to U+009F) are escape sequences to some terminals. */
-static bool is_c1(const char *c) {
-        return (unsigned char)c[0] == 0xc2 && (unsigned char)c[1] >= 0x80 && (unsigned char)c[1] < 0xa0;
+        if (size == 0 || !utf8_is_control(at, size))
+                return 0;
+        if (size == 1 || c[0] == 0xc2) /* C1 controls (U+0080 to U+009F) are escape sequences to some terminals */
+                (void)snprintf(ret_shown, shown_max, "\\x%02x", c[size - 1]);
+        else if (size == 2)
+                (void)snprintf(ret_shown, shown_max, "\\u%04x", (c[0] & 0x1fu) << 6 | (c[1] & 0x3fu));
+        else
+                (void)snprintf(
+                        ret_shown, shown_max, "\\u%04x", (c[0] & 0xfu) << 12 | (c[1] & 0x3fu) << 6 | (c[2] & 0x3fu));
+        return size;
 }
 
 /* Of the sign that `n` bytes end with only the beginning is there: how many bytes of it. */
@@ -72,17 +81,13 @@ static size_t torn_sign(const char *text, size_t n) {
 }
 
 size_t screen_text(char *place, size_t size, const char *text) {
+        const char *stop = text + strlen(text);
         size_t n = 0, end = 0;
 
-        for (const char *c = text; *c; c++) {
-                char shown[5] = { *c };
-                size_t shown_size = 1;
+        for (const char *c = text; c < stop;) {
+                char shown[8] = { *c };
+                const size_t control = read_control(c, stop, shown, sizeof(shown)), shown_size = strlen(shown);
 
-                if (is_control((unsigned char)*c) || is_c1(c)) {
-                        shown_size = (size_t)snprintf(
-                                shown, sizeof(shown), "\\x%02x", (unsigned char)(is_c1(c) ? c[1] : *c));
-                        c += is_c1(c);
-                }
                 if (place && end == n && n + shown_size < size) {
                         memcpy(place + n, shown, shown_size);
                         end += shown_size;
@@ -90,6 +95,7 @@ size_t screen_text(char *place, size_t size, const char *text) {
                         end -= torn_sign(place, end);
                 }
                 n += shown_size;
+                c += control > 0 ? control : 1;
         }
         if (size > 0)
                 place[end] = '\0';
@@ -97,17 +103,17 @@ size_t screen_text(char *place, size_t size, const char *text) {
 }
 
 void screen_print_lines(FILE *file, const char *data, size_t size) {
-        for (size_t i = 0; i < size; i++) {
-                const char next[3] = { data[i], i + 1 < size ? data[i + 1] : '\0', '\0' };
-                const bool two = is_c1(next);
+        for (size_t i = 0; i < size;) {
+                char shown[8];
+                const size_t control = data[i] == '\n' || data[i] == '\t'
+                                               ? 0
+                                               : read_control(data + i, data + size, shown, sizeof(shown));
 
-                if (data[i] == '\n' || data[i] == '\t')
-                        (void)fputc(data[i], file);
-                else if (two || is_control((unsigned char)data[i]))
-                        (void)fprintf(file, "\\x%02x", (unsigned char)data[i + two]);
+                if (control > 0)
+                        (void)fputs(shown, file);
                 else
                         (void)fputc(data[i], file);
-                i += two;
+                i += control > 0 ? control : 1;
         }
 }
 

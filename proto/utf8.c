@@ -47,6 +47,20 @@ size_t utf8_size(const char *at, const char *end) {
         return size;
 }
 
+/* U+0000..1F, U+007F, U+0080..9F, U+061C, U+200E, U+200F, U+2028..2E, U+2066..69 */
+bool utf8_is_control(const char *at, size_t size) {
+        const unsigned char *c = (const unsigned char *)at;
+
+        if (size == 1)
+                return c[0] < 0x20 || c[0] == 0x7F;
+        if (size == 2)
+                return (c[0] == 0xC2 && c[1] < 0xA0) || (c[0] == 0xD8 && c[1] == 0x9C);
+        if (size != 3 || c[0] != 0xE2)
+                return false;
+        return (c[1] == 0x80 && (c[2] == 0x8E || c[2] == 0x8F || (c[2] >= 0xA8 && c[2] <= 0xAE))) ||
+               (c[1] == 0x81 && c[2] >= 0xA6 && c[2] <= 0xA9);
+}
+
 size_t utf8_put(char *at, uint32_t code) {
         assert(code <= 0x10FFFF && (code < 0xD800 || code > 0xDFFF));
 

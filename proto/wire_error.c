@@ -7,6 +7,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "proto/utf8.h"
 #include "proto/wire_error.h"
@@ -15,9 +16,9 @@ static void sanitise(char *text, size_t size) {
         for (size_t i = 0; i < size;) {
                 const size_t n = utf8_size(text + i, text + size);
 
-                if (n == 0 || (unsigned char)text[i] < 0x20 || text[i] == 0x7F)
-                        text[i] = '?';
-                i += n > 0 ? n : 1;
+                if (n == 0 || utf8_is_control(text + i, n))
+                        memset(text + i, '?', MAX_OF(n, (size_t)1));
+                i += MAX_OF(n, (size_t)1);
         }
 }
 

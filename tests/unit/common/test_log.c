@@ -86,9 +86,9 @@ static void a_peer_can_neither_forge_a_line_nor_reach_the_terminal(void **state)
 
         write_captured(line, sizeof(line), FIELDS(F_SLICE("PEER", SLICE("\033[2J\n"))),
                 "a\nforged \033[31m line \x7f, \xc2\x9b"
-                "31m, \xff\xfe but gr\xc3\xbc\xc3\x9f"
+                "31m, \xe2\x80\xaeturned, \xff\xfe but gr\xc3\xbc\xc3\x9f"
                 "e \xe2\x82\xac");
-        assert_non_null(strstr(line, "WARN   a?forged ?[31m line ?, ??31m, ?? but gr\xc3\xbc\xc3\x9f"
+        assert_non_null(strstr(line, "WARN   a?forged ?[31m line ?, ??31m, ???turned, ?? but gr\xc3\xbc\xc3\x9f"
                                      "e \xe2\x82\xac (peer=?[2J?)\n"));
         assert_null(strchr(line, '\033'));
         assert_ptr_equal(strchr(line, '\n'), line + strlen(line) - 1);

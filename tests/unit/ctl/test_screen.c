@@ -87,6 +87,8 @@ static void no_stranger_s_text_reaches_the_terminal_as_it_is(void **state) {
         assert_int_equal(
                 screen_text(place, sizeof(place), "a\x1b[31m\n\x7f\xc2\x9bz"), strlen("a\\x1b[31m\\x0a\\x7f\\x9bz"));
         assert_string_equal(place, "a\\x1b[31m\\x0a\\x7f\\x9bz");
+        assert_int_equal(screen_text(place, sizeof(place), "\u202e\u061cx\u2066\u20ac"), 2 * 6 + 1 + 6 + 3);
+        assert_string_equal(place, "\\u202e\\u061cx\\u2066\u20ac"); /* what turns the text behind it */
         assert_int_equal(screen_text(place, 4, "abcdef"), 6);
         assert_string_equal(place, "abc");
         assert_int_equal(screen_text(place, 1, "\n"), 4);
