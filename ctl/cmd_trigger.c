@@ -125,10 +125,15 @@ static CtlExit make_body(const Ctl *ctl, const Invocation *invocation, TriggerBo
                 .env = &wanted->env,
                 .is_numbered = wanted->is_numbered,
         };
+        _cleanup_(free_charp) char *text = NULL;
+        size_t size = 0;
         CtlExit status = CTL_EXIT_OK;
 
         if (invocation->words[1])
-                status = ctl_read_json(ctl, invocation->words[1], &wish.input);
+                status = ctl_read_json_text(ctl, invocation->words[1], &wish.input, &text, &size);
+        wish.input_text = (Slice){ text, size };
+        if (status == CTL_EXIT_OK && text && !wish.input && wanted->is_numbered)
+                status = ctl_fail(ctl, CTL_EXIT_USAGE, "--number: the input has a number of more than 64 bits");
         if (status == CTL_EXIT_OK)
                 status = trigger_body_init(ret, ctl, &wish);
         json_decref(wish.input);

@@ -89,6 +89,12 @@ CtlExit ctl_print_table(const Ctl *ctl, const Table *table);
 /* Reads "JSON", "@file" or "-" (stdin) as one JSON value. Errors name the place and what is wrong. */
 CtlExit ctl_read_json(const Ctl *ctl, const char *word, json_t **ret);
 
+/*
+ * The same as it stands there, in *ret_text, which is the caller's to free. *ret is NULL where only numbers are beyond
+ * what jansson has a place for, such as 12345678901234567890.
+ */
+CtlExit ctl_read_json_text(const Ctl *ctl, const char *word, json_t **ret, char **ret_text, size_t *ret_size);
+
 /* The same as bytes, whatever they are. *ret is the caller's to free. */
 CtlExit ctl_read_bytes(const Ctl *ctl, const char *word, char **ret, size_t *ret_size);
 

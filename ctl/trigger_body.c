@@ -38,7 +38,9 @@ static CtlExit emit_context(TriggerBody *body, const Ctl *ctl, const TriggerWish
 
         emit_object(buffer, "context");
         status = emit_pairs(buffer, ctl, "env", "env", wish->env);
-        if (status == CTL_EXIT_OK && (wish->input || wish->is_numbered)) {
+        if (status == CTL_EXIT_OK && wish->input_text.data && !wish->is_numbered) {
+                emit_raw(buffer, "input", wish->input_text);
+        } else if (status == CTL_EXIT_OK && (wish->input || wish->is_numbered)) {
                 char *text = wish->input ? ctl_json_text(wish->input, JSON_COMPACT | JSON_ENCODE_ANY) : strdup("{}");
                 Slice input = slice_of(text);
 

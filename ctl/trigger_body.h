@@ -20,6 +20,8 @@ typedef struct TriggerWish {
         uint64_t priority;
         const TextList *labels, *env;
         json_t *input;    /* NULL: none; borrowed */
+        Slice input_text; /* the same as it was written; absent: made from `input`. One that is numbered is, in any case
+                           */
         bool is_numbered; /* input, an object, gets a member "n" */
 } TriggerWish;
 

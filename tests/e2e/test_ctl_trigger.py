@@ -40,7 +40,7 @@ class Trigger(Case):
         self.assertEqual((result["payload"]["result"]["output"], result["agent"]["exec_id"]), ("hi", "mine-1"))
 
     def test_numbers_are_shown_as_they_were_written(self):
-        for numbers in ('{"a":0.1,"b":2.5,"c":9007199254740993}', "0.12345678901234568"):
+        for numbers in ('{"a":0.1,"b":2.5,"c":9007199254740993}', "0.12345678901234568", '{"n":12345678901234567890}', "1e400"):
             self.assertEqual(self.ctl_ok("trigger", "greeter", numbers, "-w"), numbers + "\n")
         huge = '{"n":12345678901234567890}'
         self.client.subscribe("huge.commands.agent.*.trigger.*", lambda message: self.client.publish(message.reply, (
@@ -70,6 +70,9 @@ class Trigger(Case):
         self.assertEqual(json.loads(self.ctl_ok("trigger", "greeter", f"@{path}", "-w")), [1, 2])
         self.assertEqual(json.loads(self.ctl_ok("trigger", "greeter", "-", "-w", stdin='{"a":null}')), {"a": None})
         self.ctl_fails(2, "no JSON: line 1", "trigger", "greeter", "nonsense", "-w")
+        for more in ('},"x":{"y":1', ',"x":1', " 2", "x"):
+            self.ctl_fails(2, "no JSON: line 1", "trigger", "greeter", "12345678901234567890" + more, "-w")
+        self.ctl_fails(2, "more than 64 bits", "trigger", "greeter", '{"a":12345678901234567890}', "-n", "2", "--number")
         self.ctl_fails(2, "/no/such", "trigger", "greeter", "@/no/such", "-w")
 
     def test_each_option_is_in_the_message(self):
