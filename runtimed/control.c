@@ -374,7 +374,13 @@ static int run_restart_agent(Runtime *runtime, Request *request, Instant now) {
                 r = refuse_if_stopping(runtime, request);
         if (r != 0)
                 return r;
-        if (agent->is_leaving || agent->state == AGENT_STOPPING || agent->state == AGENT_STOPPED)
+        if (agent->state == AGENT_STOPPED && !agent->is_leaving) {
+                request->code = ERROR_INVALID_TRANSITION;
+                return wire_error(&request->error,
+                        "agent \"%s\" is stopped and can't become starting by restart_agent: start_agent is for that",
+                        agent->id.text);
+        }
+        if (agent->is_leaving || agent->state == AGENT_STOPPING)
                 return refuse_transition(request, agent, AGENT_STARTING);
 
         r = definition_copy(agent->definition, &again);
