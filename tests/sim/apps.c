@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "runtimed/definition.h"
 #include "tests/sim/load.h"
 #include "tests/sim/oracle.h"
 
@@ -90,9 +91,11 @@ void apps_definition(Sim *sim, uint32_t agent, bool fails, Buffer *ret) {
         buffer_printf(ret,
                 "{\"agent_id\":\"%s\",\"agent_type\":\"%s%s\",\"mailbox_capacity\":%" PRIu64
                 ",\"priority\":%u,\"overflow\":\"%s\",\"quantum\":%" PRIu64 ",\"checkpoint_interval_ms\":%" PRIu64
-                ",\"on_restore_error\":\"%s\",\"restart\":{\"max\":64,\"window_ms\":1000,\"backoff_ms\":20}",
+                ",\"on_restore_error\":\"%s\",\"restart\":{\"max\":%" PRIu64 ",\"window_ms\":%" PRIu64
+                ",\"backoff_ms\":%" PRIu64 "}",
                 app->id, types[app->kind], app->is_durable ? "" : "-stateless", app->mailbox_capacity, app->priority,
-                app->overflow, app->quantum, app->checkpoint_interval_ms, app->on_restore_error);
+                app->overflow, app->quantum, app->checkpoint_interval_ms, app->on_restore_error, app->restart_max,
+                app->restart_window_ms, app->restart_backoff_ms);
         if (app->max_concurrency > 1)
                 buffer_printf(ret, ",\"max_concurrency\":%" PRIu64, app->max_concurrency);
         if (fails)
@@ -188,7 +191,7 @@ static uint32_t new_request(Sim *sim, const AppRequest *request) {
 }
 
 static void write_request(Sim *sim, const AppRequest *request, Buffer *body) {
-        static const char *const qos[] = { "realtime", "batched", "background" };
+        static const char *const qos[_QOS_MAX] = { "", "realtime", "batched", "background" };
         char pattern[48];
 
         if (request->verb == VERB_CREATE) {
@@ -199,7 +202,7 @@ static void write_request(Sim *sim, const AppRequest *request, Buffer *body) {
         if (request->verb == VERB_SUBSCRIBE || request->verb == VERB_UNSUBSCRIBE)
                 buffer_printf(body, ",\"topic\":\"%s\"", app_pattern(request->pattern, request->agent, pattern));
         if (request->verb == VERB_SUBSCRIBE)
-                buffer_printf(body, ",\"qos\":\"%s\"", qos[rng_below(dice(sim), ELEMENTSOF(qos))]);
+                buffer_printf(body, ",\"qos\":\"%s\"", qos[request->qos]);
         if (request->is_queued)
                 buffer_printf(body, ",\"queue\":\"workers\"");
         if (request->verb == VERB_DELETE || request->verb == VERB_STOP)
@@ -249,6 +252,7 @@ static AppRequest draw_request(Sim *sim) {
                 .discards = rng_chance(dice(sim), 400),
         };
 
+        request.qos = (unsigned)rng_between(dice(sim), QOS_REALTIME, QOS_BACKGROUND);
         request.is_queued = request.verb == VERB_SUBSCRIBE && rng_chance(dice(sim), 200);
         request.keeps_state = request.verb == VERB_DELETE && rng_chance(dice(sim), 300);
         request.will_fail = request.verb == VERB_CREATE && rng_chance(dice(sim), 300);

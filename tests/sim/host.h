@@ -21,8 +21,9 @@ typedef struct Probe {
         uint32_t agent;
         uint64_t state; /* number of the last message that changed it; 0: none */
         struct {
-                uint64_t id;      /* of a message that it has left pending; 0: none */
-                uint32_t message; /* number of what was published; INDEX_NONE: nothing of ours */
+                uint64_t id;       /* of a message that it has left pending; 0: none */
+                uint64_t due_usec; /* its timer, at the earliest */
+                uint32_t message;  /* number of what was published; INDEX_NONE: nothing of ours */
         } pending[PROBE_PENDING_MAX];
         uint64_t asks[PROBE_ASKS_MAX]; /* tokens of what it has asked others and not been answered; 0: none */
 } Probe;
@@ -55,3 +56,4 @@ void disk_take(Sim *sim, Node *node);
 /* The process is gone: what it had asked for may have been done, from the first on. `all`: it waited for that. */
 void disk_abandon(Sim *sim, Node *node, bool all);
 void disk_free(Node *node);
+bool disk_has(const Node *node, uint32_t agent); /* a record of its state */

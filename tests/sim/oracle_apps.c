@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Promises 7 and 8, ttl, and answers to application messages.
+ * Promises 7 and 8, pauses, ttl, and answers to application messages.
  *
  * At each delivery to a runtime the model says which agents get a copy: those that have the pattern it came through.
  * Where that is certain (the subscription was answered, nobody has told the agent to stop, ...) the copy must be
@@ -12,11 +12,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "runtimed/definition.h"
 #include "tests/sim/apps.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/sim.h"
-
-#define MAILBOX_AMPLE 10000 /* a mailbox of more messages than a seed publishes */
 
 Host *apps_host(Sim *sim, const Node *node, uint32_t agent) {
         return &sim->apps->hosts[node->index][agent];
@@ -66,6 +65,7 @@ void apps_on_start(Sim *sim, Node *node) {
                         .n_copies_allocated = old.n_copies_allocated,
                         .stored = old.stored,
                         .may_be_older = old.may_be_older,
+                        .is_save_failed = old.is_save_failed,
                 };
         }
 }
@@ -76,6 +76,7 @@ void apps_on_link(Sim *sim, Node *node) {
         for (uint32_t a = 0; sim->apps && node->kind == NODE_RUNTIME && a < sim->scenario.apps.n_agents; a++) {
                 Host *host = apps_host(sim, node, a);
 
+                host->n_emissions = 0;
                 for (size_t i = 0; i < host->n_copies; i++)
                         host->copies[i].must_be_answered = false;
         }
@@ -84,6 +85,10 @@ void apps_on_link(Sim *sim, Node *node) {
 /* copies */
 
 static void copy_add(Host *host, Copy copy) {
+        for (size_t i = 0; i < host->n_copies; i++)
+                if (host->copies[i].message == copy.message)
+                        host->copies[i].is_twin = copy.is_twin = true;
+        copy.order = ++host->n_delivered;
         if (host->n_copies == host->n_copies_allocated) {
                 host->n_copies_allocated = MAX_OF(host->n_copies_allocated * 2, (size_t)16);
                 host->copies = reallocarray(host->copies, host->n_copies_allocated, sizeof(*host->copies));
@@ -98,7 +103,7 @@ static void copy_remove(Host *host, Copy *copy) {
         memmove(&host->copies[at], &host->copies[at + 1], (--host->n_copies - at) * sizeof(*host->copies));
 }
 
-/* The first of that message that was not handled, rather one that must be; NULL: none. */
+/* The first of that message that was not handled, rather one that must be or that is nobody else's; NULL: none. */
 static Copy *copy_to_handle(Host *host, uint32_t message) {
         Copy *found = NULL;
 
@@ -106,7 +111,8 @@ static Copy *copy_to_handle(Host *host, uint32_t message) {
                 Copy *copy = &host->copies[i];
                 const bool is_due = copy->must_be_handled || copy->must_be_answered;
 
-                if (copy->message == message && !copy->is_handled && (!found || is_due)) {
+                if (copy->message == message && !copy->is_handled &&
+                        (!found || is_due || (found->group > 0 && copy->group == 0))) {
                         found = copy;
                         if (is_due)
                                 break;
@@ -115,49 +121,90 @@ static Copy *copy_to_handle(Host *host, uint32_t message) {
         return found;
 }
 
-/* Whatever the lane: a realtime message that came too late is dropped, and so is what a small mailbox has no room for.
- */
-static bool may_be_shed(const Sim *sim, uint32_t agent) {
-        const ScenarioApps *apps = &sim->scenario.apps;
+/* Once one of a queue group has got it, it is nobody else's. */
+static void take_from_group(Sim *sim, const Node *node, Copy *mine) {
+        const uint64_t group = mine->group;
 
-        return apps->agents[agent].mailbox_capacity < MAILBOX_AMPLE || apps->realtime_max_age_usec < 60 * USEC_PER_SEC;
+        mine->group = 0;
+        for (uint32_t a = 0; group > 0 && a < sim->scenario.apps.n_agents; a++) {
+                Host *host = apps_host(sim, node, a);
+
+                for (size_t i = 0; i < host->n_copies; i++)
+                        if (host->copies[i].group == group) {
+                                copy_remove(host, &host->copies[i]);
+                                break;
+                        }
+        }
 }
 
-static void deliver_to(
-        Sim *sim, Node *node, uint32_t agent, uint32_t pattern, uint32_t number, const LinkSubscription *through) {
-        const AppMessage *message = &sim->apps->messages[number];
-        const bool is_queued = through->queue[0] != '\0' && pattern != PATTERN_REPLIES;
-        Host *host = apps_host(sim, node, agent);
-        const HostTopic *topic = &host->topics[pattern];
-        bool is_certain;
+typedef struct Route {
+        uint32_t pattern;
+        uint32_t message;
+        uint64_t group;   /* 0: to each that has the pattern */
+        bool is_only_one; /* ... or one has it alone */
+        bool is_queued;
+        uint64_t published_usec;
+} Route;
 
-        if (host->exists == NO || topic->is_had == NO || (topic->is_had == YES && topic->is_queued != is_queued))
+/* Has it that pattern, or could it? */
+static bool is_reached(const Host *host, const Route *route) {
+        const HostTopic *topic = &host->topics[route->pattern];
+
+        return host->exists != NO && topic->is_had != NO &&
+               (topic->is_had == MAYBE || topic->is_queued == route->is_queued);
+}
+
+static void deliver_to(Sim *sim, Node *node, uint32_t agent, const Route *route) {
+        const AppMessage *message = &sim->apps->messages[route->message];
+        Host *host = apps_host(sim, node, agent);
+        const HostTopic *topic = &host->topics[route->pattern];
+        bool is_certain, is_taken;
+
+        if (message->ttl <= 1 || !is_reached(host, route))
                 return;
-        if (message->ttl <= 1)
-                return;
-        is_certain =
-                topic->is_had == YES && host->exists == YES && host->is_up && !is_queued && !node->runtime.stopping;
+        is_certain = topic->is_had == YES && route->published_usec > topic->asked_usec && host->exists == YES &&
+                     host->is_up && (!route->is_queued || route->is_only_one) && !node->runtime.stopping;
+        is_taken = mailbox_takes(sim, agent, host);
         copy_add(host, (Copy){
-                               .message = number,
-                               .must_be_handled = is_certain && !may_be_shed(sim, agent),
+                               .message = route->message,
+                               .must_be_handled = is_certain && is_taken,
                                .must_be_answered = is_certain && message->wants_answer && node->link.up,
                                .serial = host->serial,
+                               .group = route->group,
+                               .delivered_usec = node_instant(sim, node).usec,
+                               .qos = topic->is_had == YES ? topic->qos : QOS_NONE,
                        });
 }
 
+static void deliver(Sim *sim, Node *node, Route *route) {
+        size_t n = 0;
+
+        for (uint32_t a = 0; a < sim->scenario.apps.n_agents; a++)
+                n += is_reached(apps_host(sim, node, a), route);
+        route->is_only_one = n == 1;
+        if (route->is_queued && n > 1)
+                route->group = ++sim->apps->n_groups;
+        for (uint32_t a = 0; a < sim->scenario.apps.n_agents; a++)
+                deliver_to(sim, node, a, route);
+}
+
 void apps_on_delivery(Sim *sim, Node *node, const Message *message, const LinkSubscription *through) {
+        Route route = { .message = message->meaning.ask, .published_usec = message->published_usec };
         char pattern[48];
-        uint32_t number;
 
         if (message->meaning.kind != MEANING_APP)
                 return;
-        number = message->meaning.ask;
-        if (sim->apps->messages[number].ttl <= 1)
+        if (sim->apps->messages[route.message].ttl <= 1)
                 sim_count(sim, COUNT_APP_EXPIRED);
+        route.is_queued = through->queue[0] != '\0';
+        for (route.pattern = 0; route.pattern < PATTERN_REPLIES; route.pattern++)
+                if (strcmp(app_pattern(route.pattern, 0, pattern), through->subject) == 0)
+                        deliver(sim, node, &route);
+
+        route.is_queued = false; /* an agent's own topic has a group, of that agent in other places */
         for (uint32_t a = 0; a < sim->scenario.apps.n_agents; a++)
-                for (uint32_t p = 0; p < PATTERNS_MAX; p++)
-                        if (strcmp(app_pattern(p, a, pattern), through->subject) == 0)
-                                deliver_to(sim, node, a, p, number, through);
+                if (strcmp(app_pattern(PATTERN_REPLIES, a, pattern), through->subject) == 0)
+                        deliver_to(sim, node, a, &route);
 }
 
 /* publishing */
@@ -225,7 +272,18 @@ static void on_answer(Sim *sim, const Node *node, const Message *message) {
                         node->name, copy->message, copy->handled, host->stored);
         if (copy->is_doubtful)
                 return;
+        take_from_group(sim, node, copy);
         copy_remove(host, copy);
+}
+
+static void note_emission(Sim *sim, const Node *node, const Message *message) {
+        const Slice sender = headers_get(message->headers, SLICE("Compozy-Sender"));
+        uint32_t agent;
+
+        sim_count(sim, COUNT_APP_EMITTED);
+        if (slice_starts_with(sender, SLICE("agent.t")) && parse_number(slice_after(sender, 7), &agent) &&
+                agent < sim->scenario.apps.n_agents && apps_host(sim, node, agent)->n_emissions > 0)
+                apps_host(sim, node, agent)->n_emissions--;
 }
 
 /* What is emitted while a message is handled goes on with its thread, one hop further. */
@@ -239,7 +297,7 @@ static void on_emitted(Sim *sim, const Node *node, const Message *message) {
         if (!parse_number(slice_after(message->body, 1), &number) || number >= sim->apps->n_messages)
                 return;
         first = &sim->apps->messages[number];
-        sim_count(sim, COUNT_APP_EMITTED);
+        note_emission(sim, node, message);
         if (!slice_starts_with(thread, SLICE("h")) || !parse_number(slice_after(thread, 1), &hops) || hops != number ||
                 !parse_number(ttl, &ttl_left) || ttl_left != first->ttl - 1 || !parse_number(hop, &hops) ||
                 hops != first->hop + 1)
@@ -348,6 +406,9 @@ void apps_on_handle(Sim *sim, Node *node, uint32_t agent, const Mail *mail, cons
         uint32_t number;
         Copy *copy;
 
+        if (host->is_still && message->kind != MESSAGE_ANSWER) /* what it is handling may need that one to end */
+                sim_break(sim, "lifecycle", "t%" PRIu32 " on %s is given a message while it is paused", agent,
+                        node->name);
         if (message->kind != MESSAGE_TOPIC || (message->input.size > 0 && message->input.data[0] == 'k'))
                 return; /* the latter is what another agent asks */
         if (!read_body(sim, message->input, &number)) {
@@ -368,6 +429,8 @@ void apps_on_handle(Sim *sim, Node *node, uint32_t agent, const Mail *mail, cons
                 return;
         }
         copy->is_handled = true;
+        mailbox_on_begin(sim, node, agent, copy, mail);
+        take_from_group(sim, node, copy);
         if (!sim->apps->messages[number].wants_answer)
                 copy_remove(host, copy);
 
@@ -424,6 +487,14 @@ static void check_host(Sim *sim, const Node *node, uint32_t agent) {
         const Host *host = apps_host(sim, node, agent);
 
         apps_check_copies(sim, node, agent, "at the end", /* answers_only= */ false);
+        if (host->is_up)
+                state_check_saved(sim, node, agent, "at the end");
+        if (host->is_up && host->n_pending > 0)
+                sim_break(sim, "timers", "at the end, t%" PRIu32 " on %s waits for %" PRIu32 " timers", agent,
+                        node->name, host->n_pending);
+        if (host->is_up && host->n_emissions > 0)
+                sim_break(sim, "effects", "t%" PRIu32 " on %s has published %" PRIu32 " messages that nobody saw",
+                        agent, node->name, host->n_emissions);
         if (host->is_up && host->n_asks > 0)
                 sim_break(sim, "asks", "at the end, t%" PRIu32 " on %s waits for %" PRIu32 " answers", agent,
                         node->name, host->n_asks);

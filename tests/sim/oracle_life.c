@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Promises 8 and 10, and durability: what control requests come to, hooks, and what is in the store.
+ * Promises 8 and 10: what control requests come to, states, hooks, restarts.
  *
  * A request is carried out on the model when it is delivered, and the answer, published later, must agree; where the
  * model was in doubt it learns from the answer.
@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "runtimed/definition.h"
 #include "runtimed/runtime.h"
 #include "tests/sim/apps.h"
 #include "tests/sim/oracle.h"
@@ -19,10 +20,6 @@ static const ScenarioApp *app_of(const Sim *sim, uint32_t agent) {
         return &sim->scenario.apps.agents[agent];
 }
 
-static bool keeps_state(const Sim *sim, uint32_t agent) {
-        return sim->scenario.apps.has_store && app_of(sim, agent)->is_durable;
-}
-
 /* What callers know of it may not be true any more. */
 static void note_change(Host *host) {
         host->serial++;
@@ -30,32 +27,33 @@ static void note_change(Host *host) {
                 memset(host->topics[p].is_known, 0, sizeof(host->topics[p].is_known));
 }
 
-static void set_topic(HostTopic *topic, Tri is_had, bool is_queued) {
+static void set_topic(HostTopic *topic, Tri is_had, bool is_queued, unsigned qos) {
         topic->is_had = topic->is_own ? MAYBE : is_had;
         topic->is_queued = is_queued;
+        topic->qos = qos;
         topic->serial++;
         memset(topic->is_known, 0, sizeof(topic->is_known));
 }
 
 static void set_topics_from_definition(Sim *sim, Host *host, uint32_t agent) {
         const ScenarioApp *app = app_of(sim, agent);
+        const unsigned qos = app->qos == QOS_NONE ? QOS_BATCHED : app->qos;
 
         for (uint32_t p = 0; p < PATTERN_REPLIES; p++)
                 if (app->topics & (UINT32_C(1) << p))
                         set_topic(&host->topics[p], host->topics[p].is_had == NO ? YES : MAYBE,
-                                app->queued & (UINT32_C(1) << p));
-        set_topic(&host->topics[PATTERN_REPLIES], YES, false);
+                                app->queued & (UINT32_C(1) << p), qos);
+        set_topic(&host->topics[PATTERN_REPLIES], YES, false, QOS_BATCHED);
 }
 
 static void set_no_topics(Host *host) {
         for (uint32_t p = 0; p < PATTERNS_MAX; p++) {
                 host->topics[p].is_own = false;
-                set_topic(&host->topics[p], NO, false);
+                set_topic(&host->topics[p], NO, false, QOS_NONE);
         }
 }
 
-/* What it holds may be dropped, but whoever waits for an answer gets one. */
-static void release(Host *host) {
+void life_release(Host *host) {
         for (size_t i = 0; i < host->n_copies; i++)
                 host->copies[i].must_be_handled = false;
 }
@@ -66,15 +64,39 @@ static void go_down(Host *host) {
         host->is_told_to_stop = true;
 }
 
+/* A verb that may change its state has come: what answers to earlier ones have promised is over. */
+static void note_life_verb(Host *host) {
+        host->n_life_verbs++;
+        host->known = KNOWN_NOTHING;
+        host->is_still = false;
+}
+
 /* hooks */
 
-static void check_state(Sim *sim, const Node *node, uint32_t agent, uint64_t number) {
+/* Of those crashes that it was started again for, how many does the window of the last one hold? */
+static bool may_be_restarted(const Sim *sim, uint32_t agent, const Host *host) {
+        const ScenarioApp *app = app_of(sim, agent);
+        const uint64_t last = host->n_crashes_kept > 0 ? host->crashes[host->n_crashes_kept - 1] : 0;
+        size_t n = 0;
+
+        for (size_t i = 0; i + 1 < host->n_crashes_kept; i++)
+                n += host->crashes[i] + app->restart_window_ms * USEC_PER_MSEC >= last;
+        return n < app->restart_max;
+}
+
+static void check_restart(Sim *sim, const Node *node, uint32_t agent) {
+        const uint64_t backoff_usec = app_of(sim, agent)->restart_backoff_ms * USEC_PER_MSEC;
         const Host *host = apps_host(sim, node, agent);
 
-        if (keeps_state(sim, agent) && number < host->stored && !host->may_be_older)
-                sim_break(sim, "durability",
-                        "t%" PRIu32 " on %s is started with state %" PRIu64 ", the store has acknowledged %" PRIu64,
-                        agent, node->name, number, host->stored);
+        if (!host->is_lost || host->is_told_to_stop || host->n_crashes_kept == 0)
+                return;
+        sim_count(sim, COUNT_APP_RESTARTS);
+        if (!may_be_restarted(sim, agent, host))
+                sim_break(sim, "lifecycle", "t%" PRIu32 " on %s is started again, more often than restart.max", agent,
+                        node->name);
+        if (node_instant(sim, node).usec < host->crashes[host->n_crashes_kept - 1] + backoff_usec)
+                sim_break(sim, "lifecycle", "t%" PRIu32 " on %s is started again, earlier than restart.backoff_ms",
+                        agent, node->name);
 }
 
 void life_on_init(Sim *sim, Node *node, uint32_t agent, Slice state, uint64_t number, bool succeeded) {
@@ -85,11 +107,12 @@ void life_on_init(Sim *sim, Node *node, uint32_t agent, Slice state, uint64_t nu
                 sim_count(sim, COUNT_APP_RESTORED);
         if (!succeeded)
                 return;
-        check_state(sim, node, agent, number);
+        state_check_init(sim, node, agent, state, number);
+        check_restart(sim, node, agent);
         if (host->n_inits != host->n_stops + host->n_crashes)
                 sim_break(sim, "P10", "t%" PRIu32 " on %s is started while it has a behaviour", agent, node->name);
         host->n_inits++;
-        host->n_asks = 0;
+        host->n_asks = host->n_pending = host->n_emissions = 0;
         host->state = host->n_done = number;
 }
 
@@ -120,7 +143,13 @@ void life_on_own_topic(Sim *sim, Node *node, uint32_t agent, uint32_t pattern) {
 
         sim_trace(sim, node, "t%" PRIu32 " changes its topic %" PRIu32 " itself", agent, pattern);
         host->topics[pattern].is_own = true;
-        set_topic(&host->topics[pattern], MAYBE, false);
+        set_topic(&host->topics[pattern], MAYBE, false, QOS_NONE);
+}
+
+static void keep_crash(Host *host, uint64_t usec) {
+        if (host->n_crashes_kept == CRASHES_KEPT)
+                memmove(host->crashes, host->crashes + 1, --host->n_crashes_kept * sizeof(host->crashes[0]));
+        host->crashes[host->n_crashes_kept++] = usec;
 }
 
 void life_on_crash(Sim *sim, Node *node, uint32_t agent) {
@@ -130,9 +159,12 @@ void life_on_crash(Sim *sim, Node *node, uint32_t agent) {
         host->n_crashes++;
         host->is_lost = true;
         host->is_up = false;
+        host->known = KNOWN_NOTHING;
         note_change(host);
-        if (host->is_told_to_stop)
-                release(host); /* there is nobody to work it off */
+        if (!host->is_told_to_stop)
+                keep_crash(host, node_instant(sim, node).usec);
+        if (host->is_told_to_stop || !may_be_restarted(sim, agent, host))
+                life_release(host); /* there is nobody to work it off */
 }
 
 /* requests, delivered */
@@ -145,12 +177,12 @@ static Tri on_subscribe(const AppRequest *request, Host *host) {
         if (!host->was_ready || request->pattern == PATTERN_REPLIES)
                 return NO;
         if (host->exists == MAYBE || topic->is_had == MAYBE) {
-                set_topic(topic, MAYBE, request->is_queued);
+                set_topic(topic, MAYBE, request->is_queued, QOS_NONE);
                 return MAYBE;
         }
         result = (topic->is_had == YES) != wants ? YES : NO;
         if (result == YES)
-                set_topic(topic, wants ? YES : NO, request->is_queued);
+                set_topic(topic, wants ? YES : NO, request->is_queued, request->qos);
         return result;
 }
 
@@ -164,16 +196,45 @@ static Tri on_create(Host *host) {
 }
 
 static Tri on_stop(const AppRequest *request, Host *host) {
+        const bool was_up = host->is_up, was_stopped = host->known == KNOWN_STOPPED;
         const Tri existed = host->exists;
 
+        note_life_verb(host);
         go_down(host);
         if (request->discards || host->is_lost)
-                release(host);
+                life_release(host);
         if (request->verb == VERB_DELETE || !host->was_ready)
                 host->exists = MAYBE;
-        if (request->verb == VERB_STOP)
-                return MAYBE;
-        return existed;
+        if (request->verb == VERB_DELETE)
+                return existed;
+        return was_up ? YES : was_stopped ? NO : MAYBE;
+}
+
+static Tri on_start(Host *host) {
+        note_life_verb(host);
+        if (host->is_up)
+                return NO;
+        host->n_crashes_kept = 0; /* an operator's start begins anew; unless it was refused */
+        host->is_hampered = true;
+        return MAYBE;
+}
+
+static Tri on_pause(Host *host) {
+        const bool is_paused_or_stopped = host->known != KNOWN_NOTHING;
+
+        note_life_verb(host);
+        host->is_paused = true;
+        host->n_pauses++;
+        return is_paused_or_stopped ? NO : MAYBE;
+}
+
+static Tri on_resume(Host *host) {
+        const Known known = host->known;
+
+        note_life_verb(host);
+        if (host->is_up && known == KNOWN_PAUSED)
+                return YES;
+        return known == KNOWN_STOPPED || (host->is_up && !host->is_paused) ? NO : MAYBE;
 }
 
 static Tri carry_out(const AppRequest *request, Host *host) {
@@ -184,16 +245,19 @@ static Tri carry_out(const AppRequest *request, Host *host) {
         case VERB_SUBSCRIPTIONS:
                 return host->exists;
         case VERB_CREATE:
+                note_life_verb(host);
                 return on_create(host);
         case VERB_DELETE:
         case VERB_STOP:
                 return host->exists == NO ? NO : on_stop(request, host);
+        case VERB_START:
+                return host->exists == NO ? NO : on_start(host);
         case VERB_PAUSE:
-                host->is_paused = true;
-                host->n_pauses++;
-                return host->exists == NO ? NO : MAYBE;
+                return host->exists == NO ? NO : on_pause(host);
+        case VERB_RESUME:
+                return host->exists == NO ? NO : on_resume(host);
         default:
-                return host->exists == NO ? NO : MAYBE;
+                return host->exists == NO || host->known == KNOWN_STOPPED ? NO : MAYBE;
         }
 }
 
@@ -223,11 +287,14 @@ void life_on_request(Sim *sim, Node *node, const Message *message) {
         };
         note_topics(host, reached);
         reached->is_wanted_ok = carry_out(request, host);
+        if (request->verb == VERB_SUBSCRIBE)
+                host->topics[request->pattern].asked_usec = sim->now;
         if (node->runtime.stopping)
                 reached->is_wanted_ok = MAYBE;
         reached->serial = host->serial;
         reached->topic_serial = host->topics[request->pattern].serial;
         reached->n_pauses = host->n_pauses;
+        reached->n_life_verbs = host->n_life_verbs;
 }
 
 /* answers, published */
@@ -245,7 +312,10 @@ static void check_gone(Sim *sim, const Node *node, uint32_t agent) {
 static void become_gone(Host *host) {
         host->exists = NO;
         host->was_ready = host->is_up = host->is_told_to_stop = host->is_paused = host->is_lost = false;
-        host->n_copies = 0;
+        host->is_still = host->is_hampered = false;
+        host->known = KNOWN_NOTHING;
+        host->n_copies = host->n_crashes_kept = 0;
+        host->state = host->n_done = 0;
         set_no_topics(host);
         note_change(host);
 }
@@ -270,6 +340,7 @@ static void on_started(Sim *sim, Host *host, const AppRequest *request, const Re
         host->was_ready = true;
         if (reached->serial != host->serial)
                 return;
+        host->is_hampered = false;
         host->exists = YES;
         host->is_told_to_stop = false;
         host->is_up = true;
@@ -281,9 +352,9 @@ static void on_topic_answer(Host *host, const AppRequest *request, const Reached
         if (reached->is_wanted_ok != MAYBE || topic->serial != reached->topic_serial || host->exists != YES)
                 return;
         if (is_ok && host->was_ready)
-                set_topic(topic, request->verb == VERB_SUBSCRIBE ? YES : NO, request->is_queued);
+                set_topic(topic, request->verb == VERB_SUBSCRIBE ? YES : NO, request->is_queued, request->qos);
         else if (memmem(body.data, body.size, "NOT_SUBSCRIBED", 14))
-                set_topic(topic, NO, false);
+                set_topic(topic, NO, false, QOS_NONE);
 }
 
 static void check_list(Sim *sim, const Node *node, const AppRequest *request, const Reached *reached, Slice body) {
@@ -298,6 +369,32 @@ static void check_list(Sim *sim, const Node *node, const AppRequest *request, co
                 sim_break(sim, "P8", "%s says of t%" PRIu32 " that it %s %s", node->name, request->agent,
                         wanted ? "does not have" : "has", pattern);
         }
+}
+
+/* A child that is stopped in the middle of a call takes with it what it did. */
+static bool may_lose_calls(const Sim *sim, const AppRequest *request) {
+        return request->discards && app_of(sim, request->agent)->kind == APP_REMOTE;
+}
+
+static void on_stopped(Sim *sim, const Node *node, const AppRequest *request, const Reached *reached) {
+        Host *host = apps_host(sim, node, request->agent);
+
+        check_gone(sim, node, request->agent);
+        if (host->n_life_verbs != reached->n_life_verbs)
+                return;
+        host->known = KNOWN_STOPPED;
+        if (!may_lose_calls(sim, request))
+                state_check_saved(sim, node, request->agent, "stopped");
+}
+
+static void on_deleted(Sim *sim, const Node *node, const AppRequest *request, const Reached *reached) {
+        const Host *host = apps_host(sim, node, request->agent);
+
+        if (host->n_life_verbs != reached->n_life_verbs || !host->was_ready)
+                return;
+        state_check_deleted(sim, node, request->agent, request->keeps_state);
+        if (request->keeps_state && !may_lose_calls(sim, request))
+                state_check_saved(sim, node, request->agent, "deleted");
 }
 
 static void apply_answer(
@@ -320,6 +417,7 @@ static void apply_answer(
                 if (!is_ok)
                         break;
                 check_gone(sim, node, request->agent);
+                on_deleted(sim, node, request, reached);
                 apps_check_copies(sim, node, request->agent, "deleted", /* answers_only= */ false);
                 become_gone(host);
                 break;
@@ -329,7 +427,13 @@ static void apply_answer(
                 break;
         case VERB_STOP:
                 if (is_ok)
-                        check_gone(sim, node, request->agent);
+                        on_stopped(sim, node, request, reached);
+                break;
+        case VERB_PAUSE:
+                if (is_ok && host->n_life_verbs == reached->n_life_verbs) {
+                        host->is_still = true;
+                        host->known = KNOWN_PAUSED;
+                }
                 break;
         case VERB_RESUME:
                 if (is_ok && host->n_pauses == reached->n_pauses)
@@ -346,6 +450,8 @@ static void apply_answer(
         }
         reached->serial = host->serial;
         reached->topic_serial = host->topics[request->pattern].serial;
+        for (uint32_t p = 0; p < PATTERNS_MAX; p++)
+                reached->topic_serials[p] = host->topics[p].serial;
 }
 
 static Reached *find_reached(AppRequest *request, const Node *node) {
@@ -392,15 +498,8 @@ static void learn(Host *host, const AppRequest *request, const Reached *reached)
         for (uint32_t p = 0; p < PATTERNS_MAX; p++) {
                 HostTopic *topic = &host->topics[p];
 
-                if (topic->is_had != YES || topic->is_queued)
-                        continue;
-                if (request->verb == VERB_SUBSCRIBE &&
-                        (p != request->pattern || topic->serial != reached->topic_serial))
-                        continue;
-                if (request->verb != VERB_SUBSCRIBE && topic->serial > 0 && p == request->pattern &&
-                        topic->serial != reached->topic_serial)
-                        continue;
-                topic->is_known[request->caller] = true;
+                if (topic->is_had == YES && !topic->is_queued && topic->serial == reached->topic_serials[p])
+                        topic->is_known[request->caller] = true;
         }
 }
 
@@ -417,20 +516,8 @@ void life_on_request_read(Sim *sim, Node *caller, const Message *message) {
                 return;
         if (host->exists == NO && request->verb == (is_ok ? VERB_DELETE : VERB_CREATE))
                 check_nothing_left(sim, node, request);
-        if (is_ok && host->is_up && host->exists == YES && request->verb == VERB_SUBSCRIBE)
+        if (is_ok && host->is_up && host->exists == YES)
                 learn(host, request, reached);
-        if (is_ok && host->is_up && host->exists == YES && request->verb == VERB_CREATE)
-                host->topics[PATTERN_REPLIES].is_known[request->caller] = true;
-}
-
-/* the store */
-
-void life_on_saved(Sim *sim, Node *node, uint32_t agent, uint64_t number) {
-        Host *host = apps_host(sim, node, agent);
-
-        sim_count(sim, COUNT_APP_SAVES);
-        host->stored = number;
-        host->may_be_older = false;
 }
 
 /* the end */
@@ -439,8 +526,9 @@ void life_on_told_to_stop(Sim *sim, Node *node) {
         for (uint32_t a = 0; sim->apps && a < sim->scenario.apps.n_agents; a++) {
                 Host *host = apps_host(sim, node, a);
 
+                note_life_verb(host);
                 go_down(host);
-                release(host); /* there may not be time for it */
+                life_release(host); /* there may not be time for it */
         }
 }
 
@@ -469,14 +557,30 @@ void life_on_leave(Sim *sim, Node *node) {
                 return;
         for (uint32_t a = 0; a < sim->scenario.apps.n_agents; a++) {
                 check_gone(sim, node, a);
+                if (apps_host(sim, node, a)->exists == YES &&
+                        app_of(sim, a)->kind != APP_REMOTE) /* those may have been stopped in a call */
+                        state_check_saved(sim, node, a, "stopped");
                 if (node->link.up)
                         apps_check_copies(sim, node, a, "stopped", /* answers_only= */ true);
         }
         check_requests(sim, node, "stopped");
 }
 
+static void check_restarted(Sim *sim, const Node *node) {
+        for (uint32_t a = 0; a < sim->scenario.apps.n_agents; a++) {
+                const Host *host = apps_host(sim, node, a);
+
+                if (host->exists == YES && host->is_lost && !host->is_told_to_stop && !host->is_hampered &&
+                        !node->runtime.stopping && may_be_restarted(sim, a, host))
+                        sim_break(sim, "lifecycle", "at the end, t%" PRIu32 " on %s was not started again", a,
+                                node->name);
+        }
+}
+
 void life_check_end(Sim *sim) {
         for (uint32_t n = sim->n_dispatchers + sim->n_callers; n < sim->n_nodes; n++)
-                if (sim->nodes[n]->state == NODE_RUNNING)
+                if (sim->nodes[n]->state == NODE_RUNNING) {
                         check_requests(sim, sim->nodes[n], "at the end");
+                        check_restarted(sim, sim->nodes[n]);
+                }
 }

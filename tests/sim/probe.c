@@ -92,6 +92,8 @@ static bool leave_pending(Probe *probe, const BehaviorMessage *message, Behavior
                 effect = effects_add(&reply->effects, EFFECT_TIMER);
                 effect->token = message->id;
                 effect->usec = rng_below(&probe->sim->rng_apps, DEFER_USEC_MAX);
+                probe->pending[i].due_usec = node_instant(probe->sim, probe->node).usec + effect->usec;
+                apps_host(probe->sim, probe->node, probe->agent)->n_pending++;
                 reply->verdict = BEHAVIOR_PENDING;
                 sim_count(probe->sim, COUNT_APP_PENDING);
                 sim_trace(probe->sim, probe->node, "t%" PRIu32 " leaves message %" PRIu32 " pending (%" PRIu64 ")",
@@ -113,7 +115,11 @@ static void end_pending(Probe *probe, uint64_t id, BehaviorReply *reply) {
                         probe->agent, probe->node->name);
                 return;
         }
+        if (node_instant(probe->sim, probe->node).usec < probe->pending[i].due_usec)
+                sim_break(probe->sim, "timers", "t%" PRIu32 " on %s is told of a timer before its time", probe->agent,
+                        probe->node->name);
         probe->state = ++probe->sim->apps->n_handled;
+        apps_host(probe->sim, probe->node, probe->agent)->n_pending--;
         apps_on_handled(probe->sim, probe->node, probe->agent, probe->pending[i].message, probe->state);
         sim_trace(probe->sim, probe->node, "t%" PRIu32 " ends what was pending (%" PRIu64 ")", probe->agent, id);
         probe->pending[i].id = 0;
@@ -167,6 +173,7 @@ static void publish(Probe *probe, const BehaviorMessage *message, BehaviorReply 
         effect = effects_add(&reply->effects, EFFECT_PUBLISH);
         effect->target = effects_keep(&reply->effects, SLICE("emitted.by.apps"));
         keep_payload(effect, &reply->effects, &body);
+        apps_host(probe->sim, probe->node, probe->agent)->n_emissions += probe->node->link.up;
 }
 
 static void change_topic(Probe *probe, BehaviorReply *reply) {

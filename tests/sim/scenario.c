@@ -122,6 +122,9 @@ static void draw_app(ScenarioApp *app, uint32_t number, Rng *rng) {
         app->crash_per_mille = app->kind == APP_REMOTE && rng_chance(rng, 400) ? 30 : 0;
         app->is_durable = rng_chance(rng, 700);
         app->wish_per_mille = rng_chance(rng, 300) ? (unsigned)rng_between(rng, 20, 200) : 0;
+        app->restart_max = rng_chance(rng, 400) ? rng_between(rng, 0, 3) : 64;
+        app->restart_window_ms = rng_between(rng, 500, 2000);
+        app->restart_backoff_ms = rng_between(rng, 1, 40);
 }
 
 /* From a stream of its own: seeds without such agents stay as they were. */

@@ -57,6 +57,7 @@ typedef struct ScenarioApp {
         uint32_t topics, queued; /* bitmaps of configured patterns, and which of them in a queue group */
         unsigned qos;            /* of all of them */
         unsigned defer_per_mille, error_per_mille, pending_per_mille, crash_per_mille, wish_per_mille;
+        uint64_t restart_max, restart_window_ms, restart_backoff_ms;
         bool is_durable;
 } ScenarioApp;
 

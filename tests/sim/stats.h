@@ -81,6 +81,7 @@
         X(APP_INITS_FAILED, "agents whose init failed")                                  \
         X(APP_RESTORED, "agents started with a state")                                   \
         X(APP_CRASHES, "remote behaviours lost")                                         \
+        X(APP_RESTARTS, "of them started again")                                         \
         X(APP_SAVES, "states saved")                                                     \
         X(APP_SAVES_FAILED, "states that the store could not save")                      \
         X(APP_LOADS_FAILED, "states that the store could not bring")

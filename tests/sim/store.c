@@ -66,6 +66,7 @@ static void save(Sim *sim, Node *node, Disk *disk, uint32_t agent, StoreRequest 
 
         if (!sim->faults_over && rng_chance(&sim->rng_apps, sim->scenario.apps.save_fails_per_mille)) {
                 sim_count(sim, COUNT_APP_SAVES_FAILED);
+                state_on_saved(sim, node, agent, 0, /* succeeded= */ false);
                 fail(request, STORE_UNWRITABLE);
                 return;
         }
@@ -74,13 +75,14 @@ static void save(Sim *sim, Node *node, Disk *disk, uint32_t agent, StoreRequest 
                         "t%" PRIu32 " on %s is saved as generation %" PRIu64 ", the store has %" PRIu64, agent,
                         node->name, request->generation, disk->agents[agent].newest.generation);
         if (!is_above) { /* as the real one does; else the next load would bring the other one */
+                state_on_saved(sim, node, agent, 0, /* succeeded= */ false);
                 fail(request, STORE_UNWRITABLE);
                 request->generation = disk->agents[agent].newest.generation;
                 return;
         }
         put(disk, agent, request);
         request->outcome = STORE_DONE;
-        life_on_saved(sim, node, agent, number_of(&disk->agents[agent].newest));
+        state_on_saved(sim, node, agent, number_of(&disk->agents[agent].newest), /* succeeded= */ true);
 }
 
 static void give(const Record *record, Buffer *ret) {
@@ -96,12 +98,13 @@ static void load(Sim *sim, Node *node, Disk *disk, uint32_t agent, StoreRequest 
         if (newest->is_there && !sim->faults_over &&
                 rng_chance(&sim->rng_apps, sim->scenario.apps.load_fails_per_mille)) {
                 sim_count(sim, COUNT_APP_LOADS_FAILED);
-                apps_host(sim, node, agent)->may_be_older = true;
                 disk->agents[agent].is_known = false;
                 if (rng_chance(&sim->rng_apps, 500)) {
+                        state_on_load_failed(sim, node, agent, /* has_previous= */ false, 0);
                         fail(request, STORE_UNREADABLE);
                         return;
                 }
+                state_on_load_failed(sim, node, agent, previous->is_there, number_of(previous));
                 fail(request, STORE_DAMAGED);
                 request->generation = newest->generation;
                 request->has_previous = previous->is_there;
@@ -111,6 +114,7 @@ static void load(Sim *sim, Node *node, Disk *disk, uint32_t agent, StoreRequest 
                 return;
         }
         disk->agents[agent].is_known = true;
+        state_on_loaded(sim, node, agent, wanted->is_there, number_of(wanted));
         request->outcome = wanted->is_there ? STORE_DONE : STORE_EMPTY;
         request->generation = wanted->generation;
         if (wanted->is_there)
@@ -212,4 +216,8 @@ void disk_abandon(Sim *sim, Node *node, bool all) {
 void disk_free(Node *node) {
         free(node->runtime.disk);
         node->runtime.disk = NULL;
+}
+
+bool disk_has(const Node *node, uint32_t agent) {
+        return node->runtime.disk && node->runtime.disk->agents[agent].newest.is_there;
 }
