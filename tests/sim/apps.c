@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "runtimed/definition.h"
+#include "tests/sim/host.h"
 #include "tests/sim/load.h"
 #include "tests/sim/oracle.h"
 
@@ -261,13 +262,18 @@ static AppRequest draw_request(Sim *sim) {
 }
 
 static void on_request_due(Sim *sim, Event *event) {
-        const AppRequest request = draw_request(sim);
+        AppRequest request = draw_request(sim);
         Node *caller = load_some_caller(sim);
 
         (void)event;
         send_request(sim, caller, request);
         if (rng_chance(dice(sim), 100))
                 send_request(sim, rng_chance(dice(sim), 500) ? caller : load_some_caller(sim), request);
+        if (rng_chance(dice(sim), 150)) { /* and something else while that is under way */
+                request.verb = (AppVerb)rng_below(dice(sim), _APP_VERB_MAX);
+                request.is_queued = request.keeps_state = request.will_fail = false;
+                send_request(sim, caller, request);
+        }
 }
 
 /* Whoever took one away brings another: else soon none would be left. */
@@ -309,6 +315,7 @@ void apps_plan(Sim *sim) {
                 sim_after(sim, rng_between(dice(sim), WARM_UP_USEC, sim->scenario.load_usec), on_burst, NULL, 0);
         for (uint64_t i = 0; i < apps->n_requests; i++)
                 sim_after(sim, rng_between(dice(sim), WARM_UP_USEC, sim->scenario.load_usec), on_request_due, NULL, 0);
+        exec_plan(sim);
 }
 
 void apps_end(Sim *sim) {

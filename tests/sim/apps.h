@@ -140,6 +140,7 @@ typedef struct Host {
         uint32_t n_asks;                                          /* of others, not answered yet */
         uint32_t n_pending;                                       /* messages that its behaviour will end by a timer */
         uint32_t n_emissions;                                     /* wanted and not seen yet */
+        uint64_t wanted_saved;                                    /* what its behaviour last asked to be saved */
         uint64_t state;  /* number of the last message that changed what its behaviour holds */
         uint64_t n_done; /* the same, of what the core has heard the outcome of */
 
@@ -191,7 +192,9 @@ Host *apps_host(Sim *sim, const Node *node, uint32_t agent);
 
 /* oracle_mailbox.c: promise 9: what a mailbox keeps, and what it sheds */
 
-bool mailbox_takes(const Sim *sim, uint32_t agent, Host *host); /* a copy that is about to be delivered; for certain */
+bool mailbox_takes(const Sim *sim, uint32_t agent, Host *host,
+        unsigned qos);                            /* a copy that is about to be delivered; for certain */
+void mailbox_check_counted(Sim *sim, Node *node); /* what was shed */
 void mailbox_on_begin(
         Sim *sim, Node *node, uint32_t agent, const Copy *copy, const Mail *mail); /* a behaviour has it */
 

@@ -17,6 +17,7 @@
 #include "tests/sim/sim.h"
 
 #define PAUSED_RETRY_USEC (20 * USEC_PER_MSEC)
+#define IDLE_CRASHES_MAX 20 /* tries: most find no such child */
 
 struct ExecCall {
         ExecCall *next;
@@ -24,6 +25,8 @@ struct ExecCall {
         Agent *agent;
         uint32_t number;
         uint64_t id;
+        bool has_state; /* a checkpoint that the child has made when it was asked, and answers later */
+        uint64_t state;
 };
 
 static void on_call_due(Sim *sim, Event *event);
@@ -61,13 +64,15 @@ void exec_take(Sim *sim, Node *node) {
 
         while ((mail = runtime_take_call(node->runtime.core))) {
                 const uint32_t number = probe_agent(agent_id_slice(mail->agent));
-                const ExecCall *call = add_call(node, mail, number, ++node->runtime.n_calls);
+                ExecCall *call = add_call(node, mail, number, ++node->runtime.n_calls);
 
                 if (mail->kind < MAIL_INIT) {
                         mail_read(mail, &message);
                         apps_on_handle(sim, node, number, mail, &message);
                         check_concurrency(sim, node, number);
                 }
+                call->has_state = mail->kind == MAIL_CHECKPOINT && rng_chance(&sim->rng_apps, 500);
+                call->state = node->runtime.children[number].probe.state;
                 schedule_add(&sim->schedule,
                         &(Event){
                                 .usec = sim->now + rng_below(&sim->rng_apps, sim->scenario.apps.call_usec_max),
@@ -122,7 +127,11 @@ static void do_call(Sim *sim, Node *node, ExecCall *call, Outcome *outcome) {
                 child->is_alive = false;
                 life_on_stop_hook(sim, node, call->number);
         } else if (call->mail->kind == MAIL_CHECKPOINT) {
-                probe_write(&child->probe, &outcome->reply.output);
+                Probe probe = child->probe;
+
+                if (call->has_state)
+                        probe.state = call->state;
+                probe_write(&probe, &outcome->reply.output);
         } else {
                 mail_read(call->mail, &message);
                 probe_handle(&child->probe, &message, &outcome->reply);
@@ -201,6 +210,37 @@ static void on_call_due(Sim *sim, Event *event) {
         }
         node->class->on_turn_end(sim, node, now);
         node_settle(sim, node);
+}
+
+bool exec_has(const Node *node, uint32_t agent) {
+        for (const ExecCall *call = node->runtime.calls; call; call = call->next)
+                if (call->number == agent && is_message(call->mail))
+                        return true;
+        return false;
+}
+
+/* Of a node and an agent that happen to be there. */
+static void on_idle_crash(Sim *sim, Event *event) {
+        const uint32_t number = (uint32_t)rng_below(&sim->rng_apps, sim->scenario.apps.n_agents);
+        Node *node =
+                sim->nodes[sim->n_dispatchers + sim->n_callers + rng_below(&sim->rng_apps, sim->scenario.n_runtimes)];
+        const Instant now = node_instant(sim, node);
+
+        (void)event;
+        if (node->state != NODE_RUNNING || !node->runtime.children[number].is_alive ||
+                sim->scenario.apps.agents[number].crash_per_mille == 0)
+                return;
+        crash(sim, node, number, now);
+        node->class->on_turn_end(sim, node, now);
+        node_settle(sim, node);
+}
+
+void exec_plan(Sim *sim) {
+        const uint64_t n = rng_below(&sim->rng_apps, IDLE_CRASHES_MAX + 1);
+
+        for (uint64_t i = 0; i < n; i++)
+                sim_after(sim, rng_between(&sim->rng_apps, USEC_PER_SEC, sim->scenario.load_usec), on_idle_crash, NULL,
+                        0);
 }
 
 /* The core wants back what it lent. */

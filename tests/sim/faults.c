@@ -220,7 +220,8 @@ static void fault_runtime_stop(Sim *sim) {
         node->runtime.stopping = true;
         life_on_told_to_stop(sim, node);
         node->restart_wanted = rng_chance(dice(sim), 700);
-        runtime_stop(node->runtime.core, now.usec + rng_between(dice(sim), 50, 3000) * USEC_PER_MSEC, now);
+        node->runtime.stop_usec = now.usec + rng_between(dice(sim), 50, 3000) * USEC_PER_MSEC;
+        runtime_stop(node->runtime.core, node->runtime.stop_usec, now);
         node->class->on_turn_end(sim, node, now);
         node_settle(sim, node);
 }

@@ -49,6 +49,8 @@ size_t probe_n_pending(const Probe *probe);
 
 /* In its turn: takes the core's calls. */
 void exec_take(Sim *sim, Node *node);
+void exec_plan(Sim *sim);                        /* children that crash between calls */
+bool exec_has(const Node *node, uint32_t agent); /* a message of it */
 void exec_abandon(Sim *sim, Node *node, Instant now);
 
 /* In its turn: takes the core's requests. */

@@ -104,6 +104,8 @@ struct Node {
                         Run *waiting[_AGENT_CLASS_MAX], *waiting_last[_AGENT_CLASS_MAX];
                         uint64_t taken_usec; /* when it last heard that a dispatcher took its registration */
                         bool drain_wanted, stopping;
+                        uint64_t stop_usec;  /* by its clock: what it has not done by then is cut short */
+                        uint64_t n_full;     /* answers of its process that say MAILBOX_FULL */
                         const Mail *at_work; /* with a worker, in the call that is going on */
                         Probes *probes;      /* host.h: only in a world with apps */
                         ExecChild *children; /* APPS_MAX of them */
@@ -155,6 +157,7 @@ void node_settle(Sim *sim, Node *node);
 void workers_take(Sim *sim, Node *node);
 void workers_feed(Sim *sim, Node *node);
 void workers_abandon(Sim *sim, Node *node, Instant now);
+bool workers_have(const Node *node, uint32_t app); /* a message of that agent, in their hands */
 
 /* The runtime node whose process now uses this id (a running one first), NULL. */
 Node *sim_find_runtime(const Sim *sim, Slice runtime_id);

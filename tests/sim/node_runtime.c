@@ -116,6 +116,7 @@ static void runtime_start(Sim *sim, Node *node, Instant now) {
         node->runtime.epoch = runtime_epoch(node->runtime.core);
         node->runtime.dead_epoch = node->runtime.told_dead_epoch = 0;
         node->runtime.stopping = false;
+        node->runtime.n_full = 0;
         if (sim->apps)
                 node->runtime.children = calloc(APPS_MAX, sizeof(ExecChild));
         create_agents(sim, node, now);
@@ -167,7 +168,8 @@ static void on_turn_end(Sim *sim, Node *node, Instant now) {
                 node->runtime.stopping = true;
                 node->restart_wanted = false;
                 life_on_told_to_stop(sim, node);
-                runtime_stop(node->runtime.core, now.usec + DRAIN_USEC, now);
+                node->runtime.stop_usec = now.usec + DRAIN_USEC;
+                runtime_stop(node->runtime.core, node->runtime.stop_usec, now);
         }
         runtime_on_turn_end(node->runtime.core, now);
 }

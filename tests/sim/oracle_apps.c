@@ -158,13 +158,14 @@ static void deliver_to(Sim *sim, Node *node, uint32_t agent, const Route *route)
         const AppMessage *message = &sim->apps->messages[route->message];
         Host *host = apps_host(sim, node, agent);
         const HostTopic *topic = &host->topics[route->pattern];
+        const unsigned qos = topic->is_had == YES ? topic->qos : QOS_NONE;
         bool is_certain, is_taken;
 
         if (message->ttl <= 1 || !is_reached(host, route))
                 return;
         is_certain = topic->is_had == YES && route->published_usec > topic->asked_usec && host->exists == YES &&
                      host->is_up && (!route->is_queued || route->is_only_one) && !node->runtime.stopping;
-        is_taken = mailbox_takes(sim, agent, host);
+        is_taken = mailbox_takes(sim, agent, host, qos);
         copy_add(host, (Copy){
                                .message = route->message,
                                .must_be_handled = is_certain && is_taken,
@@ -172,7 +173,7 @@ static void deliver_to(Sim *sim, Node *node, uint32_t agent, const Route *route)
                                .serial = host->serial,
                                .group = route->group,
                                .delivered_usec = node_instant(sim, node).usec,
-                               .qos = topic->is_had == YES ? topic->qos : QOS_NONE,
+                               .qos = qos,
                        });
 }
 
@@ -254,6 +255,8 @@ static void on_answer(Sim *sim, const Node *node, const Message *message) {
         app = &sim->scenario.apps.agents[agent];
         copy = code.data ? find_by_error(host, message->meaning.ask)
                          : find_by_output(host, message->meaning.ask, message->body);
+        sim->nodes[node->index]->runtime.n_full +=
+                memmem(message->body.data, message->body.size, "\"MAILBOX_FULL\"", 14) != NULL;
         sim_count(sim, code.data ? COUNT_APP_ERRORS : COUNT_APP_ANSWERS);
         sim_trace(sim, node, "that was t%" PRIu32 "'s answer", agent);
         if (!copy) {
@@ -502,8 +505,10 @@ static void check_host(Sim *sim, const Node *node, uint32_t agent) {
 
 void apps_check_end(Sim *sim) {
         for (uint32_t n = sim->n_dispatchers + sim->n_callers; sim->apps && n < sim->n_nodes; n++) {
-                const Node *node = sim->nodes[n];
+                Node *node = sim->nodes[n];
 
+                if (node->state == NODE_RUNNING)
+                        mailbox_check_counted(sim, node);
                 for (uint32_t a = 0; node->state == NODE_RUNNING && a < sim->scenario.apps.n_agents; a++)
                         if (!apps_host(sim, node, a)->is_paused && !is_at_work(node))
                                 check_host(sim, node, a);

@@ -13,6 +13,7 @@
 #include "runtimed/definition.h"
 #include "runtimed/runtime.h"
 #include "tests/sim/apps.h"
+#include "tests/sim/host.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/sim.h"
 
@@ -113,6 +114,7 @@ void life_on_init(Sim *sim, Node *node, uint32_t agent, Slice state, uint64_t nu
                 sim_break(sim, "P10", "t%" PRIu32 " on %s is started while it has a behaviour", agent, node->name);
         host->n_inits++;
         host->n_asks = host->n_pending = host->n_emissions = 0;
+        host->wanted_saved = 0;
         host->state = host->n_done = number;
 }
 
@@ -191,7 +193,9 @@ static Tri on_create(Host *host) {
                 return host->is_told_to_stop ? MAYBE : NO;
         if (host->exists == NO)
                 note_change(host);
-        host->exists = MAYBE; /* init is under way */
+        for (uint32_t p = 0; p < PATTERNS_MAX && host->was_ready; p++)
+                set_topic(&host->topics[p], MAYBE, false, QOS_NONE); /* nobody heard that it was deleted, if it was */
+        host->exists = MAYBE;                                        /* init is under way */
         return MAYBE;
 }
 
@@ -371,9 +375,19 @@ static void check_list(Sim *sim, const Node *node, const AppRequest *request, co
         }
 }
 
+static bool is_cut_short(const Sim *sim, const Node *node) {
+        return node->runtime.stopping && node_instant(sim, node).usec >= node->runtime.stop_usec;
+}
+
 /* A child that is stopped in the middle of a call takes with it what it did. */
 static bool may_lose_calls(const Sim *sim, const AppRequest *request) {
         return request->discards && app_of(sim, request->agent)->kind == APP_REMOTE;
+}
+
+static void check_still(Sim *sim, const Node *node, uint32_t agent) {
+        if (workers_have(node, agent) || exec_has(node, agent))
+                sim_break(sim, "lifecycle", "t%" PRIu32 " on %s is said to be paused and handles a message", agent,
+                        node->name);
 }
 
 static void on_stopped(Sim *sim, const Node *node, const AppRequest *request, const Reached *reached) {
@@ -418,7 +432,7 @@ static void apply_answer(
                         break;
                 check_gone(sim, node, request->agent);
                 on_deleted(sim, node, request, reached);
-                apps_check_copies(sim, node, request->agent, "deleted", /* answers_only= */ false);
+                apps_check_copies(sim, node, request->agent, "deleted", /* answers_only= */ is_cut_short(sim, node));
                 become_gone(host);
                 break;
         case VERB_START:
@@ -431,6 +445,7 @@ static void apply_answer(
                 break;
         case VERB_PAUSE:
                 if (is_ok && host->n_life_verbs == reached->n_life_verbs) {
+                        check_still(sim, node, request->agent);
                         host->is_still = true;
                         host->known = KNOWN_PAUSED;
                 }
@@ -494,6 +509,26 @@ static void check_nothing_left(Sim *sim, const Node *node, const AppRequest *req
                                 node->name, pattern);
 }
 
+/* The next of a queue group must not be kept waiting by one that handles nothing. */
+static void check_suspended(Sim *sim, const Node *node, const AppRequest *request) {
+        const LinkSubscriptions *list = &node->link.subscriptions;
+        const Host *host = apps_host(sim, node, request->agent);
+        char pattern[48];
+
+        for (uint32_t p = 0; p < PATTERN_REPLIES; p++) {
+                bool is_shared = host->topics[p].is_had != YES;
+
+                for (uint32_t a = 0; a < sim->scenario.apps.n_agents; a++)
+                        is_shared |= a != request->agent && apps_host(sim, node, a)->topics[p].is_had != NO;
+                (void)app_pattern(p, request->agent, pattern);
+                for (size_t i = 0; i < list->n && !is_shared; i++)
+                        if (list->items[i].tag > 0 && strcmp(list->items[i].subject, pattern) == 0)
+                                sim_break(sim, "P8",
+                                        "t%" PRIu32 " on %s is stopped, and the server still has %s for it",
+                                        request->agent, node->name, pattern);
+        }
+}
+
 static void learn(Host *host, const AppRequest *request, const Reached *reached) {
         for (uint32_t p = 0; p < PATTERNS_MAX; p++) {
                 HostTopic *topic = &host->topics[p];
@@ -516,6 +551,8 @@ void life_on_request_read(Sim *sim, Node *caller, const Message *message) {
                 return;
         if (host->exists == NO && request->verb == (is_ok ? VERB_DELETE : VERB_CREATE))
                 check_nothing_left(sim, node, request);
+        if (is_ok && request->verb == VERB_STOP && host->known == KNOWN_STOPPED)
+                check_suspended(sim, node, request);
         if (is_ok && host->is_up && host->exists == YES)
                 learn(host, request, reached);
 }
@@ -528,7 +565,6 @@ void life_on_told_to_stop(Sim *sim, Node *node) {
 
                 note_life_verb(host);
                 go_down(host);
-                life_release(host); /* there may not be time for it */
         }
 }
 
@@ -561,9 +597,13 @@ void life_on_leave(Sim *sim, Node *node) {
                         app_of(sim, a)->kind != APP_REMOTE) /* those may have been stopped in a call */
                         state_check_saved(sim, node, a, "stopped");
                 if (node->link.up)
-                        apps_check_copies(sim, node, a, "stopped", /* answers_only= */ true);
+                        apps_check_copies(sim, node, a, "stopped", /* answers_only= */ is_cut_short(sim, node));
         }
         check_requests(sim, node, "stopped");
+        for (size_t i = 0; i < node->link.kept.n; i++)
+                if (node->link.kept.items[i].tag > 0)
+                        sim_break(sim, "P10", "%s leaves, and is subscribed to %s", node->name,
+                                node->link.kept.items[i].subject);
 }
 
 static void check_restarted(Sim *sim, const Node *node) {

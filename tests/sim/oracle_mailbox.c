@@ -14,6 +14,7 @@
 #include <inttypes.h>
 
 #include "runtimed/definition.h"
+#include "runtimed/runtime.h"
 #include "tests/sim/apps.h"
 #include "tests/sim/sim.h"
 
@@ -34,10 +35,28 @@ static size_t count_waiting(const Host *host) {
         return n;
 }
 
-bool mailbox_takes(const Sim *sim, uint32_t agent, Host *host) {
+/* How many of the newest stay when the longest waiting goes: one may be with a worker, and one comes. */
+static size_t count_kept(const Host *host, uint64_t capacity, unsigned qos) {
+        for (size_t i = 0; i < host->n_copies; i++)
+                if (!host->copies[i].is_handled && (qos == QOS_NONE || host->copies[i].qos != qos))
+                        return 0; /* others may go first */
+        return capacity > 2 ? capacity - 2 : 0;
+}
+
+static void drop_oldest(Host *host, size_t n_kept) {
+        for (size_t i = host->n_copies; i-- > 0;) {
+                if (host->copies[i].is_handled)
+                        continue;
+                if (n_kept > 0)
+                        n_kept--;
+                else
+                        host->copies[i].must_be_handled = false;
+        }
+}
+
+bool mailbox_takes(const Sim *sim, uint32_t agent, Host *host, unsigned qos) {
         const ScenarioApps *apps = &sim->scenario.apps;
         const ScenarioApp *app = &apps->agents[agent];
-        bool drops_oldest;
 
         if (apps->realtime_max_age_usec < 60 * USEC_PER_SEC)
                 return false; /* whatever the lane: what came too late is dropped */
@@ -48,11 +67,24 @@ bool mailbox_takes(const Sim *sim, uint32_t agent, Host *host) {
         if (count_waiting(host) < app->mailbox_capacity)
                 return true;
 
-        drops_oldest = strcmp(app->overflow, "drop_oldest") == 0;
-        for (size_t i = 0; i < host->n_copies && drops_oldest; i++)
-                if (!host->copies[i].is_handled)
-                        host->copies[i].must_be_handled = false;
-        return drops_oldest && app->mailbox_capacity > 1; /* the only one may be with a worker, and stays */
+        if (strcmp(app->overflow, "drop_oldest") != 0)
+                return false;
+        drop_oldest(host, count_kept(host, app->mailbox_capacity, qos));
+        return app->mailbox_capacity > 1; /* the only one may be with a worker, and stays */
+}
+
+void mailbox_check_counted(Sim *sim, Node *node) {
+        static const char name[] = "\ncompozy_runtime_mailbox_sheds_total ";
+        _cleanup_(buffer_done) Buffer text = {};
+        const char *line;
+
+        runtime_metrics(node->runtime.core, &text);
+        buffer_append_char(&text, '\0');
+        assert(!text.failed);
+        line = strstr(text.data, name);
+        if (!line || strtoull(line + sizeof(name) - 1, NULL, 10) < node->runtime.n_full)
+                sim_break(sim, "P9", "%s said MAILBOX_FULL %" PRIu64 " times, and does not count that", node->name,
+                        node->runtime.n_full);
 }
 
 static void check_room(Sim *sim, const Node *node, uint32_t agent, Host *host, const Copy *copy) {

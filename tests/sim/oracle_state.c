@@ -72,9 +72,12 @@ void state_check_init(Sim *sim, const Node *node, uint32_t agent, Slice state, u
 void state_check_saved(Sim *sim, const Node *node, uint32_t agent, const char *when) {
         const Host *host = apps_host(sim, node, agent);
 
-        if (state_is_kept(sim, agent) && !host->is_lost && !host->is_save_failed && host->stored < host->n_done)
+        const bool is_due = sim->scenario.apps.agents[agent].checkpoint_interval_ms < 60000 || !host->is_up;
+        const uint64_t number = is_due ? host->n_done : host->wanted_saved;
+
+        if (state_is_kept(sim, agent) && !host->is_lost && !host->is_save_failed && host->stored < number)
                 sim_break(sim, "durability", "%s, t%" PRIu32 " on %s has state %" PRIu64 ", the store has %" PRIu64,
-                        when, agent, node->name, host->n_done, host->stored);
+                        when, agent, node->name, number, host->stored);
 }
 
 void state_check_deleted(Sim *sim, const Node *node, uint32_t agent, bool is_kept) {

@@ -194,6 +194,7 @@ static void want_something(Probe *probe, const BehaviorMessage *message, Behavio
                 break;
         case 1:
                 (void)effects_add(&reply->effects, EFFECT_CHECKPOINT);
+                apps_host(probe->sim, probe->node, probe->agent)->wanted_saved = probe->state;
                 break;
         case 2:
         case 3:

@@ -110,6 +110,8 @@ static void draw_app(ScenarioApp *app, uint32_t number, Rng *rng) {
         app->quantum = rng_chance(rng, 300) ? rng_between(rng, 1, 4) : 64;
         app->max_concurrency = app->kind == APP_REMOTE && rng_chance(rng, 500) ? rng_between(rng, 2, 4) : 1;
         app->checkpoint_interval_ms = rng_chance(rng, 500) ? 0 : rng_between(rng, 20, 2000);
+        if (rng_chance(rng, 100))
+                app->checkpoint_interval_ms = 3600000; /* only when it is asked for, and at the end */
         app->priority = (unsigned)rng_below(rng, 101);
         app->overflow = overflows[rng_below(rng, ELEMENTSOF(overflows))];
         app->on_restore_error = on_restore_errors[rng_below(rng, ELEMENTSOF(on_restore_errors))];

@@ -205,6 +205,9 @@ void disk_abandon(Sim *sim, Node *node, bool all) {
         StoreRequest *request;
         bool goes_on = true;
 
+        if (all && node->runtime.disk && node->runtime.disk->first &&
+                node_instant(sim, node).usec < node->runtime.stop_usec)
+                sim_break(sim, "P10", "%s leaves before the store has done what it was asked for", node->name);
         while (node->runtime.disk && (request = pop(node->runtime.disk))) {
                 goes_on = goes_on && (all || rng_chance(&sim->rng_apps, 500));
                 if (goes_on && request->agent_id.text[0] == 't')

@@ -157,11 +157,21 @@ static void run_here(Sim *sim, Node *node, Run *run) {
         } while (!ended);
 }
 
+/* Control first, then what was begun, then the rest; and nothing that waits behind a message of a lower lane but one.
+ */
+static void check_order(Sim *sim, const Node *node, const Run *run) {
+        for (const Mail *mail = run->mail; mail && mail->next; mail = mail->next)
+                if (mail->next->lane < mail->lane && mail->lane != LANE_BACKGROUND)
+                        sim_break(sim, "P7", "%s hands out lane %u behind lane %u", node->name, mail->next->lane,
+                                mail->lane);
+}
+
 void workers_take(Sim *sim, Node *node) {
         bool any_here = false;
         Run *run;
 
         while ((run = runtime_take_run(node->runtime.core))) {
+                check_order(sim, node, run);
                 if (!sim->scenario.run_inline || !run->behavior->quick) {
                         push_waiting(node, run);
                         continue;
@@ -207,4 +217,14 @@ void workers_abandon(Sim *sim, Node *node, Instant now) {
                 run_abandon(run);
                 runtime_on_outcome(node->runtime.core, run_end(run, NULL), now);
         }
+}
+
+bool workers_have(const Node *node, uint32_t app) {
+        for (unsigned i = 0; i < WORKERS_MAX; i++) {
+                const Run *run = node->runtime.workers[i].run;
+
+                if (run && run->agent->id.text[0] == 't' && probe_agent(agent_id_slice(run->agent)) == app)
+                        return true;
+        }
+        return false;
 }
