@@ -143,7 +143,7 @@ $(B)/tests/bench/%: $(B)/tests/bench/%.o $(B)/tests/bench/peer.o $(with.runtimed
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -ljansson $(LDLIBS)
 # With clang's libFuzzer the driver's main() stays out: make fuzz VARIANT=fuzz CC=clang
-$(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(if $(filter fuzz,$(VARIANT)),,$(B)/tests/fuzz/driver.o) $(with.runtimed)
+$(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(if $(filter fuzz,$(VARIANT)),,$(B)/tests/fuzz/driver.o) $(call archive,dispatcherd) $(with.runtimed)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer) -o $@ $^ -ljansson $(LDLIBS)
 
