@@ -51,8 +51,8 @@ typedef struct Reached {
         uint32_t node, incarnation;
         uint64_t link_generation;
         uint64_t usec;
-        bool is_answered;
-        Tri is_wanted_ok;      /* what the model says */
+        bool is_answered, was_up; /* the latter: when it was answered */
+        Tri is_wanted_ok;         /* what the model says */
         uint64_t serial;       /* of the host when it was carried out, and from its answer on, when it was answered */
         uint64_t topic_serial; /* likewise */
         uint64_t topic_serials[PATTERNS_MAX]; /* of all, when it was answered */

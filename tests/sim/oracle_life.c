@@ -463,6 +463,7 @@ static void apply_answer(
         default:
                 break;
         }
+        reached->was_up = host->is_up;
         reached->serial = host->serial;
         reached->topic_serial = host->topics[request->pattern].serial;
         for (uint32_t p = 0; p < PATTERNS_MAX; p++)
@@ -553,7 +554,7 @@ void life_on_request_read(Sim *sim, Node *caller, const Message *message) {
                 check_nothing_left(sim, node, request);
         if (is_ok && request->verb == VERB_STOP && host->known == KNOWN_STOPPED)
                 check_suspended(sim, node, request);
-        if (is_ok && host->is_up && host->exists == YES)
+        if (is_ok && reached->was_up && host->is_up && host->exists == YES)
                 learn(host, request, reached);
 }
 

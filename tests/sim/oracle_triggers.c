@@ -478,6 +478,11 @@ static void check_stall(Oracle *oracle, const Node *node, const Exec *exec) {
                                 node->name, exec->id.text);
 }
 
+/* It was asked for at one dispatcher process at most, and not again after its end: its attempts are counted on. */
+static bool has_one_life(const Exec *exec) {
+        return exec->n_reaches == 0 || (exec->n_reaches == 1 && exec->reaches[0].life == 0);
+}
+
 void oracle_on_work(Sim *sim, Node *node, const Mail *mail) {
         Oracle *oracle = sim->oracle;
         BehaviorMessage message;
@@ -498,14 +503,13 @@ void oracle_on_work(Sim *sim, Node *node, const Mail *mail) {
                 /* under a new epoch, what the old one ran was withheld: `retry` allows it to be run again */
                 if (before->runtime == node->index && before->incarnation == node->incarnation &&
                         (before->epoch == node->runtime.epoch ||
-                                (before->attempt == message.attempt && exec->n_reaches <= 1)))
+                                (before->attempt == message.attempt && has_one_life(exec))))
                         sim_break(sim, "memory", "%s ran %s twice, as attempt %" PRIu64 " and %" PRIu64, node->name,
                                 exec->id.text, before->attempt, message.attempt);
         }
         check_stall(oracle, node, exec);
         /* One dispatcher process, one life: no fault excuses it. */
-        if (others && exec->options.retry == RETRY_NEVER && !has_twins(sim, node) && exec->n_reaches <= 1 &&
-                (exec->n_reaches == 0 || exec->reaches[0].life == 0))
+        if (others && exec->options.retry == RETRY_NEVER && !has_twins(sim, node) && has_one_life(exec))
                 sim_break(sim, "retry", "%s (never) is run by a second runtime: %s", exec->id.text, node->name);
         else if (others && exec->options.retry != RETRY_ALWAYS && !has_excuse(oracle, exec))
                 sim_break(sim, "retry", "%s is run by a second runtime, %s, though nothing was lost", exec->id.text,
