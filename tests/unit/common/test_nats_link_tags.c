@@ -366,13 +366,13 @@ static void a_server_that_falls_silent_while_it_is_told_of_subscriptions_is_left
         options = options_for(f->server.url, &f->a);
         options.ping_interval_usec = 200 * USEC_PER_MSEC;
         assert_int_equal(nats_link_new(f->base, &options, &f->a.link), 0);
+        fd = greet_and_fall_silent(listener); /* before its patience ends; the link hears of it on the loop, later */
         memset(subject, 'x', sizeof(subject));
         for (uint64_t i = 1; i <= N; i++) {
                 (void)snprintf(subject + 200, sizeof(subject) - 200, ".%d", (int)i);
                 assert_int_equal(
                         nats_link_subscribe(f->a.link, &(NatsLinkSubscription){ .subject = subject, .tag = i }), 0);
         }
-        fd = greet_and_fall_silent(listener);
         wait_for(f, &f->a.n_errors, 1);
         assert_non_null(strstr(f->a.error, "the server answers no pings"));
         assert_int_equal(f->a.n_up, 0);
