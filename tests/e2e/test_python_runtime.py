@@ -120,7 +120,7 @@ class PythonRuntime(Case):
         self.wait_runtimes(*ids)
 
     def shout(self):
-        result = self.trigger_input("py-shout", "hi")
+        result = self.trigger_input("py-shout", "hi", timeout=30)  # self.said hears all, so of the dead only a verdict tells
         validate("AgentExecutionResult", result)
         return result["agent_runtime"]["runtime_id"], result["payload"]["result"].get("output")
 

@@ -6,6 +6,7 @@
  * $NATS_SERVER, else nats-server from the path, else where Debian has it, which is in root's path only.
  */
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,6 +28,7 @@
 typedef struct TestServer {
         pid_t pid;
         int port;
+        int held; /* a socket bound to the port and not listening: nobody else is given it while the server is down */
         char directory[64];
         char url[64];
 } TestServer;
@@ -70,6 +73,19 @@ static inline bool server_read_port(TestServer *server) {
         return true;
 }
 
+/* A port that stays ours: the server, which sets SO_REUSEADDR, may listen there beside us. */
+static inline int server_hold_port(TestServer *server) {
+        struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        socklen_t size = sizeof(address);
+
+        server->held = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_true(server->held >= 0);
+        assert_int_equal(setsockopt(server->held, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int)), 0);
+        assert_int_equal(bind(server->held, (const struct sockaddr *)&address, sizeof(address)), 0);
+        assert_int_equal(getsockname(server->held, (struct sockaddr *)&address, &size), 0);
+        return ntohs(address.sin_port);
+}
+
 /* `port` 0: a free one. */
 static inline void server_start(TestServer *server, int port, const char *config) {
         const uint64_t deadline = instant_now().usec + 20 * USEC_PER_SEC;
@@ -79,7 +95,7 @@ static inline void server_start(TestServer *server, int port, const char *config
                 (void)snprintf(server->directory, sizeof(server->directory), "/tmp/compozy-test-XXXXXX");
                 assert_non_null(mkdtemp(server->directory));
         }
-        (void)snprintf(port_text, sizeof(port_text), "%d", port == 0 ? -1 : port);
+        (void)snprintf(port_text, sizeof(port_text), "%d", port == 0 ? server_hold_port(server) : port);
         server->pid = fork();
         assert_true(server->pid >= 0);
         if (server->pid == 0)
@@ -102,6 +118,8 @@ static inline void server_kill(TestServer *server) {
 
 static inline void server_done(TestServer *server) {
         server_kill(server);
+        if (server->held > 0)
+                (void)close(server->held);
         if (server->directory[0] != '\0') {
                 (void)server_read_port(server); /* the file of a server that was killed before it was read */
                 (void)rmdir(server->directory);

@@ -104,7 +104,7 @@ static void a_moment_in_the_past_comes_at_once_also_when_armed_from_the_timer(vo
         daemon_arm(f->daemon, 0);
         assert_int_equal(daemon_run(f->daemon), 7);
         assert_int_equal(f->n_time, 2);
-        assert_true(instant_now().usec - start < USEC_PER_SEC);
+        assert_true(instant_now().usec - start < 10 * USEC_PER_SEC);
 }
 
 static void a_disarmed_timer_does_not_come(void **state) {
@@ -195,12 +195,16 @@ static void a_status_that_changes_all_the_time_is_said_a_few_times_a_second(void
         Fixture *f = *state;
         int fd = listen_as_manager();
         const uint64_t start = instant_now().usec;
+        uint64_t took = 0;
+        size_t n = 0;
 
-        while (instant_now().usec - start < 500 * USEC_PER_MSEC) {
+        while (took < 500 * USEC_PER_MSEC || n < 2) {
                 f->n_status++;
                 daemon_update_status(f->daemon);
+                n += count_notified(fd, "STATUS=");
+                took = instant_now().usec - start;
         }
-        assert_in_range(count_notified(fd, "STATUS="), 2, 3);
+        assert_true(n <= 1 + took / (USEC_PER_SEC / 5));
         (void)unsetenv("NOTIFY_SOCKET");
         (void)close(fd);
 }
@@ -212,10 +216,12 @@ static void the_watchdog_is_fed_while_the_loop_comes_round(void **state) {
         (void)daemon_free(f->daemon);
         assert_int_equal(setenv("WATCHDOG_USEC", "100000", 1), 0);
         assert_int_equal(daemon_new(&(DaemonCallbacks){ .on_time = on_time, .userdata = f }, &f->daemon), 0);
-        daemon_arm(f->daemon, instant_now().usec + 300 * USEC_PER_MSEC);
-        assert_int_equal(daemon_run(f->daemon), 7);
-        for (size_t i = 0; i < 3; i++)
-                expect_notified(fd, "WATCHDOG=1");
+        for (size_t n = 0, rounds = 0; n < 3; rounds++) { /* one, unless this machine stands still */
+                assert_true(rounds < 20);
+                daemon_arm(f->daemon, instant_now().usec + 300 * USEC_PER_MSEC);
+                assert_int_equal(daemon_run(f->daemon), 7);
+                n += count_notified(fd, "WATCHDOG=1");
+        }
         assert_true(instant_now().usec - daemon_last_turn_usec(f->daemon) < 10 * USEC_PER_SEC);
         (void)unsetenv("WATCHDOG_USEC");
         (void)unsetenv("NOTIFY_SOCKET");
