@@ -29,6 +29,8 @@ class Permissions(Case):
         self.web, self.batch, self.bank = self.join("caller", "web"), self.join("caller", "batch"), self.join("service", "bank")
         self.client = self.alice
         self.wait_runtimes("r1", "r2")
+        self.wait_agent("asker")
+        self.wait_agent("secret", runtime="r2")
         contexts = os.path.join(self.world.directory, "home", ".config", "compozy", "contexts")
         shutil.copytree(os.path.join(self.directory, "contexts"), contexts)
 
