@@ -160,6 +160,14 @@ class Load:
     def answered_twice(self):
         return [record for record in self.records.values() if record.n_answers > 1]
 
+    def answered_differently(self):
+        """
+        Those whose answers are not all the same. (A dispatcher that has no report in time asks the runtime again, which repeats what it has
+        answered: so on a machine that stood still there may be two answers, of one outcome.)
+        """
+        return [(record.exec_id, record.attempt, record.status, record.again) for record in self.answered_twice()
+                if any(again[:2] != (record.attempt, record.status) for again in record.again)]
+
     def answered_twice_without_need(self, killed_at, report_delay):
         """
         Those that were not about to be reported when their runtime died. (A runtime that dies between its answer and its report leaves

@@ -321,7 +321,7 @@ class Deleting(Agents):
         self.assertLessEqual(set(counts), wanted, counts)
         self.assertGreater(counts["SUCCESS"], 1000)
         self.assertEqual({record.outcome for record in load.records.values() if record.agent == "greeter"}, {"SUCCESS"})
-        self.assertEqual(load.answered_twice(), [])
+        self.assertEqual(load.answered_differently(), [])
 
     def test_a_drained_deletion_under_load_answers_every_trigger(self):
         self.check("drain", {"SUCCESS", "FAILURE AGENT_UNKNOWN", "FAILURE AGENT_STOPPED"})

@@ -104,7 +104,7 @@ class Talking(Exec):
         load = Load(self.client, [(f"mill-{number}", {"do": "echo", "value": number}, 1) for number in range(4)], outstanding=64, total=3000).start()
         load.finish(stop=False, timeout=scaled(60))
         self.assertEqual(load.counts(), {"SUCCESS": 3000})
-        self.assertEqual(load.answered_twice(), [])
+        self.assertEqual(load.answered_differently(), [])
         for record in load.records.values():
             self.assertEqual(f"mill-{record.output}", record.agent)
 

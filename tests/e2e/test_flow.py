@@ -147,6 +147,6 @@ class Flow(Case):
         load = Load(self.client, [("greeter", "x", 3), ("sleeper", {"ms": 2}, 1)], outstanding=500, total=5000).start()
         load.finish(stop=False, timeout=scaled(40))
         self.assertEqual(load.counts(), {"SUCCESS": 5000})
-        self.assertEqual(load.answered_twice(), [])
+        self.assertEqual(load.answered_differently(), [])
         wait_until("nothing is in flight afterwards", lambda: self.runtimes()["r1"]["in_flight"] == 0, 5)
         self.wait_runtimes("r1")

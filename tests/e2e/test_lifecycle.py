@@ -33,7 +33,7 @@ class Leaving(Case):
         load.wait_answered(load.n_answered + 300, scaled(20))
         load.finish()
         self.assertEqual(load.counts(), {"SUCCESS": load.n_sent})
-        self.assertEqual(load.answered_twice(), [])
+        self.assertEqual(load.answered_differently(), [])
         self.assertEqual(set(load.by_runtime()), {"r1", "r2"})
         self.assertEqual(set(self.runtimes()), {"r2"})
 
