@@ -55,7 +55,7 @@ class Permissions(Case):
         self.verb_ok("resume_runtime", {"runtime_id": "python"})
         self.wait_runtimes("python")
         python.pause()
-        wait_until("its probes fail", lambda: not self.runtimes())
+        wait_until("its probes fail", lambda: not self.runtimes(), 30)
         python.resume()
         self.wait_runtimes("python")
         self.assertEqual(python.terminate(), 0)
@@ -89,7 +89,7 @@ class MinimalRuntime(Case):
         dispatcher.start()  # which calls the roll
         self.wait_runtimes("python")
         python.pause()
-        wait_until("its probes fail", lambda: not self.runtimes())
+        wait_until("its probes fail", lambda: not self.runtimes(), 30)
         python.resume()  # and hears that it was declared dead
         self.wait_runtimes("python")
         self.assert_success(self.trigger_input("py-shout", "back"), "BACK!")
