@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "common/edge.h"
+#include "common/instant.h"
 #include "common/nats_advice.h"
 #include "common/nats_settings.h"
 #include "ctl/client.h"
@@ -20,6 +21,7 @@
 
 #define UNSUBSCRIBE_MSEC 2000
 #define PING_USEC (10 * USEC_PER_SEC)
+#define AGAIN_MSEC 50                        /* between two attempts to connect */
 #define WAIT_STEP_USEC (100 * USEC_PER_MSEC) /* Ctrl-C ends a wait within this */
 
 struct Client {
@@ -76,9 +78,18 @@ static void explain_failure(natsStatus status, const NatsSettings *settings, con
                 advice ? ": " : "", advice ? advice : "");
 }
 
+/* The server's patience with a greeting ends sooner than ours (after 2 s, as a rule), and says nothing about the key.
+ */
+static bool was_too_slow(void) {
+        const char *text = nats_GetLastError(NULL);
+
+        return text && strstr(text, "Authentication Timeout");
+}
+
 int client_new(const CtlSettings *settings, uint64_t timeout_usec, bool stay, Client **ret, NatsReason *ret_why) {
         _cleanup_(client_freep) Client *client = calloc(1, sizeof(*client));
         NatsLinkOptions options = edge_link_options(&settings->daemon, "compozyctl", ret_why);
+        const uint64_t deadline_usec = instant_now().usec + timeout_usec;
         natsStatus s;
         int r;
 
@@ -95,6 +106,10 @@ int client_new(const CtlSettings *settings, uint64_t timeout_usec, bool stay, Cl
                 s = natsOptions_SetCustomInboxPrefix(nats_settings_options(client->made), client->names.inbox_prefix);
         if (s == NATS_OK)
                 s = nats_settings_connect(client->made, &client->connection);
+        while (s != NATS_OK && was_too_slow() && instant_now().usec < deadline_usec) {
+                nats_Sleep(AGAIN_MSEC);
+                s = nats_settings_connect(client->made, &client->connection);
+        }
         if (s != NATS_OK) {
                 explain_failure(s, client->made, client->names.shown_url, ret_why);
                 return -ECONNREFUSED;

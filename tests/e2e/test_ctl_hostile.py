@@ -3,6 +3,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -167,3 +168,39 @@ class Stopped(Case):
                 self.assertLess(time.monotonic() - began, in_time(2))
         finally:
             self.world.nats.resume()
+
+    def test_a_server_that_was_too_impatient_with_the_greeting_is_greeted_again_and_one_that_always_is_is_named(self):
+        self.world.server()
+        self.world.dispatcher()
+        refusals = [2]  # then the connection is let through
+
+        def refuse(client):
+            client.sendall(b'INFO {"server_id":"x","version":"2.9.10","proto":1,"headers":true,"max_payload":1048576}\r\n')
+            while not client.recv(4096).endswith(b"PING\r\n"):
+                pass
+            client.sendall(b"-ERR 'Authentication Timeout'\r\n")
+            client.close()
+
+        def pump(source, sink):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+        def serve(listener):
+            while True:
+                client = listener.accept()[0]
+                if refusals[0] > 0:
+                    refusals[0] -= 1
+                    refuse(client)
+                    continue
+                server = socket.create_connection(("127.0.0.1", self.world.nats.port))
+                for ends in ((client, server), (server, client)):
+                    threading.Thread(target=pump, args=ends, daemon=True).start()
+
+        listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        url = "nats://127.0.0.1:%d" % listener.getsockname()[1]
+        self.assertIn("d1", self.ctl_ok("status", url=url))
+        self.assertEqual(refusals, [0])
+        refusals[0] = 1 << 60
+        self.ctl_fails(3, "Authentication Timeout", "-t", "300ms", "status", url=url)
