@@ -50,7 +50,7 @@ class WithJetStream(Case):
         first = self.runtimes()["r1"]["epoch"]
         wait_until("the record is there", self.record, 10)
         self.r1.kill()
-        wait_until("the record says that it is gone", lambda: (lambda record: record is None or '"gone"' in json.dumps(record))(self.record()), 8)
+        wait_until("the record says that it is gone", lambda: (lambda record: record is None or '"gone"' in json.dumps(record))(self.record()), 20)
         self.r1.start()
         self.wait_runtimes("r1")
         second = self.runtimes()["r1"]["epoch"]

@@ -354,7 +354,7 @@ class Verdicts(Case):
         fake.answers_probes = False
         fake.obedient = False
         fake.stop_beating()
-        event = self.verdicts.next(scaled(6)).json()
+        event = self.verdicts.next(scaled(20)).json()
         self.assertEqual(event["agent_runtime"]["runtime_id"], "hung")
 
     def test_a_large_part_of_the_fleet_falling_silent_together_is_not_deregistered_in_the_usual_window(self):
@@ -374,7 +374,7 @@ class Verdicts(Case):
         self.fake("other")
         fake.stop_beating()
         fake.answers_probes = False
-        self.verdicts.next(scaled(6))
+        self.verdicts.next(scaled(20))
         answers = fake.register()
         self.assertFalse(answers[0]["ok"])
         self.assertEqual(answers[0]["error"]["details"]["reason"], "heartbeat_timeout")
@@ -398,13 +398,13 @@ class Verdicts(Case):
         frail.start_beating()
         inbox = self.client.subscribe("caller.inbox")
         self.client.publish(f"{PREFIX}.commands.agent.adhoc.trigger.shared",
-                            {"payload": {"retry": retry, "deadline_ms": 20000, "context": {"input": "again"}}}, "caller.inbox")
+                            {"payload": {"retry": retry, "deadline_ms": 60000, "context": {"input": "again"}}}, "caller.inbox")
         wait_until("the first runtime has it", lambda: relayed, 5)
         second = FakeRuntime(self.world.client("second"), "second", agents=["shared"], interval_ms=100)
         second.register()
         second.start_beating()
         frail.vanish()
-        result = inbox.next(scaled(8)).json()
+        result = inbox.next(scaled(20)).json()
         return result, second
 
     def test_an_execution_that_was_accepted_but_not_started_is_placed_again_when_its_runtime_dies(self):
@@ -466,7 +466,7 @@ class Verdicts(Case):
         frail.start_beating()
         inbox = self.client.subscribe("caller.inbox")
         self.client.publish(f"{PREFIX}.commands.agent.adhoc.trigger.shared",
-                            {"payload": {"retry": "always", "deadline_ms": 15000, "context": {"input": 1}}}, "caller.inbox")
+                            {"payload": {"retry": "always", "deadline_ms": 60000, "context": {"input": 1}}}, "caller.inbox")
         wait_until("the first runtime has it", lambda: relayed, 5)
         held = []
         second = FakeRuntime(self.world.client("second"), "second", agents=["shared"], interval_ms=100,
@@ -475,7 +475,7 @@ class Verdicts(Case):
         second.start_beating()
         frail.answers_probes = False
         frail.stop_beating()
-        wait_until("it is placed again", lambda: held, 8)
+        wait_until("it is placed again", lambda: held, 20)
         self.assertEqual(held[0]["dispatch"]["attempt"], 2)
         frail.report(relayed[0], "done", "SUCCESS")
         frail.client.flush()
