@@ -553,7 +553,9 @@ static void each_message_is_handled_once_and_in_order_whenever_a_run_ends(void *
                 deliveries[i].id = i % 7 == 0 ? ASK_EFFECT : ASK_NOTHING;
         assert_int_equal(pthread_create(&thread, NULL, work, &worker), 0);
 
-        while (n_returned + n_outcomes < N) {
+        for (uint64_t n_looks = 1; n_returned + n_outcomes < N; n_looks++) {
+                if (n_looks % 1024 == 0) /* as the worker does */
+                        (void)sched_yield();
                 if (is_out && !atomic_load_explicit(&worker.run, memory_order_acquire)) {
                         is_out = false;
                         left = run->mail;
