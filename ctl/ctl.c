@@ -435,6 +435,8 @@ static bool is_json(Slice text) {
         _cleanup_(buffer_done) Buffer object = {};
         Slice value = SLICE_NONE;
 
+        if (!text.data)
+                return false;
         while (text.size > 0 && memchr(" \t\r\n", text.data[text.size - 1], 4))
                 text.size--;
         while (text.size > 0 && memchr(" \t\r\n", text.data[0], 4))
