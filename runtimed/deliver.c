@@ -137,16 +137,19 @@ bool core_has_mail_room(const Runtime *runtime) {
 }
 
 static void deliver_to(Runtime *runtime, Agent *agent, Letter *letter, Qos qos, Instant now) {
-        Delivery *delivery =
-                core_has_mail_room(runtime) ? delivery_new(&runtime->letters, agent, MAIL_TOPIC, letter) : NULL;
+        const bool has_room = core_has_mail_room(runtime);
+        Delivery *delivery = has_room ? delivery_new(&runtime->letters, agent, MAIL_TOPIC, letter) : NULL;
         WireError why;
 
         if (!delivery) {
                 runtime->counters.undelivered[ERROR_OVERLOADED]++;
                 runtime->counters.shed++;
                 if (letter->envelope.is_request) {
-                        (void)wire_error(&why, "mailboxes hold the limit of limits.max_mail_bytes, %llu",
-                                (unsigned long long)runtime->options.max_mail_bytes);
+                        if (has_room)
+                                (void)wire_error(&why, "memory is out");
+                        else
+                                (void)wire_error(&why, "mailboxes hold the limit of limits.max_mail_bytes, %llu",
+                                        (unsigned long long)runtime->options.max_mail_bytes);
                         core_answer_letter(runtime, agent, letter, ERROR_OVERLOADED, slice_of(why.text), now);
                 }
                 return;
